@@ -1,0 +1,265 @@
+"""From specs and plans to the arrays of a State, and from the arrays to gauges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from zswap_gym.kernel import layout
+from zswap_gym.kernel.access import FREE, NEVER, REGION, AccessPlan
+from zswap_gym.kernel.layout import INF_PAGES, State
+from zswap_gym.kernel.spec import CgroupSpec, HostSpec, StageOneSpec
+from zswap_gym.kernel.zsmalloc import size_classes
+from zswap_gym.units import PAGE_SIZE
+
+SCALES = (1, 2, 4, 8, 16, 32, 64)
+_STAGE_KINDS = {"none": 0, "fixed": 1, "senpai": 2}
+
+
+def order(cgroups: Sequence[CgroupSpec]) -> tuple[list[CgroupSpec], list[str], dict[str, int]]:
+    """Cgroups in pre-order behind the implicit root. ValueError on unknown parents, cycles, twins."""
+    children: dict[str | None, list[CgroupSpec]] = {}
+    for spec in cgroups:
+        children.setdefault(spec.parent, []).append(spec)
+    ordered: list[CgroupSpec] = []
+
+    def visit(parent: str | None) -> None:
+        for spec in children.get(parent, []):
+            ordered.append(spec)
+            visit(spec.name)
+
+    visit(None)
+    names = [""] + [spec.name for spec in ordered]
+    if len(ordered) != len(cgroups) or len(set(names)) != len(names):
+        raise ValueError("cgroup names must be unique and every parent must exist, without cycles")
+    return ordered, names, {name: i for i, name in enumerate(names)}
+
+
+def _pages(size: int | None) -> int:
+    return int(INF_PAGES) if size is None else size // PAGE_SIZE
+
+
+def _cgroup_records(
+    specs: Sequence[CgroupSpec], names: Sequence[str], plans: Mapping[str, AccessPlan]
+) -> npt.NDArray[np.void]:
+    cgs = np.zeros(len(names), layout.CGROUP)
+    index = {name: i for i, name in enumerate(names)}
+    cgs["parent"][0] = -1
+    cgs["threads"] = 1
+    for field in ("max", "high", "zswap_max", "swap_max"):
+        cgs[field] = INF_PAGES
+    cgs["writeback"] = 1
+    first = 0
+    for c, spec in enumerate(specs, start=1):
+        rec = cgs[c]
+        rec["parent"] = index[spec.parent] if spec.parent else 0
+        rec["max"], rec["high"] = _pages(spec.memory_max), _pages(spec.memory_high)
+        rec["zswap_max"], rec["swap_max"] = _pages(spec.zswap_max), _pages(spec.swap_max)
+        rec["writeback"] = spec.zswap_writeback
+        rec["threads"] = spec.threads
+        rec["first_page"] = first
+        rec["n_pages"] = plans[spec.name].n_pages if spec.name in plans else 0
+        rec["leaf"] = spec.name in plans
+        rec["stage_one"] = spec.stage_one and spec.name in plans
+        first += int(rec["n_pages"])
+        at = c
+        while at >= 0:
+            cgs["base"][at] += spec.base_bytes // PAGE_SIZE
+            at = int(cgs["parent"][at])
+    ends = np.arange(1, len(names) + 1)
+    for c in range(len(names) - 1, 0, -1):
+        parent = cgs["parent"][c]
+        ends[parent] = max(ends[parent], ends[c])
+    cgs["sub_end"] = ends
+    threads = cgs["threads"].copy()
+    for c in range(len(names) - 1, 0, -1):  # a parent has the threads of its subtree
+        if not cgs["leaf"][c]:
+            threads[c] = max(1, threads[c + 1 : ends[c]][cgs["leaf"][c + 1 : ends[c]] == 1].sum())
+    threads[0] = max(1, threads[1:][cgs["leaf"][1:] == 1].sum())
+    cgs["threads"] = threads
+    cgs["max_seq"], cgs["min_seq"] = 3, 0  # lru_gen_init_lruvec()
+    cgs["wb_iter"] = -1
+    cgs["last_walk"] = -1
+    return cgs
+
+
+def _page_records(cgs: npt.NDArray[np.void], plans: Sequence[AccessPlan | None]) -> npt.NDArray[np.void]:
+    pages = np.zeros(int(cgs["n_pages"].sum()), layout.PAGE)
+    pages["older"] = pages["newer"] = pages["cal_prev"] = pages["cal_next"] = -1
+    pages["shadow"] = -1
+    pages["list"] = layout.NO_LIST
+    pages["when"] = NEVER
+    region_base = 0
+    for c, plan in enumerate(plans):
+        if plan is None:
+            continue
+        span = slice(int(cgs["first_page"][c]), int(cgs["first_page"][c]) + plan.n_pages)
+        pages["rate"][span] = plan.rate
+        pages["clen"][span] = plan.clen
+        pages["cg"][span] = c
+        pages["region"][span] = plan.region + region_base
+        region_base += len(plan.regions)
+    return pages
+
+
+class _Sources:
+    """Concatenates the plans' access arrays, shifting indices to the machine's."""
+
+    def __init__(self, cgs: npt.NDArray[np.void], plans: Sequence[AccessPlan | None]) -> None:
+        regions, times, mults, integrals, touches, offsets, traces, ops, frees = ([] for _ in range(9))
+        segments = traced = n_frees = 0
+        any_trace = any(plan is not None and len(plan.trace_offset) > 0 for plan in plans)
+        for c, plan in enumerate(plans):
+            if plan is None:
+                continue
+            first = int(cgs["first_page"][c])
+            region = plan.regions.copy()
+            region["first_page"] += first
+            region["seg_start"] += segments
+            region["seg_hint"] = region["seg_start"]
+            region["sweep_block"] = np.maximum(region["sweep_block"], 1)
+            region["sweep_period"] = np.maximum(region["sweep_period"], 1)
+            regions.append(region)
+            times.append(plan.seg_time)
+            mults.append(plan.seg_mult)
+            integrals.append(plan.seg_integral)
+            touches.append(plan.first_touch)
+            segments += len(plan.seg_time)
+            if any_trace:
+                own = plan.trace_offset if len(plan.trace_offset) else np.zeros(plan.n_pages + 1, np.int64)
+                offsets.append(own[:-1] + traced)
+                traces.append(plan.trace_time)
+                ops.append(plan.trace_op)
+                traced += len(plan.trace_time)
+            free = plan.frees.copy()
+            free["first_page"] += first
+            frees.append(free)
+            cgs["free_next"][c] = n_frees
+            n_frees += len(free)
+            cgs["free_end"][c] = n_frees
+        self.regions = np.concatenate(regions) if regions else np.zeros(0, REGION)
+        self.seg_time = np.concatenate([*times, np.zeros(0, np.int64)])
+        self.seg_mult = np.concatenate([*mults, np.zeros(0)])
+        self.seg_integral = np.concatenate([*integrals, np.zeros(0)])
+        self.first_touch = np.concatenate([*touches, np.zeros(0, np.int64)])
+        self.trace_offset = np.concatenate([*offsets, np.array([traced], np.int64)])
+        self.trace_time = np.concatenate([*traces, np.zeros(0, np.int64)])
+        self.trace_op = np.concatenate([*ops, np.zeros(0, np.uint8)])
+        self.frees = np.concatenate([*frees, np.zeros(0, FREE)])
+
+
+def _host_record(
+    host: HostSpec, stage_one: StageOneSpec, seed: int, restart_on_oom: bool, exact: bool
+) -> npt.NDArray[np.void]:
+    rec = np.zeros(1, layout.HOST)
+    rec["now"] = host.boot_us
+    rec["rng"] = np.uint64(seed & (2**64 - 1))
+    rec["scale"] = host.page_scale
+    rec["swap_pages"] = host.swap_bytes // PAGE_SIZE
+    rec["ram_pages"] = host.ram_bytes // PAGE_SIZE
+    rec["zswap_enabled"] = host.zswap_enabled
+    rec["shrinker"] = host.shrinker_enabled
+    rec["restart_on_oom"] = restart_on_oom
+    rec["worker_iter"] = -1
+    rec["exact"] = exact
+    rec["compress_us"] = host.compressor.compress_us
+    rec["decompress_us"] = host.compressor.decompress_us
+    rec["read_us"], rec["write_us"] = host.device.read_us, host.device.write_us
+    rec["jitter"], rec["rotated"] = host.device.jitter, host.device.rotated_fraction
+    rec["stage_kind"] = _STAGE_KINDS[stage_one.kind]
+    rec["stage_interval"] = stage_one.interval_us
+    rec["stage_pages"] = stage_one.bytes_per_s * stage_one.interval_us // 1_000_000 // PAGE_SIZE
+    rec["stage_ratio"], rec["stage_psi"] = stage_one.ratio, stage_one.psi_threshold
+    rec["release_after"] = host.release_after_writeback
+    return rec
+
+
+def state(
+    host: HostSpec,
+    specs: Sequence[CgroupSpec],
+    names: Sequence[str],
+    plans: Mapping[str, AccessPlan],
+    stage_one: StageOneSpec,
+    seed: int,
+    restart_on_oom: bool,
+    exact: bool,
+) -> State:
+    """All arrays of a machine at boot. ValueError where the specs contradict each other."""
+    if host.page_scale not in SCALES:
+        raise ValueError(f"page_scale must be one of {SCALES}, not {host.page_scale}")
+    unknown = set(plans) - set(names)
+    if unknown:
+        raise ValueError(f"workloads for cgroups that do not exist: {sorted(unknown)}")
+    n = len(names)
+    cgs = _cgroup_records(specs, names, plans)
+    by_index = [plans.get(name) if name else None for name in names]
+    pages = _page_records(cgs, by_index)
+    sources = _Sources(cgs, by_index)
+    classes, class_of, _ = size_classes()
+    lists = np.zeros(n * layout.LISTS_PER_CGROUP, layout.LIST)
+    lists["oldest"] = lists["newest"] = -1
+    result = State(
+        pages=pages,
+        cgs=cgs,
+        lists=lists,
+        gen_count=np.zeros((n, 4), np.int64),
+        stat=np.zeros((n, len(layout.STAT)), np.int64),
+        regions=sources.regions,
+        seg_time=sources.seg_time,
+        seg_mult=sources.seg_mult,
+        seg_integral=sources.seg_integral,
+        first_touch=sources.first_touch,
+        trace_offset=sources.trace_offset,
+        trace_time=sources.trace_time,
+        trace_op=sources.trace_op,
+        frees=sources.frees,
+        wheel=np.full((n, 2, layout.WHEEL), -1, np.int32),
+        heap=np.zeros(len(pages), np.int32),
+        host=_host_record(host, stage_one, seed, restart_on_oom, exact),
+        jobs=np.zeros(n * layout.SLOTS + 2, layout.JOB),
+        due=np.full(3 * n + n * layout.SLOTS + 2, NEVER, np.int64),
+        zclass=classes,
+        zclass_of=class_of,
+        ring=np.zeros(host.device.queue_depth, layout.RING),
+        channels=np.zeros(host.device.channels, np.int64),
+        threads=np.zeros((n, layout.MAX_THREADS), np.int64),
+        done=np.zeros(layout.DONE_LOG, layout.DONE),
+        scratch=np.zeros(64, np.int32),
+    )
+    set_pool_limit(result, host.max_pool_percent, host.accept_threshold_percent)
+    return result
+
+
+def set_pool_limit(st: State, max_pool_percent: int, accept_threshold_percent: int) -> None:
+    """zswap_max_pages() and zswap_accept_thr_pages(): integer floors."""
+    limit = int(st.host["ram_pages"][0]) * max_pool_percent // 100
+    st.host["max_pool_pages"] = limit
+    st.host["accept_pages"] = limit * accept_threshold_percent // 100
+
+
+def gauges(st: State) -> npt.NDArray[np.float64]:
+    """float64 (n_cgroups, len(machine.GAUGES)): bytes, hierarchical."""
+    cgs = st.cgs
+    scale = int(st.host["scale"][0])
+    rows = np.arange(len(cgs))
+    active = st.gen_count[rows, cgs["max_seq"] & 3] + st.gen_count[rows, (cgs["max_seq"] - 1) & 3]
+    inactive = st.gen_count.sum(axis=1) - active
+    lru = np.stack([active, inactive], axis=1) * scale
+    for c in range(len(cgs) - 1, 0, -1):
+        lru[cgs["parent"][c]] += lru[c]
+    usage = cgs["resident"] + cgs["base"] + (cgs["zbytes"] + 4095) // 4096
+    np.maximum(cgs["peak"], usage, out=cgs["peak"])
+    columns = (
+        usage * PAGE_SIZE,
+        cgs["mapped"] * PAGE_SIZE,
+        cgs["swapcached"] * PAGE_SIZE,
+        cgs["zbytes"],
+        cgs["zpages"] * PAGE_SIZE,
+        cgs["slots"] * PAGE_SIZE,
+        lru[:, 0] * PAGE_SIZE,
+        lru[:, 1] * PAGE_SIZE,
+        cgs["peak"] * PAGE_SIZE,
+    )
+    return np.stack(columns, axis=1).astype(np.float64)

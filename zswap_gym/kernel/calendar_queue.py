@@ -1,0 +1,200 @@
+"""The calendar: when each non-resident page is next accessed, on its cgroup's work clock.
+
+A two-level timing wheel of intrusive buckets (as the kernel's timer wheel), 16 ms and 17 s
+wide, feeding a small heap that orders the current bucket. Insert and remove are O(1), and an
+event is touched at most three times in its life.
+"""
+
+from __future__ import annotations
+
+from zswap_gym.kernel.access import NEVER
+from zswap_gym.kernel.jit import inline, njit
+from zswap_gym.kernel.layout import BUCKET_SHIFT, F_HEAP, F_QUEUED, WHEEL
+
+_LEVEL = 10  # log2(WHEEL)
+_MASK = WHEEL - 1
+
+
+@inline
+def _before(st, a, b):
+    """Order of the heap: by time, then by page, so that runs are reproducible."""
+    ta = st.pages[a].when
+    tb = st.pages[b].when
+    return ta < tb or (ta == tb and a < b)
+
+
+@inline
+def _sift_up(st, base, pos):
+    heap = st.heap
+    p = heap[base + pos]
+    while pos > 0:
+        up = (pos - 1) >> 1
+        q = heap[base + up]
+        if not _before(st, p, q):
+            break
+        heap[base + pos] = q
+        st.pages[q].cal_prev = pos
+        pos = up
+    heap[base + pos] = p
+    st.pages[p].cal_prev = pos
+
+
+@inline
+def _sift_down(st, base, pos, length):
+    heap = st.heap
+    p = heap[base + pos]
+    while True:
+        child = 2 * pos + 1
+        if child >= length:
+            break
+        if child + 1 < length and _before(st, heap[base + child + 1], heap[base + child]):
+            child += 1
+        q = heap[base + child]
+        if not _before(st, q, p):
+            break
+        heap[base + pos] = q
+        st.pages[q].cal_prev = pos
+        pos = child
+    heap[base + pos] = p
+    st.pages[p].cal_prev = pos
+
+
+@inline
+def _heap_push(st, c, p):
+    cg = st.cgs[c]
+    base = cg.first_page
+    pos = cg.heap_len
+    cg.heap_len = pos + 1
+    st.heap[base + pos] = p
+    st.pages[p].flags |= F_HEAP
+    _sift_up(st, base, pos)
+
+
+@inline
+def _bucket_push(st, c, level, slot, p):
+    page = st.pages[p]
+    head = st.wheel[c, level, slot]
+    page.cal_prev = -1
+    page.cal_next = head
+    if head >= 0:
+        st.pages[head].cal_prev = p
+    st.wheel[c, level, slot] = p
+
+
+@njit
+def schedule(st, c, p, when):
+    """Enter page p's next access at work time ``when`` (NEVER: it is only remembered)."""
+    page = st.pages[p]
+    page.when = when
+    if when >= NEVER:
+        return
+    page.flags |= F_QUEUED
+    st.cgs[c].queued += 1
+    if when + st.cgs[c].lag < st.due[c]:
+        st.due[c] = when + st.cgs[c].lag
+    b = when >> BUCKET_SHIFT
+    cur = st.cgs[c].bucket
+    if b <= cur:
+        _heap_push(st, c, p)
+    elif b >> _LEVEL == cur >> _LEVEL:
+        _bucket_push(st, c, 0, b & _MASK, p)
+    else:
+        _bucket_push(st, c, 1, (b >> _LEVEL) & _MASK, p)
+
+
+@njit
+def cancel(st, c, p):
+    """Forget page p's next access; harmless if none is queued."""
+    page = st.pages[p]
+    if not page.flags & F_QUEUED:
+        return
+    if page.flags & F_HEAP:
+        cg = st.cgs[c]
+        base = cg.first_page
+        pos = page.cal_prev
+        last = cg.heap_len - 1
+        cg.heap_len = last
+        if pos != last:
+            q = st.heap[base + last]
+            st.heap[base + pos] = q
+            st.pages[q].cal_prev = pos
+            _sift_down(st, base, pos, last)
+            _sift_up(st, base, st.pages[q].cal_prev)
+    else:
+        if page.cal_prev >= 0:
+            st.pages[page.cal_prev].cal_next = page.cal_next
+        else:
+            b = page.when >> BUCKET_SHIFT
+            if b >> _LEVEL == st.cgs[c].bucket >> _LEVEL:
+                st.wheel[c, 0, b & _MASK] = page.cal_next
+            else:
+                st.wheel[c, 1, (b >> _LEVEL) & _MASK] = page.cal_next
+        if page.cal_next >= 0:
+            st.pages[page.cal_next].cal_prev = page.cal_prev
+    page.flags &= ~(F_QUEUED | F_HEAP)
+    st.cgs[c].queued -= 1
+
+
+@njit
+def _cascade(st, c, lap):
+    """Entering a coarse bucket: spread its events over the fine buckets."""
+    slot = lap & _MASK
+    p = st.wheel[c, 1, slot]
+    st.wheel[c, 1, slot] = -1
+    while p >= 0:
+        nxt = st.pages[p].cal_next
+        b = st.pages[p].when >> BUCKET_SHIFT
+        if b >> _LEVEL == lap:
+            _bucket_push(st, c, 0, b & _MASK, p)
+        else:  # a later lap of the wheel
+            _bucket_push(st, c, 1, slot, p)
+        p = nxt
+
+
+@njit
+def _load(st, c, limit):
+    """Advance to the next bucket with events and order them; stop past work time ``limit``."""
+    cg = st.cgs[c]
+    last = limit >> BUCKET_SHIFT
+    while cg.heap_len == 0 and cg.bucket < last:
+        b = cg.bucket + 1
+        cg.bucket = b
+        if b & _MASK == 0:
+            _cascade(st, c, b >> _LEVEL)
+        p = st.wheel[c, 0, b & _MASK]
+        st.wheel[c, 0, b & _MASK] = -1
+        while p >= 0:
+            nxt = st.pages[p].cal_next
+            _heap_push(st, c, p)
+            p = nxt
+
+
+@inline
+def peek(st, c, limit):
+    """Work time of cgroup c's next event, or NEVER if there is none up to ``limit``."""
+    cg = st.cgs[c]
+    if cg.queued == 0:
+        return NEVER
+    if cg.heap_len == 0:
+        _load(st, c, limit)
+        if cg.heap_len == 0:
+            return NEVER
+    return st.pages[st.heap[cg.first_page]].when
+
+
+@njit
+def pop(st, c):
+    """Remove and return the page whose access comes first (peek must have found one)."""
+    cg = st.cgs[c]
+    base = cg.first_page
+    p = st.heap[base]
+    last = cg.heap_len - 1
+    cg.heap_len = last
+    if last > 0:
+        q = st.heap[base + last]
+        st.heap[base] = q
+        st.pages[q].cal_prev = 0
+        _sift_down(st, base, 0, last)
+    st.pages[p].flags &= ~(F_QUEUED | F_HEAP)
+    cg.queued -= 1
+    return p

@@ -1,0 +1,291 @@
+"""The clock: always the earliest of page accesses, frees, timers and running operations.
+
+``due`` holds when each source is next due, in boot time: page events of cgroup c at c, its
+frees at C + c, its stage-one timer at 2C + c, job j at 3C + j, the PSI tick last. An operation
+advances one batch and is due again when the CPU or the device lets it go on, so that writeback
+and refaults compete for the device and a write blocks when the queue is full.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from zswap_gym.kernel.access import NEVER, first_access
+from zswap_gym.kernel.calendar_queue import peek, pop, schedule
+from zswap_gym.kernel.fault import discard, fault, renew
+from zswap_gym.kernel.jit import entry, inline, njit
+from zswap_gym.kernel.layout import (
+    DONE_LOG,
+    F_SWEEP,
+    J_NONE,
+    J_RECLAIM,
+    J_WORKER,
+    J_WRITEBACK,
+    REPORT_PAIR,
+    SLOT_REQUEST,
+    SLOTS,
+    ZSWAP,
+)
+from zswap_gym.kernel.memcg import refresh_writeback, usage
+from zswap_gym.kernel.mglru import work_now
+from zswap_gym.kernel.proactive import writeback_begin, writeback_step
+from zswap_gym.kernel.psi import PERIOD_US, tick
+from zswap_gym.kernel.reclaim import reclaim_begin, reclaim_step, try_free
+from zswap_gym.kernel.shrinker import worker_step
+from zswap_gym.kernel.stage_one import stage_one
+from zswap_gym.kernel.stateref import state_ref
+from zswap_gym.kernel.swapdev import settle
+
+
+@inline
+def _refresh(st, c, until):
+    """When cgroup c's next access and its next free are due, in boot time."""
+    n = len(st.cgs)
+    cg = st.cgs[c]
+    if cg.dead:
+        st.due[c] = NEVER
+        st.due[n + c] = NEVER
+        return
+    when = peek(st, c, until - cg.lag)
+    st.due[c] = when + cg.lag if when < NEVER else NEVER
+    if cg.free_next < cg.free_end:
+        st.due[n + c] = st.frees[cg.free_next].time + cg.lag
+    else:
+        st.due[n + c] = NEVER
+
+
+@inline
+def _access(st, c, t):
+    p = pop(st, c)
+    cg = st.cgs[c]
+    cg.work = max(cg.work, st.pages[p].when)
+    fault(st, c, p, t)
+
+
+@njit
+def _give_back(st, c):
+    """A range of pages is freed by the program; each comes back at its next access."""
+    cg = st.cgs[c]
+    rec = st.frees[cg.free_next]
+    cg.free_next += 1
+    work = max(work_now(st, c), rec.time)
+    for p in range(rec.first_page, rec.first_page + rec.n_pages):
+        discard(st, c, p)
+        renew(st, c, p, work)
+
+
+@njit
+def _report(st, j, errno, t):
+    host = st.host[0]
+    job = st.jobs[j]
+    job.errno = errno
+    if job.report and host.done_len < DONE_LOG:
+        rec = st.done[host.done_len]
+        host.done_len += 1
+        rec.cg = job.cg
+        rec.kind = job.report
+        rec.errno = job.wb_errno if job.report == REPORT_PAIR else errno
+        rec.release_errno = errno if job.report == REPORT_PAIR else 0
+        rec.pages = job.written
+        rec.duration_us = t - job.start
+    job.kind = J_NONE
+    st.host[0].jobs_changed = 1
+
+
+@njit
+def _run_job(st, j, t):
+    """Advance job j by one batch; set when it is due again."""
+    job = st.jobs[j]
+    slot = 3 * len(st.cgs) + j
+    done = False
+    errno = 0
+    if job.kind == J_RECLAIM:
+        done, errno, t = reclaim_step(st, j, t)
+    elif job.kind == J_WRITEBACK:
+        done, errno, t = writeback_step(st, j, t)
+        if done and job.release > 0:  # the pair: release follows whatever the writeback returned
+            job.wb_errno = errno
+            job.kind = J_RECLAIM
+            job.report = REPORT_PAIR if job.report else 0
+            reclaim_begin(st, j, job.cg, job.release)
+            done = False
+    elif job.kind == J_WORKER:
+        done, t = worker_step(st, j, t)
+    st.due[slot] = NEVER if done else t
+    if done:
+        _report(st, j, errno, t)
+
+
+@inline
+def _start_worker(st, t):
+    j = len(st.jobs) - 2
+    if st.host[0].worker_queued and st.jobs[j].kind == J_NONE:
+        st.host[0].worker_queued = 0
+        st.jobs[j].kind = J_WORKER
+        st.jobs[j].report = 0
+        st.jobs[j].failures = 0
+        st.jobs[j].attempts = 0
+        st.due[3 * len(st.cgs) + j] = t
+
+
+@inline
+def _earliest_other(st):
+    """Index in ``due`` of the earliest source that is not a page access."""
+    best = len(st.cgs)
+    for i in range(best + 1, len(st.due)):
+        if st.due[i] < st.due[best]:
+            best = i
+    return best
+
+
+@njit
+def _serve(st, i, until):
+    """Serve source i of ``due`` that is not a page access."""
+    n = len(st.cgs)
+    host = st.host[0]
+    t = max(host.now, st.due[i])
+    host.now = t
+    settle(st, t)
+    if i < 2 * n:
+        _give_back(st, i - n)
+        _refresh(st, i - n, until)
+    elif i < 3 * n:
+        c = i - 2 * n
+        st.due[i] = t + host.stage_interval
+        if stage_one(st, c, t):
+            st.due[3 * n + c * SLOTS] = t
+    elif i == len(st.due) - 1:
+        tick(st)
+        st.due[i] = t + PERIOD_US
+    else:
+        _run_job(st, i - 3 * n, t)
+        if host.exact:
+            return
+        for c in range(n):
+            if st.due[c] < t and st.due[c] < NEVER:  # reclaim scheduled accesses just now
+                _refresh(st, c, until)
+
+
+@entry
+def advance(block, until, stop_job):
+    """Run to boot time ``until``; stop early when job ``stop_job`` (-1: none) ends."""
+    st = state_ref(block)
+    host = st.host[0]
+    n = len(st.cgs)
+    for c in range(n):
+        _refresh(st, c, until)
+    other = _earliest_other(st)
+    while True:
+        if host.jobs_changed:
+            host.jobs_changed = 0
+            _start_worker(st, host.now)
+            other = _earliest_other(st)
+            if stop_job >= 0 and st.jobs[stop_job].kind == J_NONE:
+                return
+        c = 0
+        for i in range(1, n):
+            if st.due[i] < st.due[c]:
+                c = i
+        t = st.due[c]
+        if st.due[other] <= t:
+            if st.due[other] > until:
+                break
+            _serve(st, other, until)
+            other = _earliest_other(st)
+            continue
+        if t > until:
+            break
+        t = max(t, host.now)
+        host.now = t
+        settle(st, t)
+        _access(st, c, t)
+        _refresh(st, c, until)
+        other = _other_after_fault(st, other, c)
+    host.now = max(host.now, until)
+    settle(st, host.now)
+    for c in range(n):
+        st.cgs[c].work = work_now(st, c)
+
+
+@inline
+def _other_after_fault(st, other, c):
+    """A stall moved c's frees; nothing else among the other sources changes with a fault."""
+    n = len(st.cgs)
+    return n + c if st.due[n + c] < st.due[other] else other
+
+
+@entry
+def boot(block):
+    """Enter the first access of every page; start the timers."""
+    st = state_ref(block)
+    host = st.host[0]
+    n = len(st.cgs)
+    st.due[:] = NEVER
+    refresh_writeback(st)
+    for c in range(n):
+        cg = st.cgs[c]
+        cg.lag = host.now
+        for p in range(cg.first_page, cg.first_page + cg.n_pages):
+            when, by_sweep = first_access(st, p)
+            if by_sweep:
+                st.pages[p].flags |= F_SWEEP
+            schedule(st, c, p, when)
+        if cg.stage_one and host.stage_kind > 0:
+            st.due[2 * n + c] = host.now + host.stage_interval
+    st.due[len(st.due) - 1] = host.now + PERIOD_US
+
+
+@entry
+def submit(block, c, kind, pages, age_us, release, report):
+    """Start an operation in c's request slot: True, or False where one still runs."""
+    st = state_ref(block)
+    host = st.host[0]
+    j = c * SLOTS + SLOT_REQUEST
+    job = st.jobs[j]
+    if job.kind != J_NONE:
+        return False
+    job.start = host.now
+    job.report = report
+    job.signal = 0
+    job.release = release
+    job.written = 0
+    job.wb_errno = 0
+    if kind == J_WRITEBACK:
+        job.kind = J_WRITEBACK
+        writeback_begin(st, j, c, pages, host.now - age_us)
+    else:
+        job.kind = J_RECLAIM
+        reclaim_begin(st, j, c, pages)
+    st.due[3 * len(st.cgs) + j] = host.now
+    host.jobs_changed = 1
+    return True
+
+
+@entry
+def limit_write(block, c, tries):
+    """memory.max / memory.high were lowered: reclaim at once (memory_max_write())."""
+    st = state_ref(block)
+    limit = min(st.cgs[c].max, st.cgs[c].high)
+    t = st.host[0].now
+    while usage(st, c) > limit and tries > 0:
+        freed, t = try_free(st, c, usage(st, c) - limit, t, False)
+        if freed == 0:
+            tries -= 1
+    return usage(st, c) <= limit
+
+
+@entry
+def zswap_ages(block, c, edges_us, out):
+    """Real pages of c's subtree in zswap by age: out[i] counts edges[i] <= age < edges[i + 1]."""
+    st = state_ref(block)
+    for p in range(len(st.pages)):
+        page = st.pages[p]
+        if page.state == ZSWAP and c <= page.cg < st.cgs[c].sub_end:
+            age = st.host[0].now - page.stamp
+            out[np.searchsorted(edges_us, age, side="right") - 1] += st.host[0].scale
+
+
+@entry
+def writeback_switched(block):
+    """memory.zswap.writeback of some cgroup was written."""
+    refresh_writeback(state_ref(block))

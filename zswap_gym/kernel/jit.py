@@ -1,0 +1,65 @@
+"""The compiler front end: one `njit` for the whole core, with a cache that notices every change.
+
+numba's file cache looks only at the file of the entry point, not at the callees it pulled in
+from other files. So its folder is named by a hash of all kernel sources, numba's version and
+the CPU: a changed callee means a new folder and a fresh compile.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import llvmlite.binding as llvm
+import numba
+
+_SOURCES = Path(__file__).parent
+
+
+def source_digest() -> str:
+    """Hex digest of every kernel source file, numba's version, and the CPU's name and features."""
+    digest = hashlib.sha256()
+    for path in sorted(_SOURCES.glob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    cpu = f"{llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}"
+    digest.update(f"{numba.__version__} {cpu} {sys.version}".encode())
+    return digest.hexdigest()[:20]
+
+
+def _cache_dir() -> Path:
+    """The cache folder: $ZSWAP_GYM_CACHE, else the user's cache, else a temporary folder."""
+    base = os.environ.get("ZSWAP_GYM_CACHE") or os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "zswap-gym"
+    )
+    folder = Path(base) / source_digest()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(folder)
+    except OSError:
+        folder = Path(tempfile.mkdtemp(prefix="zswap-gym-"))
+    return folder
+
+
+CACHE_DIR = _cache_dir()
+numba.config.CACHE_DIR = str(CACHE_DIR)
+
+entry = numba.njit(cache=True, error_model="numpy", nogil=True, _nrt=False)
+"""For the few functions Python calls."""
+njit = numba.njit(error_model="numpy", _nrt=False)
+"""For mechanisms, called by other compiled code."""
+inline = numba.njit(error_model="numpy", forceinline=True, _nrt=False)
+"""For the small steps of the hot path: the state is a wide tuple, costly to pass."""
+
+
+def announce_compile() -> None:
+    """Say on stderr that a compile is coming, once per folder, so that nobody thinks it hangs."""
+    if not any(CACHE_DIR.rglob("*.nbi")):
+        print(
+            "zswap-gym: compiling the kernel model; once per version, under a minute",
+            file=sys.stderr,
+            flush=True,
+        )

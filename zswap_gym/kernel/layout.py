@@ -1,0 +1,342 @@
+"""The state of a machine as flat arrays: what each page, cgroup, job and device remembers.
+
+A page record is one cache line. Lists are intrusive (int32 links inside the page), so moving
+a page costs no allocation and a clone is a copy of a few arrays. Counters named as in
+memory.stat hold real pages; everything called ``pages`` or ``length`` counts simulated ones.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+# --- page states ------------------------------------------------------------------------------
+NEW = 0
+"""Never allocated, or freed: the next access allocates it."""
+RESIDENT = 1
+"""Mapped. Charged, on a generation list; whether it was accessed is decided when reclaim looks."""
+SWAPCACHE = 2
+"""Charged and on a generation list but unmapped; its next access is a minor fault."""
+ZSWAP = 3
+DISK = 4
+ZERO = 5
+"""Swapped out as an all-zero page: a bit in the swap zeromap, no pool bytes, no I/O."""
+
+# --- page flags -------------------------------------------------------------------------------
+F_YOUNG = 1  # accessed bit set by the fault that mapped it, valid until the next aging walk
+F_DIRTY = 2  # contents differ from what swap holds
+F_SLOT = 4  # owns a swap slot
+F_REFERENCED = 8  # zswap entry: second chance not used yet
+F_RECLAIM = 16  # PG_reclaim: rotate to the tail when its write ends
+F_FULLREF = 32  # refs=3 and workingset: MGLRU grants one extra round (spec/mglru.md 6.3)
+F_WORKINGSET = 64  # a refault that counts as memory pressure
+F_QUEUED = 128  # its next access is in the calendar
+F_HEAP = 256  # ... in the calendar's current bucket, ordered
+F_SWEEP = 512  # ... and comes from the region's sweep
+
+NO_LIST = 255
+ZSWAP_LIST = 4
+LISTS_PER_CGROUP = 5  # generations seq & 3, then the zswap LRU
+
+PAGE = np.dtype(
+    [
+        ("when", np.int64),  # RESIDENT: work time of the last look; others: of the next access
+        ("stamp", np.int64),  # ZSWAP: boot time of the store; SWAPCACHE: boot time the write ends
+        ("older", np.int32),  # neighbours on the list it is on
+        ("newer", np.int32),
+        ("cal_prev", np.int32),  # neighbours in its calendar bucket; position while F_HEAP
+        ("cal_next", np.int32),
+        ("rate", np.float32),  # Hz of work time
+        ("shadow", np.int32),  # min_seq when it was evicted, -1 = none
+        ("clen", np.uint16),
+        ("cg", np.uint16),
+        ("region", np.uint16),
+        ("flags", np.uint16),
+        ("state", np.uint8),
+        ("list", np.uint8),  # list it physically sits on
+        ("gen", np.uint8),  # generation tag (seq & 3), may be newer than the list: lazy promotion
+    ],
+    align=True,
+)
+
+INF_PAGES = np.int64(1 << 50)
+"""A limit of ``max``, in pages."""
+
+CGROUP = np.dtype(
+    [
+        ("parent", np.int32),
+        ("sub_end", np.int32),  # descendants are cgroups [self, sub_end): pre-order
+        ("first_page", np.int32),
+        ("n_pages", np.int32),
+        ("leaf", np.int32),
+        ("threads", np.int32),
+        # usage, hierarchical, real pages / bytes
+        ("resident", np.int64),
+        ("zbytes", np.int64),
+        ("zpages", np.int64),
+        ("slots", np.int64),
+        ("swapcached", np.int64),
+        ("mapped", np.int64),
+        ("base", np.int64),
+        ("peak", np.int64),
+        # limits, pages
+        ("max", np.int64),
+        ("high", np.int64),
+        ("zswap_max", np.int64),
+        ("swap_max", np.int64),
+        ("writeback", np.int32),
+        ("writeback_effective", np.int32),
+        # MGLRU
+        ("max_seq", np.int64),
+        ("min_seq", np.int64),
+        ("last_walk", np.int64),  # work time
+        # work clock: work = boot time - lag, never backwards
+        ("lag", np.int64),
+        ("lag_rem", np.int64),
+        ("work", np.int64),
+        # calendar
+        ("bucket", np.int64),  # absolute index of the bucket in the heap
+        ("heap_len", np.int64),
+        ("queued", np.int64),  # events in the calendar altogether
+        # the actuator's cursors and credits
+        ("wb_iter", np.int32),  # zswap_wb_iter: -1 = before the root of the subtree
+        ("reclaim_iter", np.int32),
+        ("wb_debt", np.int64),  # real pages written ahead of budget because a page stands for many
+        ("over_high", np.int64),  # real pages charged over memory.high since the last check
+        ("disk_swapins", np.int64),  # nr_disk_swapins of the lruvec
+        ("deferred", np.int64),  # nr_deferred of the zswap shrinker
+        # streams
+        ("free_next", np.int64),
+        ("free_end", np.int64),
+        ("stage_one", np.int32),
+        ("dead", np.int32),  # OOM-killed and not restarted
+        # PSI, microseconds
+        ("some_us", np.int64),
+        ("full_us", np.int64),
+        ("some_until", np.int64),
+        ("full_until", np.int64),
+        ("some_seen", np.int64),
+        ("full_seen", np.int64),
+        ("avg", np.int64, (6,)),  # some avg10/60/300, full avg10/60/300: 11-bit fixed point
+        ("stage_psi", np.int64),  # some_us at senpai's last step
+    ],
+    align=True,
+)
+
+STAT: tuple[str, ...] = (
+    "pgfault",
+    "pgmajfault",
+    "pgscan",
+    "pgsteal",
+    "pgrefill",
+    "pgactivate",
+    "workingset_refault_anon",
+    "workingset_activate_anon",
+    "workingset_restore_anon",
+    "zswpin",
+    "zswpout",
+    "zswpwb",
+    "zswpwb_proactive",
+    "pswpin",
+    "pswpout",
+    "swpin_zero",
+    "swpout_zero",
+    "events_high",
+    "events_max",
+    "events_oom",
+    "events_oom_kill",
+    "swap_fail",
+    "pool_limit_hit",
+    "reject_reclaim_fail",
+    "reject_compress_fail",
+    "stores_refused",
+    "walks",
+    "looks",
+    "stall_us",
+    "read_wait_us",
+    "cpu_us",
+)
+"""Cumulative counters, own (not hierarchical) while inside the core; real pages or us."""
+
+(
+    S_PGFAULT,
+    S_PGMAJFAULT,
+    S_PGSCAN,
+    S_PGSTEAL,
+    S_PGREFILL,
+    S_PGACTIVATE,
+    S_REFAULT,
+    S_ACTIVATE,
+    S_RESTORE,
+    S_ZSWPIN,
+    S_ZSWPOUT,
+    S_ZSWPWB,
+    S_ZSWPWB_PROACTIVE,
+    S_PSWPIN,
+    S_PSWPOUT,
+    S_SWPIN_ZERO,
+    S_SWPOUT_ZERO,
+    S_EV_HIGH,
+    S_EV_MAX,
+    S_EV_OOM,
+    S_EV_OOM_KILL,
+    S_SWAP_FAIL,
+    S_POOL_LIMIT_HIT,
+    S_REJECT_RECLAIM_FAIL,
+    S_REJECT_COMPRESS_FAIL,
+    S_STORES_REFUSED,
+    S_WALKS,
+    S_LOOKS,
+    S_STALL_US,
+    S_READ_WAIT_US,
+    S_CPU_US,
+) = range(len(STAT))
+
+HOST = np.dtype(
+    [
+        ("now", np.int64),  # boot time, us
+        ("rng", np.uint64),
+        ("scale", np.int64),  # real pages per simulated page
+        ("swap_pages", np.int64),
+        ("slots_used", np.int64),
+        ("ram_pages", np.int64),
+        ("zswap_enabled", np.int32),
+        ("shrinker", np.int32),
+        ("store_raw", np.int32),  # 6.18+: incompressible pages are stored raw
+        ("restart_on_oom", np.int32),
+        ("max_pool_pages", np.int64),
+        ("accept_pages", np.int64),
+        ("pool_pages", np.int64),
+        ("stored_pages", np.int64),
+        ("reached_full", np.int32),
+        ("worker_queued", np.int32),
+        ("worker_iter", np.int64),  # zswap_next_shrink
+        ("exact", np.int32),  # 1: the costs of operations are zero; only order matters
+        ("compress_us", np.float64),
+        ("decompress_us", np.float64),
+        ("read_us", np.float64),
+        ("write_us", np.float64),
+        ("jitter", np.float64),
+        ("rotated", np.float64),
+        ("ring_head", np.int64),
+        ("ring_len", np.int64),
+        ("jobs_changed", np.int32),
+        ("done_len", np.int32),
+        ("stage_kind", np.int32),
+        ("stage_interval", np.int64),
+        ("stage_pages", np.int64),  # real pages per interval (fixed)
+        ("stage_ratio", np.float64),
+        ("stage_psi", np.float64),
+        ("next_psi", np.int64),
+        ("release_after", np.int32),
+    ],
+    align=True,
+)
+
+# --- jobs: operations that take time ------------------------------------------------------------
+J_NONE, J_RECLAIM, J_WRITEBACK, J_WORKER = 0, 1, 2, 3
+REPORT_WRITEBACK, REPORT_PAIR = 1, 2  # what `report` says: the errno of the job, or of both halves
+SLOT_STAGE, SLOT_REQUEST = 0, 1
+SLOTS = 2
+
+JOB = np.dtype(
+    [
+        ("kind", np.int32),
+        ("cg", np.int32),
+        ("start", np.int64),
+        ("signal", np.int32),
+        ("errno", np.int32),
+        ("report", np.int32),  # 1: note the end in the done log
+        # reclaim: memory.reclaim loop and the try_free inside it
+        ("target", np.int64),
+        ("reclaimed", np.int64),
+        ("retries", np.int32),
+        ("active", np.int32),  # inside one try_free
+        ("goal", np.int64),
+        ("freed", np.int64),
+        ("prio", np.int32),
+        ("attempt", np.int32),
+        ("walk_from", np.int32),  # subtree position of this priority pass
+        ("walk_left", np.int32),
+        ("in_lruvec", np.int32),
+        ("scanned", np.int64),
+        # proactive writeback (v1)
+        ("max_pages", np.int64),
+        ("cutoff", np.int64),
+        ("written", np.int64),
+        ("failures", np.int32),
+        ("attempts", np.int32),
+        ("visit", np.int32),  # cgroup being visited, -1 = none
+        ("visit_goal", np.int64),
+        ("visit_total", np.int64),
+        ("visit_scanned", np.int64),
+        ("visit_written", np.int64),
+        ("walk_pages", np.int64),  # real pages of this walk, -1 = no walk open
+        ("walk_need", np.int64),
+        ("walk_seen", np.int64),
+        ("walk_hit", np.int64),
+        ("stop", np.int32),
+        ("release", np.int64),  # pages to reclaim afterwards
+        ("wb_errno", np.int32),
+    ],
+    align=True,
+)
+
+DONE = np.dtype(
+    [
+        ("cg", np.int32),
+        ("errno", np.int32),
+        ("release_errno", np.int32),
+        ("kind", np.int32),
+        ("pages", np.int64),
+        ("duration_us", np.int64),
+    ],
+    align=True,
+)
+DONE_LOG = 256
+
+LIST = np.dtype([("oldest", np.int32), ("newest", np.int32), ("length", np.int64)], align=True)
+ZCLASS = np.dtype([("objects", np.int64), ("per_zspage", np.int64), ("zspage_pages", np.int64)], align=True)
+RING = np.dtype([("page", np.int32), ("done", np.int64)], align=True)
+
+MAX_THREADS = 32
+WHEEL = 1024  # buckets per level
+BUCKET_SHIFT = 14  # a bucket is 16.4 ms of work time
+
+
+class State(NamedTuple):
+    """Everything a machine is. All arrays; copy them and you have a clone."""
+
+    pages: np.ndarray  # PAGE (n,)
+    cgs: np.ndarray  # CGROUP (c,)
+    lists: np.ndarray  # LIST (c * 5,)
+    gen_count: np.ndarray  # int64 (c, 4): pages by tag
+    stat: np.ndarray  # int64 (c, len(STAT))
+    regions: np.ndarray  # access.REGION
+    seg_time: np.ndarray
+    seg_mult: np.ndarray
+    seg_integral: np.ndarray
+    first_touch: np.ndarray
+    trace_offset: np.ndarray
+    trace_time: np.ndarray
+    trace_op: np.ndarray
+    frees: np.ndarray  # access.FREE
+    wheel: np.ndarray  # int32 (c, 2, WHEEL): heads of the calendar's buckets
+    heap: np.ndarray  # int32 (n,): per cgroup, at first_page
+    host: np.ndarray  # HOST (1,)
+    jobs: np.ndarray  # JOB (c * 2 + 2,): the last two are the shrink worker and direct reclaim
+    due: np.ndarray  # int64: when each source of events is next due, see engine.py
+    zclass: np.ndarray  # ZCLASS
+    zclass_of: np.ndarray  # uint8 (4097,): compressed length -> class
+    ring: np.ndarray  # RING (queue depth,): writes in flight, oldest first
+    channels: np.ndarray  # int64: when each device channel is free
+    threads: np.ndarray  # int64 (c, MAX_THREADS): when each thread's stall ends
+    done: np.ndarray  # DONE (DONE_LOG,)
+    scratch: np.ndarray  # int32 (64,): the pages isolated by one eviction batch
+
+
+CONSTANT = frozenset(
+    "seg_time seg_mult seg_integral first_touch trace_offset trace_time trace_op frees zclass_of".split()
+)
+"""Arrays no rule ever writes: clones share them."""

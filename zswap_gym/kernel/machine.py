@@ -1,0 +1,286 @@
+"""Machine: the simulated kernel as a Python object. Build it, let time pass, read and write.
+
+    machine = Machine(host, cgroups, plans, seed=1)
+    machine.advance(machine.now_us + 60 * US_PER_S)
+    machine.write("kv", "memory.zswap.proactive_writeback", "max=10M 30")
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from zswap_gym.kernel import build, engine, interfaces, stateref
+from zswap_gym.kernel.access import NEVER, AccessPlan
+from zswap_gym.kernel.jit import announce_compile
+from zswap_gym.kernel.layout import (
+    J_NONE,
+    J_RECLAIM,
+    J_WRITEBACK,
+    SLOT_REQUEST,
+    CONSTANT,
+    REPORT_PAIR,
+    REPORT_WRITEBACK,
+    SLOTS,
+    STAT,
+    State,
+)
+from zswap_gym.kernel.spec import CgroupSpec, HostSpec, StageOneSpec
+from zswap_gym.units import PAGE_SIZE, US_PER_S
+
+GAUGES: tuple[str, ...] = (
+    "memory_current",
+    "anon",
+    "swapcached",
+    "zswap",
+    "zswapped",
+    "swap_current",
+    "active_anon",
+    "inactive_anon",
+    "peak",
+)
+"""Sizes in bytes, hierarchical."""
+
+LIMIT_FILES = {
+    "memory.max": "max",
+    "memory.high": "high",
+    "memory.swap.max": "swap_max",
+    "memory.zswap.max": "zswap_max",
+}
+
+
+@dataclass(frozen=True)
+class WriteResult:
+    """What a write to a cgroup file returned: errno, real pages written back, how long it took."""
+
+    errno: int
+    pages: int = 0
+    duration_us: int = 0
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A request that ended: errno and pages of the writeback, errno of the release."""
+
+    cgroup: int
+    errno: int
+    pages: int
+    duration_us: int
+    release_errno: int
+
+
+class Machine:
+    """A host with its cgroups. Same arguments and seed: bit-equal runs.
+
+    Args:
+        host: RAM, swap, device, zswap parameters, page_scale.
+        cgroups: the tree; the root (index 0, name "") is implicit.
+        plans: who touches which page, by cgroup name; only leaves may have one.
+        seed: of the machine's one random stream.
+        stage_one: the user-space reclaimer, part of the scenario.
+    """
+
+    def __init__(
+        self,
+        host: HostSpec,
+        cgroups: Sequence[CgroupSpec],
+        plans: Mapping[str, AccessPlan],
+        *,
+        seed: int,
+        stage_one: StageOneSpec | None = None,
+        restart_on_oom: bool = True,
+        exact: bool = False,
+    ) -> None:
+        announce_compile()
+        self.host = host
+        self.specs, self.names, self.index = build.order(cgroups)
+        self.state: State = build.state(
+            host, self.specs, self.names, plans, stage_one or StageOneSpec(), seed, restart_on_oom, exact
+        )
+        self._block = stateref.block(self.state)
+        self._refused: list[Finished] = []
+        engine.boot(self._block)
+
+    # --- time ------------------------------------------------------------------------------------
+
+    @property
+    def now_us(self) -> int:
+        """CLOCK_BOOTTIME in microseconds."""
+        return int(self.state.host["now"][0])
+
+    def advance(self, until_us: int) -> None:
+        """Let simulated time pass up to boot time ``until_us``."""
+        engine.advance(self._block, int(until_us), -1)
+
+    # --- writing ---------------------------------------------------------------------------------
+
+    def write(self, cgroup: str, file: str, text: str, *, signal: bool = False) -> WriteResult:
+        """Write ``text`` to a cgroup file and wait for the write to return, as a shell would.
+
+        ``signal``: a signal is pending for the writer (selftest A13). Unknown cgroup or file:
+        ENOENT, as on the root for files it does not have.
+        """
+        c = self.index.get(cgroup)
+        if c is None:
+            return WriteResult(errno.ENOENT)
+        try:
+            if file == "memory.zswap.proactive_writeback" and c > 0:
+                return self._write_proactive(c, text, signal)
+            if file == "memory.reclaim":
+                pages = interfaces.parse_reclaim(text)
+                return self._wait(c, J_RECLAIM, pages, 0, signal)
+            if file == "memory.zswap.writeback":
+                return self._write_switch(c, text)
+            if file in LIMIT_FILES and c > 0:
+                return self._write_limit(c, file, text)
+        except interfaces.BadWrite as bad:
+            return WriteResult(bad.errno)
+        return WriteResult(errno.ENOENT)
+
+    def _write_proactive(self, c: int, text: str, signal: bool) -> WriteResult:
+        if self.zswap_enabled and not self.state.cgs["writeback_effective"][c]:
+            raise interfaces.BadWrite(errno.EINVAL)  # before parsing
+        parsed = interfaces.parse_proactive(text)
+        if parsed.age_s * US_PER_S >= self.now_us:
+            return WriteResult(0)
+        return self._wait(c, J_WRITEBACK, parsed.max_pages, parsed.age_s * US_PER_S, signal)
+
+    def _wait(self, c: int, kind: int, pages: int, age_us: int, signal: bool) -> WriteResult:
+        """Run the operation in c's request slot to its end; other requests of c must be over."""
+        job = c * SLOTS + SLOT_REQUEST
+        if self.state.jobs["kind"][job] != J_NONE:
+            engine.advance(self._block, int(NEVER) - 1, job)
+        start = self.now_us
+        engine.submit(self._block, c, kind, pages, age_us, 0, 0)
+        self.state.jobs["signal"][job] = int(signal)
+        engine.advance(self._block, int(NEVER) - 1, job)
+        record = self.state.jobs[job]
+        written = int(record["written"]) if kind == J_WRITEBACK else 0
+        return WriteResult(int(record["errno"]), written, self.now_us - start)
+
+    def _write_switch(self, c: int, text: str) -> WriteResult:
+        if text.strip() not in ("0", "1"):
+            raise interfaces.BadWrite(errno.EINVAL)
+        self.state.cgs["writeback"][c] = int(text)
+        engine.writeback_switched(self._block)
+        return WriteResult(0)
+
+    def _write_limit(self, c: int, file: str, text: str) -> WriteResult:
+        self.state.cgs[LIMIT_FILES[file]][c] = interfaces.parse_limit(text)
+        if file in ("memory.max", "memory.high"):
+            engine.limit_write(self._block, c, 17)
+        return WriteResult(0)
+
+    def set_zswap(
+        self, *, enabled: bool | None = None, max_pool_percent: int | None = None, shrinker: bool | None = None
+    ) -> None:
+        """Change /sys/module/zswap/parameters at run time."""
+        if enabled is not None:
+            self.state.host["zswap_enabled"] = int(enabled)
+        if shrinker is not None:
+            self.state.host["shrinker"] = int(shrinker)
+        if max_pool_percent is not None:
+            build.set_pool_limit(self.state, max_pool_percent, self.host.accept_threshold_percent)
+
+    @property
+    def zswap_enabled(self) -> bool:
+        """The module parameter ``enabled``."""
+        return bool(self.state.host["zswap_enabled"][0])
+
+    # --- requests that run beside the caller -----------------------------------------------------
+
+    def request(self, cgroup: int, age_us: int, max_pages: int, release_pages: int) -> bool:
+        """Start writeback (unless ``age_us`` < 0 or no pages), then release. False: still busy."""
+        if age_us >= 0 and max_pages > 0:
+            if not self.state.cgs["writeback_effective"][cgroup]:
+                return self._release(cgroup, release_pages, errno.EINVAL)
+            if age_us < self.now_us:  # an age beyond uptime is a success that does nothing
+                submit = engine.submit
+                return bool(submit(self._block, cgroup, J_WRITEBACK, max_pages, age_us, release_pages, REPORT_WRITEBACK))
+        return self._release(cgroup, release_pages, 0)
+
+    def _release(self, cgroup: int, pages: int, writeback_errno: int) -> bool:
+        """Only the second half of a pair; the errno of the first is already known."""
+        job = cgroup * SLOTS + SLOT_REQUEST
+        if self.state.jobs["kind"][job] != J_NONE:
+            return False
+        if pages > 0:
+            engine.submit(self._block, cgroup, J_RECLAIM, pages, 0, 0, REPORT_PAIR)
+            self.state.jobs["wb_errno"][job] = writeback_errno
+        elif writeback_errno:
+            self._refused.append(Finished(cgroup, writeback_errno, 0, 0, 0))
+        return True
+
+    def finished(self) -> list[Finished]:
+        """Requests that ended since the last call, in order."""
+        n = int(self.state.host["done_len"][0])
+        refused, self._refused = self._refused, []
+        if n == 0:
+            return refused
+        self.state.host["done_len"] = 0
+        rows = self.state.done[:n][["cg", "errno", "pages", "duration_us", "release_errno"]].tolist()
+        return refused + [Finished(*row) for row in rows]
+
+    # --- reading ---------------------------------------------------------------------------------
+
+    def counters(self) -> npt.NDArray[np.int64]:
+        """int64 (n_cgroups, len(STAT)): cumulative, hierarchical, real pages."""
+        total = self.state.stat.copy()
+        parent = self.state.cgs["parent"]
+        for c in range(len(total) - 1, 0, -1):
+            total[parent[c]] += total[c]
+        return total
+
+    def counter(self, cgroup: str, name: str) -> int:
+        """One hierarchical counter by name."""
+        return int(self.counters()[self.index[cgroup], STAT.index(name)])
+
+    def gauges(self) -> npt.NDArray[np.float64]:
+        """float64 (n_cgroups, len(GAUGES)): bytes, hierarchical."""
+        return build.gauges(self.state)
+
+    def gauge(self, cgroup: str, name: str) -> float:
+        """One gauge by name, bytes."""
+        return float(self.gauges()[self.index[cgroup], GAUGES.index(name)])
+
+    def zswap_ages(self, cgroup: int, edges_s: Sequence[float]) -> npt.NDArray[np.int64]:
+        """True ages of zswap entries: real pages per [edges[i], edges[i+1]), last bin open. Privileged."""
+        edges = (np.asarray(edges_s, np.float64) * US_PER_S).astype(np.int64)
+        out = np.zeros(len(edges) + 1, np.int64)
+        engine.zswap_ages(self._block, cgroup, edges, out)
+        return out[:-1]
+
+    @property
+    def pool_bytes(self) -> int:
+        """zsmalloc pages of the host, in bytes (/proc/meminfo Zswap)."""
+        return int(self.state.host["pool_pages"][0]) * PAGE_SIZE
+
+    # --- copies ----------------------------------------------------------------------------------
+
+    def clone(self) -> Machine:
+        """An independent machine in the same state, mid-operation included; it continues identically."""
+        twin = object.__new__(Machine)
+        twin.__dict__.update(self.__dict__)
+        twin.state = self.snapshot()
+        twin._block = stateref.block(twin.state)
+        twin._refused = list(self._refused)
+        return twin
+
+    def snapshot(self) -> State:
+        """A copy of the whole state, for :meth:`restore`."""
+        arrays = self.state._asdict()
+        return State(**{name: a if name in CONSTANT else a.copy() for name, a in arrays.items()})
+
+    def restore(self, snapshot: State) -> None:
+        """Return to a snapshot; the snapshot stays usable."""
+        for name, saved in snapshot._asdict().items():
+            if name not in CONSTANT:
+                getattr(self.state, name)[...] = saved
+
+    def reseed(self, seed: int) -> None:
+        """Continue from here with a fresh random stream (episodes that share a warm snapshot)."""
+        self.state.host["rng"] = np.uint64(seed)

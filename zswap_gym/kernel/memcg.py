@@ -1,0 +1,138 @@
+"""memcg: hierarchical charging, limits, swap slots (mm/memcontrol.c, mm/page_counter.c).
+
+Usage of a cgroup = resident pages (mapped or in the swap cache) + what is never reclaimed +
+zswap's compressed bytes rounded up to pages. The bytes are charged exactly
+(mm/zswap.c:zswap_store() -> obj_cgroup_charge_zswap()); zsmalloc's own waste to nobody.
+"""
+
+from __future__ import annotations
+
+from zswap_gym.kernel.jit import inline, njit
+from zswap_gym.kernel.layout import F_SLOT, INF_PAGES, S_SWAP_FAIL
+
+
+@inline
+def usage(st, c):
+    """memory.current of cgroup c in real pages."""
+    cg = st.cgs[c]
+    return cg.resident + cg.base + (cg.zbytes + 4095) // 4096
+
+
+@inline
+def add_resident(st, c, delta):
+    """Charge (or uncharge) ``delta`` simulated pages to c and its ancestors."""
+    k = delta * st.host[0].scale
+    while c >= 0:
+        cg = st.cgs[c]
+        cg.resident += k
+        c = cg.parent
+
+
+@inline
+def add_mapped(st, c, delta):
+    """memory.stat anon: mapped pages."""
+    k = delta * st.host[0].scale
+    while c >= 0:
+        cg = st.cgs[c]
+        cg.mapped += k
+        c = cg.parent
+
+
+@inline
+def add_swapcached(st, c, delta):
+    """memory.stat swapcached: charged pages that also own a swap slot."""
+    k = delta * st.host[0].scale
+    while c >= 0:
+        cg = st.cgs[c]
+        cg.swapcached += k
+        c = cg.parent
+
+
+@inline
+def add_zswap(st, c, bytes_each, delta):
+    """zswap / zswapped: one entry more (delta 1) or less (-1) of ``bytes_each`` compressed bytes."""
+    k = delta * st.host[0].scale
+    while c >= 0:
+        cg = st.cgs[c]
+        cg.zbytes += k * bytes_each
+        cg.zpages += k
+        c = cg.parent
+
+
+@njit
+def take_slot(st, c, p):
+    """Allocate a swap slot for page p (mm/swap_state.c:add_to_swap()); False if there is none."""
+    host = st.host[0]
+    k = host.scale
+    if host.slots_used + k > host.swap_pages:
+        st.stat[c, S_SWAP_FAIL] += k
+        return False
+    m = c
+    while m >= 0:
+        if st.cgs[m].slots + k > st.cgs[m].swap_max:
+            st.stat[m, S_SWAP_FAIL] += k
+            return False
+        m = st.cgs[m].parent
+    m = c
+    while m >= 0:
+        st.cgs[m].slots += k
+        m = st.cgs[m].parent
+    host.slots_used += k
+    st.pages[p].flags |= F_SLOT
+    return True
+
+
+@njit
+def drop_slot(st, c, p):
+    """Free page p's swap slot."""
+    k = st.host[0].scale
+    while c >= 0:
+        st.cgs[c].slots -= k
+        c = st.cgs[c].parent
+    st.host[0].slots_used -= k
+    st.pages[p].flags &= ~F_SLOT
+
+
+@inline
+def swap_room(st, c):
+    """Free swap pages for c: the minimum over its ancestors (mem_cgroup_get_nr_swap_pages())."""
+    room = st.host[0].swap_pages - st.host[0].slots_used
+    while c >= 0:
+        cg = st.cgs[c]
+        if cg.swap_max < INF_PAGES:
+            room = min(room, cg.swap_max - cg.slots)
+        c = cg.parent
+    return room
+
+
+@inline
+def swap_half_full(st, c):
+    """vm_swap_full() or mem_cgroup_swap_full(): slots are then freed on swap-in."""
+    host = st.host[0]
+    if host.slots_used * 2 > host.swap_pages:
+        return True
+    while c >= 0:
+        cg = st.cgs[c]
+        if cg.swap_max < INF_PAGES and cg.slots * 2 >= cg.swap_max:
+            return True
+        c = cg.parent
+    return False
+
+
+@inline
+def over_limit(st, c, extra):
+    """The first cgroup from c upwards whose memory.max ``extra`` more pages would exceed, or -1."""
+    while c >= 0:
+        if usage(st, c) + extra > st.cgs[c].max:
+            return c
+        c = st.cgs[c].parent
+    return -1
+
+
+@njit
+def refresh_writeback(st):
+    """memory.zswap.writeback takes effect only if no ancestor has it off."""
+    for c in range(len(st.cgs)):
+        cg = st.cgs[c]
+        up = 1 if cg.parent < 0 else st.cgs[cg.parent].writeback_effective
+        cg.writeback_effective = 1 if (cg.writeback and up) else 0

@@ -1,0 +1,284 @@
+"""Reclaim: evict_folios(), shrink_lruvec(), try_to_free_mem_cgroup_pages() (mm/vmscan.c).
+
+One routine, `step`, does one unit of work (a batch of 64 pages, an aging pass, a shrinker
+pass) and returns. Called in a row it is direct reclaim; called once per event it is
+memory.reclaim, which runs beside the workload and yields between batches.
+"""
+
+from __future__ import annotations
+
+from zswap_gym.kernel.access import next_access
+from zswap_gym.kernel.calendar_queue import schedule
+from zswap_gym.kernel.jit import inline, njit
+from zswap_gym.kernel.layout import (
+    DISK,
+    F_DIRTY,
+    F_RECLAIM,
+    F_SLOT,
+    F_SWEEP,
+    F_WORKINGSET,
+    RESIDENT,
+    S_PGACTIVATE,
+    S_PGSTEAL,
+    S_SWPOUT_ZERO,
+    SWAPCACHE,
+    ZERO,
+)
+from zswap_gym.kernel.memcg import (
+    add_mapped,
+    add_resident,
+    add_swapcached,
+    swap_room,
+    take_slot,
+)
+from zswap_gym.kernel.mglru import (
+    add_youngest,
+    advance_min,
+    age,
+    examine,
+    isolate,
+    keep_written,
+    length,
+    should_age,
+    work_now,
+)
+from zswap_gym.kernel.shrinker import shrink_slab
+from zswap_gym.kernel.swapdev import settle, write
+from zswap_gym.kernel.zswap import charge_cpu, store
+
+SCAN_US = 0.3  # isolate, rmap, unmap and free of one page besides compression
+WALK_US = 30.0  # one aging pass
+MAX_RECLAIM_RETRIES = 16
+
+
+@inline
+def _unmap(st, c, p):
+    """Page p leaves the page tables: from now on its next access is an event."""
+    page = st.pages[p]
+    page.state = SWAPCACHE
+    page.stamp = 0
+    add_mapped(st, c, -1)
+    when, by_sweep = next_access(st, p, work_now(st, c))
+    if by_sweep:
+        page.flags |= F_SWEEP
+    else:
+        page.flags &= ~F_SWEEP
+    schedule(st, c, p, when)
+
+
+@inline
+def _free(st, c, p, state):
+    """The page is gone from memory; its shadow remembers min_seq."""
+    page = st.pages[p]
+    page.state = state
+    page.flags &= ~(F_RECLAIM | F_WORKINGSET)
+    page.shadow = st.cgs[c].min_seq
+    add_swapcached(st, c, -1)
+    add_resident(st, c, -1)
+    st.stat[c, S_PGSTEAL] += st.host[0].scale
+
+
+@inline
+def _activate(st, c, p):
+    """Kept because reclaim failed on it."""
+    st.stat[c, S_PGACTIVATE] += st.host[0].scale
+    add_youngest(st, c, p)
+
+
+@njit
+def _shrink_page(st, c, p, t, in_fault):
+    """shrink_folio_list() for one isolated page: returns (freed?, time to go on)."""
+    page = st.pages[p]
+    if page.state == SWAPCACHE and page.stamp > t:  # under writeback
+        page.flags |= F_RECLAIM
+        _activate(st, c, p)
+        return False, t
+    if page.state == RESIDENT and examine(st, c, p):
+        add_youngest(st, c, p)
+        return False, t
+    if not page.flags & F_SLOT:
+        if not take_slot(st, c, p):
+            _activate(st, c, p)
+            return False, t
+        add_swapcached(st, c, 1)
+        page.flags |= F_DIRTY
+    if page.state == RESIDENT:
+        _unmap(st, c, p)
+    if not page.flags & F_DIRTY:
+        _free(st, c, p, ZERO if page.clen == 0 else DISK)
+        return True, t
+    if page.clen == 0:  # swap_writepage(): the zeromap takes it
+        page.flags &= ~F_DIRTY
+        st.stat[c, S_SWPOUT_ZERO] += st.host[0].scale
+        _free(st, c, p, ZERO)
+        return True, t
+    stored, t = store(st, c, p, t, in_fault)
+    if stored:
+        _free(st, c, p, page.state)
+        return True, t
+    if not st.cgs[c].writeback_effective:
+        _activate(st, c, p)
+        return False, t
+    page.flags &= ~F_DIRTY
+    keep_written(st, c, p)
+    t, _ = write(st, c, p, t)
+    return False, t
+
+
+@njit
+def evict_batch(st, c, t, in_fault):
+    """evict_folios(): returns (real pages looked at or 1 if min_seq moved, real pages freed, time)."""
+    cg = st.cgs[c]
+    scale = st.host[0].scale
+    if cg.max_seq - cg.min_seq + 1 <= 2:
+        return 0, 0, t
+    settle(st, t)
+    taken, looked = isolate(st, c)
+    if advance_min(st, c):
+        looked += 1
+    if cg.max_seq - cg.min_seq + 1 <= 2:
+        looked = 0
+    freed = 0
+    if not st.host[0].exact:
+        t += int(charge_cpu(st, c, SCAN_US) * taken)
+    for i in range(taken):
+        gone, t = _shrink_page(st, c, st.scratch[i], t, in_fault)
+        if gone:
+            freed += 1
+    return looked * scale, freed * scale, t
+
+
+# --- one try_free, resumable -------------------------------------------------------------------
+
+
+@inline
+def begin(st, j, root, goal):
+    """Start try_to_free_mem_cgroup_pages(root, goal) in job j."""
+    job = st.jobs[j]
+    job.active = 1
+    job.goal = max(goal, 32)
+    job.freed = 0
+    job.prio = 12
+    job.attempt = 0
+    job.walk_left = -1
+    job.in_lruvec = 0
+    if swap_room(st, root) < 64:  # anon is off limits: can_reclaim_anon_pages()
+        job.active = 0
+
+
+@inline
+def _next_priority(st, j):
+    """End of one pass over the subtree."""
+    job = st.jobs[j]
+    job.walk_left = -1
+    if job.freed >= job.goal:
+        job.active = 0
+        return
+    job.prio -= 1
+    if job.prio < 0:
+        if job.freed == 0 and job.attempt == 0:  # once more, walking the full tree
+            job.attempt = 1
+            job.prio = 12
+        else:
+            job.active = 0
+
+
+@njit
+def _leave_cgroup(st, j, root):
+    """shrink_node_memcgs(): on to the next cgroup, or stop here if the goal is met."""
+    job = st.jobs[j]
+    job.in_lruvec = 0
+    job.walk_left -= 1
+    nxt = job.walk_from + 1
+    if nxt >= st.cgs[root].sub_end:
+        nxt = root
+    job.walk_from = nxt
+    if job.freed >= job.goal and job.attempt == 0:
+        st.cgs[root].reclaim_iter = nxt
+        job.walk_left = 0
+    if job.walk_left == 0:
+        _next_priority(st, j)
+
+
+@njit
+def step(st, j, root, t, in_fault):
+    """One unit of the try_free in job j; returns the time to go on. ``active`` drops to 0 at its end."""
+    job = st.jobs[j]
+    if job.walk_left < 0:  # a new pass over the subtree
+        job.walk_left = st.cgs[root].sub_end - root
+        job.walk_from = st.cgs[root].reclaim_iter
+        if job.walk_from < root or job.walk_from >= st.cgs[root].sub_end or job.attempt > 0:
+            job.walk_from = root
+    c = job.walk_from
+    if not job.in_lruvec:
+        job.in_lruvec = 1
+        job.scanned = 0
+    run, total = should_age(st, c)
+    over = False
+    if length(st, c) == 0:
+        over = True
+    elif run and job.prio < 12:
+        age(st, c)
+        if not st.host[0].exact:
+            t += int(WALK_US)
+        over = True
+    else:
+        todo = (total * st.host[0].scale) >> job.prio
+        if todo <= 0:
+            over = True
+        else:
+            looked, freed, t = evict_batch(st, c, t, in_fault)
+            job.freed += freed
+            job.scanned += looked
+            over = looked == 0 or job.scanned >= todo
+    if over:
+        t = shrink_slab(st, c, job.prio, t, in_fault)
+        _leave_cgroup(st, j, root)
+    return t
+
+
+@njit
+def try_free(st, root, goal, t, in_fault):
+    """Direct reclaim, at once: returns (real pages freed, time to go on)."""
+    j = len(st.jobs) - 1
+    begin(st, j, root, goal)
+    while st.jobs[j].active:
+        t = step(st, j, root, t, in_fault)
+    return st.jobs[j].freed, t
+
+
+# --- memory.reclaim ------------------------------------------------------------------------------
+
+
+@inline
+def reclaim_begin(st, j, root, target):
+    """user_proactive_reclaim(): loop try_free((target - reclaimed) / 4) until the target is met."""
+    job = st.jobs[j]
+    job.cg = root
+    job.target = target
+    job.reclaimed = 0
+    job.retries = MAX_RECLAIM_RETRIES
+    job.active = 0
+
+
+@njit
+def reclaim_step(st, j, t):
+    """One unit of a memory.reclaim write: (finished?, errno, time to go on)."""
+    job = st.jobs[j]
+    if job.active:
+        t = step(st, j, job.cg, t, False)
+        if job.active:
+            return False, 0, t
+        job.reclaimed += job.freed
+        if job.freed == 0:
+            if job.retries == 0:
+                return True, 11, t
+            job.retries -= 1
+    if job.reclaimed >= job.target:
+        return True, 0, t
+    if job.signal:
+        return True, 4, t
+    begin(st, j, job.cg, (job.target - job.reclaimed) // 4)
+    if not job.active:  # no swap room: every try frees nothing
+        return True, 11, t
+    return False, 0, t

@@ -1,0 +1,101 @@
+"""The two in-kernel writers: the dynamic shrinker and the pool-limit worker (mm/zswap.c of 6.12).
+
+The shrinker runs after the LRU in every reclaim priority of a cgroup
+(mm/shrinker.c:do_shrink_slab(), zswap_shrinker_count(), zswap_shrinker_scan()); what it writes
+never counts towards the reclaim goal. The worker (shrink_worker()) is queued by a refused store
+once the pool is full and goes round robin over all cgroups, one entry a visit.
+"""
+
+from __future__ import annotations
+
+from zswap_gym.kernel.jit import njit
+from zswap_gym.kernel.layout import F_REFERENCED, LISTS_PER_CGROUP, ZSWAP_LIST
+from zswap_gym.kernel.swapdev import queue_full, settle
+from zswap_gym.kernel.zswap import oldest_entry, rotate, shrink_memcg, write_back
+
+SHRINK_BATCH = 128
+MAX_RECLAIM_RETRIES = 16
+VISIT_US = 2  # one shrink_memcg() call that writes nothing
+VISITS_PER_STEP = 32
+
+
+@njit
+def _scan(st, c, budget, t, in_fault):
+    """zswap_shrinker_scan(): walk ``budget`` real pages' entries; (real pages written, time)."""
+    scale = st.host[0].scale
+    written = 0
+    while budget > 0:
+        p = oldest_entry(st, c)
+        if p < 0:
+            break
+        budget -= scale
+        if st.pages[p].flags & F_REFERENCED:
+            st.pages[p].flags &= ~F_REFERENCED
+            rotate(st, c, p)
+        else:
+            t = write_back(st, c, p, t, in_fault)
+            written += scale
+    return written, t
+
+
+@njit
+def shrink_slab(st, c, prio, t, in_fault):
+    """The zswap shrinker of cgroup c at one priority; returns the time to go on."""
+    host = st.host[0]
+    cg = st.cgs[c]
+    own = st.lists[c * LISTS_PER_CGROUP + ZSWAP_LIST].length * host.scale
+    if not host.shrinker or not cg.writeback_effective or own == 0 or cg.zpages == 0:
+        return t
+    taken = min(cg.disk_swapins, own)
+    cg.disk_swapins -= taken
+    count = (own - taken) * (cg.zbytes // 4096) // cg.zpages
+    if count == 0:
+        return t
+    deferred = cg.deferred
+    delta = (count >> prio) * 4 // 2
+    total = min((deferred >> prio) + delta, 2 * count)
+    scanned = 0
+    while total >= SHRINK_BATCH or total >= count:
+        batch = min(SHRINK_BATCH, total)
+        if batch <= 0:
+            break
+        written, t = _scan(st, c, batch, t, in_fault)
+        if written == 0:  # SHRINK_STOP
+            break
+        total -= batch
+        scanned += batch
+    cg.deferred = min(max(deferred + delta - scanned, 0), 2 * count)
+    return t
+
+
+@njit
+def worker_step(st, j, t):
+    """A stretch of shrink_worker(): (finished?, time to go on)."""
+    host = st.host[0]
+    job = st.jobs[j]
+    settle(st, t)
+    for _ in range(VISITS_PER_STEP):
+        if host.pool_pages <= host.accept_pages:
+            return True, t
+        if queue_full(st):
+            return False, max(t, st.ring[host.ring_head].done)
+        host.worker_iter += 1
+        if host.worker_iter >= len(st.cgs):  # end of one pass over the tree
+            host.worker_iter = -1
+            if job.attempts == 0:
+                job.failures += 1
+                if job.failures >= MAX_RECLAIM_RETRIES:
+                    return True, t
+            job.attempts = 0
+            continue
+        result, t = shrink_memcg(st, host.worker_iter, t, False)
+        if result < 0:
+            continue
+        if not host.exact:
+            t += VISIT_US
+        job.attempts += 1
+        if result == 0:
+            job.failures += 1
+            if job.failures >= MAX_RECLAIM_RETRIES:
+                return True, t
+    return False, t

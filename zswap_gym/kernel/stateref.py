@@ -1,0 +1,139 @@
+"""How compiled code sees a State: one pointer instead of two dozen arrays.
+
+numba passes a tuple of arrays by value, 7 words an array at every call, and counts references
+to each. That made calls cost more than the work in them (measured: 9x) and compiling last over
+a minute. Here a State is flattened once into a block of addresses and shapes; compiled code
+receives the block and ``st.pages`` reads the address, as ``m->pages`` would in C.
+
+The block is only valid while the State's arrays live and are not reallocated: Machine keeps both.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.core.typing.templates import AttributeTemplate, infer_getattr
+from numba.extending import intrinsic, lower_getattr_generic, models, register_model
+from numba.np import numpy_support
+
+from zswap_gym.kernel import access, layout
+
+_WORDS = 4  # of the block per array: address, up to three dimensions
+
+_DTYPES: dict[str, tuple[Any, int]] = {
+    "pages": (layout.PAGE, 1),
+    "cgs": (layout.CGROUP, 1),
+    "lists": (layout.LIST, 1),
+    "gen_count": (np.int64, 2),
+    "stat": (np.int64, 2),
+    "regions": (access.REGION, 1),
+    "seg_time": (np.int64, 1),
+    "seg_mult": (np.float64, 1),
+    "seg_integral": (np.float64, 1),
+    "first_touch": (np.int64, 1),
+    "trace_offset": (np.int64, 1),
+    "trace_time": (np.int64, 1),
+    "trace_op": (np.uint8, 1),
+    "frees": (access.FREE, 1),
+    "wheel": (np.int32, 3),
+    "heap": (np.int32, 1),
+    "host": (layout.HOST, 1),
+    "jobs": (layout.JOB, 1),
+    "due": (np.int64, 1),
+    "zclass": (layout.ZCLASS, 1),
+    "zclass_of": (np.uint8, 1),
+    "ring": (layout.RING, 1),
+    "channels": (np.int64, 1),
+    "threads": (np.int64, 2),
+    "done": (layout.DONE, 1),
+    "scratch": (np.int32, 1),
+}
+assert tuple(_DTYPES) == layout.State._fields
+
+
+def block(state: layout.State) -> npt.NDArray[np.uint64]:
+    """Addresses and shapes of a State's arrays, for the compiled entry points."""
+    words = np.zeros(len(state) * _WORDS, np.uint64)
+    for i, (name, array) in enumerate(state._asdict().items()):
+        dtype, ndim = _DTYPES[name]
+        if array.dtype != np.dtype(dtype) or array.ndim != ndim or not array.flags.c_contiguous:
+            raise TypeError(f"state array {name} must be contiguous {dtype} with {ndim} dimensions")
+        words[i * _WORDS] = array.ctypes.data
+        words[i * _WORDS + 1 : i * _WORDS + 1 + ndim] = array.shape
+    return words
+
+
+class StateRefType(types.Type):
+    """The numba type of a State seen through its block."""
+
+    def __init__(self) -> None:
+        super().__init__(name="ZswapGymStateRef")
+
+
+STATE_REF = StateRefType()
+_TYPES = {
+    name: types.Array(numpy_support.from_dtype(np.dtype(dtype)), ndim, "C")
+    for name, (dtype, ndim) in _DTYPES.items()
+}
+_INDEX = {name: i for i, name in enumerate(_DTYPES)}
+
+
+@register_model(StateRefType)
+class _StateRefModel(models.PrimitiveModel):  # type: ignore[misc]
+    def __init__(self, dmm: Any, fe_type: Any) -> None:
+        super().__init__(dmm, fe_type, ir.IntType(64).as_pointer())
+
+
+@infer_getattr
+class _StateRefAttributes(AttributeTemplate):  # type: ignore[misc]
+    key = StateRefType
+
+    def generic_resolve(self, _typ: Any, attr: str) -> Any:
+        return _TYPES.get(attr)
+
+
+@intrinsic
+def state_ref(_typingctx: Any, words: Any) -> Any:
+    """In an entry point: turn the block (uint64 array) into the state it describes."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, args[0])
+        return builder.bitcast(array.data, ir.IntType(64).as_pointer())
+
+    return STATE_REF(words), codegen
+
+
+@lower_getattr_generic(StateRefType)
+def _lower_attribute(context: Any, builder: Any, _typ: Any, value: Any, attr: str) -> Any:
+    """Build the array view from its address and shape; unused parts are optimised away."""
+    array_type = _TYPES[attr]
+    i64 = ir.IntType(64)
+
+    def word(offset: int) -> Any:
+        at = builder.gep(value, [ir.Constant(i64, _INDEX[attr] * _WORDS + offset)])
+        load = builder.load(at)
+        load.set_metadata("invariant.load", builder.module.add_metadata([]))
+        return load
+
+    array = context.make_array(array_type)(context, builder)
+    data = builder.inttoptr(word(0), array.data.type)
+    itemsize = context.get_abi_sizeof(context.get_data_type(array_type.dtype))
+    shape = [word(1 + d) for d in range(array_type.ndim)]
+    strides = [ir.Constant(i64, itemsize)]
+    for dim in reversed(shape[1:]):
+        strides.insert(0, builder.mul(strides[0], dim))
+    n_items = shape[0]
+    for dim in shape[1:]:
+        n_items = builder.mul(n_items, dim)
+    array.data = data
+    array.shape = cgutils.pack_array(builder, shape)
+    array.strides = cgutils.pack_array(builder, strides)
+    array.nitems = n_items
+    array.itemsize = ir.Constant(i64, itemsize)
+    array.meminfo = ir.Constant(array.meminfo.type, None)
+    array.parent = ir.Constant(array.parent.type, None)
+    return array._getvalue()

@@ -1,0 +1,99 @@
+"""The swap device: parallel channels behind one queue in which writes and refault reads compete.
+
+Writes in flight are bounded by the queue depth (block layer tags): a writer blocks until the
+oldest ends (FINDINGS 9, p13). At the end of a write the page is rotated to the oldest end of
+the oldest generation if PG_reclaim is still set (mm/filemap.c:folio_end_writeback(),
+mm/swap.c:folio_rotate_reclaimable()).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from zswap_gym.kernel.jit import inline, njit
+from zswap_gym.kernel.layout import F_RECLAIM, NO_LIST, S_PSWPIN, S_PSWPOUT, SWAPCACHE
+from zswap_gym.kernel.lists import push_oldest, unlink
+from zswap_gym.kernel.rng import uniform
+
+
+@inline
+def _service(st, t, mean):
+    """Give the operation to the channel that is free first; return when it ends."""
+    host = st.host[0]
+    best = 0
+    for i in range(1, len(st.channels)):
+        if st.channels[i] < st.channels[best]:
+            best = i
+    us = mean
+    if host.jitter > 0.0:
+        us *= 1.0 + host.jitter * (2.0 * uniform(st) - 1.0)
+    start = max(t, st.channels[best])
+    st.channels[best] = start + np.int64(us * host.scale + 0.5)
+    return start + np.int64(us + 0.5)
+
+
+@njit
+def read(st, c, t):
+    """Submit a read at boot time t; return when the page is there.
+
+    With page_scale k one simulated page is k reads: the device is busy for k service times, the
+    faulting thread waits for one.
+    """
+    st.stat[c, S_PSWPIN] += st.host[0].scale
+    if st.host[0].exact:
+        return t
+    return _service(st, t, st.host[0].read_us)
+
+
+@njit
+def write_ended(st):
+    """Take the oldest write off the ring and rotate its page."""
+    host = st.host[0]
+    p = st.ring[host.ring_head].page
+    host.ring_head = (host.ring_head + 1) % len(st.ring)
+    host.ring_len -= 1
+    page = st.pages[p]
+    if page.state == SWAPCACHE and page.flags & F_RECLAIM and page.list != NO_LIST:
+        page.flags &= ~F_RECLAIM
+        c = page.cg
+        unlink(st, c, p)
+        gen = st.cgs[c].min_seq & 3
+        st.gen_count[c, page.gen] -= 1
+        st.gen_count[c, gen] += 1
+        page.gen = gen
+        push_oldest(st, c, gen, p)
+
+
+@inline
+def settle(st, t):
+    """Finish all writes that ended by t."""
+    host = st.host[0]
+    while host.ring_len > 0 and st.ring[host.ring_head].done <= t:
+        write_ended(st)
+
+
+@inline
+def queue_full(st):
+    """True where the next write must wait for the oldest one."""
+    return st.host[0].ring_len >= len(st.ring)
+
+
+@njit
+def write(st, c, p, t):
+    """Submit the write of page p at t, waiting for the queue; return (when submitted, when it ends)."""
+    host = st.host[0]
+    st.stat[c, S_PSWPOUT] += host.scale
+    while queue_full(st):
+        t = max(t, st.ring[host.ring_head].done)
+        write_ended(st)
+    end = t if host.exact else _service(st, t, host.write_us)
+    # Completions are taken in submission order: a channel that overtakes waits for its elders.
+    if host.ring_len > 0:
+        last = (host.ring_head + host.ring_len - 1) % len(st.ring)
+        end = max(end, st.ring[last].done)
+    slot = (host.ring_head + host.ring_len) % len(st.ring)
+    st.ring[slot].page = p
+    st.ring[slot].done = end
+    host.ring_len += 1
+    st.pages[p].stamp = end
+    return t, end

@@ -1,0 +1,207 @@
+"""zswap: store, load, and writeback of one entry (mm/zswap.c of 6.12).
+
+Entries sit on a per-memcg LRU, oldest first, each with a second chance (the referenced bit,
+set at the store). Two different sums limit them: memory.zswap.max counts compressed bytes of a
+cgroup and its descendants, max_pool_percent counts zsmalloc pages of the host.
+"""
+
+from __future__ import annotations
+
+from zswap_gym.kernel.jit import inline, njit
+from zswap_gym.kernel.layout import (
+    F_DIRTY,
+    F_FULLREF,
+    F_RECLAIM,
+    F_REFERENCED,
+    F_WORKINGSET,
+    INF_PAGES,
+    LISTS_PER_CGROUP,
+    S_ACTIVATE,
+    S_CPU_US,
+    S_POOL_LIMIT_HIT,
+    S_REFAULT,
+    S_REJECT_COMPRESS_FAIL,
+    S_RESTORE,
+    S_STORES_REFUSED,
+    S_ZSWPOUT,
+    S_ZSWPWB,
+    SWAPCACHE,
+    ZSWAP,
+    ZSWAP_LIST,
+)
+from zswap_gym.kernel.lists import push_newest, unlink
+from zswap_gym.kernel.memcg import add_resident, add_swapcached, add_zswap
+from zswap_gym.kernel.mglru import add_newest, add_written_back
+from zswap_gym.kernel.rng import uniform
+from zswap_gym.kernel.swapdev import write
+from zswap_gym.kernel.zsmalloc import pool_add
+
+
+@inline
+def charge_cpu(st, c, us_per_page):
+    """Account CPU time of one simulated page; returns it in microseconds of real time."""
+    us = us_per_page * st.host[0].scale
+    st.stat[c, S_CPU_US] += int(us + 0.5)
+    return us
+
+
+@inline
+def oldest_entry(st, c):
+    """Head of c's zswap LRU, or -1."""
+    return st.lists[c * LISTS_PER_CGROUP + ZSWAP_LIST].oldest
+
+
+@inline
+def entries(st, c):
+    """Length of c's own zswap LRU, real pages."""
+    return st.lists[c * LISTS_PER_CGROUP + ZSWAP_LIST].length * st.host[0].scale
+
+
+@inline
+def rotate(st, c, p):
+    """Move an entry to the tail of its LRU (list_lru_isolate LRU_ROTATE)."""
+    unlink(st, c, p)
+    push_newest(st, c, ZSWAP_LIST, p)
+
+
+@njit
+def drop_entry(st, c, p):
+    """zswap_entry_free(): off the LRU and out of the pool, bytes uncharged."""
+    page = st.pages[p]
+    unlink(st, c, p)
+    length = min(int(page.clen), 4096)
+    pool_add(st, length, -1)
+    add_zswap(st, c, length, -1)
+    page.flags &= ~F_REFERENCED
+
+
+@njit
+def note_refault(st, c, p, in_fault):
+    """workingset_refault(): recent iff min_seq has not moved since the eviction (MGLRU).
+
+    Also called for every zswap writeback, through __read_swap_cache_async(): a controller that
+    watches workingset_refault_anon sees its own writebacks (FINDINGS 2).
+    """
+    page = st.pages[p]
+    k = st.host[0].scale
+    if page.shadow < 0:
+        return
+    st.stat[c, S_REFAULT] += k
+    if page.shadow == st.cgs[c].min_seq:
+        st.stat[c, S_ACTIVATE] += k
+        if in_fault:
+            st.stat[c, S_RESTORE] += k
+            page.flags |= F_WORKINGSET
+    page.shadow = -1
+
+
+@njit
+def write_back(st, c, p, t, in_fault):
+    """zswap_writeback_entry(): decompress p into the swap cache and start its write.
+
+    The page is charged in full before its compressed bytes are given back, and stays as clean
+    swap cache until a later reclaim takes it: writeback alone raises memory.current (FINDINGS 1).
+    Returns the boot time at which the caller may go on (it waits for the device's queue).
+    """
+    host = st.host[0]
+    page = st.pages[p]
+    page.flags &= ~(F_WORKINGSET | F_DIRTY | F_RECLAIM | F_FULLREF)
+    add_resident(st, c, 1)
+    note_refault(st, c, p, in_fault)
+    if in_fault and page.flags & F_WORKINGSET:
+        page.flags |= F_FULLREF
+    drop_entry(st, c, p)
+    st.stat[c, S_ZSWPWB] += host.scale
+    page.state = SWAPCACHE
+    add_swapcached(st, c, 1)
+    cpu = 0.0 if host.exact else charge_cpu(st, c, host.decompress_us + 1.0)
+    rotated = in_fault or uniform(st) < host.rotated
+    if rotated:  # its write outlasts the per-CPU batch: spec/mglru.md 7
+        page.flags |= F_RECLAIM
+        add_newest(st, c, p, st.cgs[c].max_seq - 1)
+    else:
+        add_written_back(st, c, p)
+    t, _ = write(st, c, p, t + int(cpu))
+    return t
+
+
+@njit
+def shrink_memcg(st, c, t, in_fault):
+    """6.12 shrink_memcg(): try the oldest entry of c's LRU.
+
+    Returns (1 written, 0 gave it its second chance, -1 nothing to try; time to go on).
+    """
+    if not st.cgs[c].writeback_effective:
+        return -1, t
+    p = oldest_entry(st, c)
+    if p < 0:
+        return -1, t
+    page = st.pages[p]
+    if page.flags & F_REFERENCED:
+        page.flags &= ~F_REFERENCED
+        rotate(st, c, p)
+        return 0, t
+    return 1, write_back(st, c, p, t, in_fault)
+
+
+@inline
+def _may_zswap(st, c):
+    """obj_cgroup_may_zswap(): c and every ancestor below its memory.zswap.max."""
+    while c >= 0:
+        cg = st.cgs[c]
+        if cg.zswap_max < INF_PAGES and (cg.zswap_max == 0 or cg.zbytes // 4096 >= cg.zswap_max):
+            return False
+        c = cg.parent
+    return True
+
+
+@inline
+def _pool_refuses(st):
+    """zswap_check_limits(): the global limit with hysteresis."""
+    host = st.host[0]
+    if host.pool_pages >= host.max_pool_pages:
+        st.stat[0, S_POOL_LIMIT_HIT] += 1
+        host.reached_full = 1
+    elif host.reached_full and host.pool_pages <= host.accept_pages:
+        host.reached_full = 0
+    return host.reached_full == 1
+
+
+@njit
+def store(st, c, p, t, in_fault):
+    """zswap_store(): returns (stored?, time to go on)."""
+    host = st.host[0]
+    if not host.zswap_enabled:
+        return False, t
+    page = st.pages[p]
+    ok = True
+    if not _may_zswap(st, c):
+        wrote, t = shrink_memcg(st, c, t, in_fault)
+        ok = wrote == 1  # the limit is not checked again: one out, one in
+    if ok and _pool_refuses(st):
+        ok = False
+    length = int(page.clen)
+    if ok:
+        if not host.exact:
+            t += int(charge_cpu(st, c, host.compress_us))
+        if length >= 4096:
+            if host.store_raw and st.cgs[c].writeback_effective:
+                length = 4096
+            else:
+                st.stat[0, S_REJECT_COMPRESS_FAIL] += host.scale
+                ok = False
+    if not ok:
+        st.stat[c, S_STORES_REFUSED] += host.scale
+        if host.reached_full and not host.worker_queued:
+            host.worker_queued = 1
+            host.jobs_changed = 1
+        return False, t
+    pool_add(st, length, 1)
+    add_zswap(st, c, length, 1)
+    page.flags |= F_REFERENCED
+    page.flags &= ~F_DIRTY
+    page.state = ZSWAP
+    page.stamp = host.now
+    push_newest(st, c, ZSWAP_LIST, p)
+    st.stat[c, S_ZSWPOUT] += host.scale
+    return True, t
