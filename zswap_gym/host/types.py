@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 def _file(origin: str, unit: str, default: float = 0.0) -> float:
     """Declare one numeric field of a Sample with its unit and the file (and key) it comes from."""
-    return field(default=default, metadata={"file": origin, "unit": unit})  # type: ignore[no-any-return]
+    return field(default=default, metadata={"file": origin, "unit": unit})
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,4 +174,4 @@ class Host(Protocol):
         """Let time pass: wall clock on a real host, simulated time on a simulated one."""
 
     def notes(self) -> list[str]:
-        """Troubles met since the last call that stopped nothing, in words: an unreadable cgroup, a bad hint."""
+        """Troubles since the last call that stopped nothing, in words: an unreadable cgroup, a bad hint."""

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from zswap_gym.kernel import layout
 from zswap_gym.kernel.access import FREE, NEVER, REGION, AccessPlan
 from zswap_gym.kernel.layout import INF_PAGES, State
-from zswap_gym.kernel.spec import CgroupSpec, HostSpec, StageOneSpec
+from zswap_gym.kernel.spec import KERNELS, CgroupSpec, HostSpec, StageOneSpec
 from zswap_gym.kernel.zsmalloc import size_classes
 from zswap_gym.units import PAGE_SIZE
 
@@ -86,7 +86,7 @@ def _cgroup_records(
 
 
 def _page_records(cgs: npt.NDArray[np.void], plans: Sequence[AccessPlan | None]) -> npt.NDArray[np.void]:
-    pages = np.zeros(int(cgs["n_pages"].sum()), layout.PAGE)
+    pages = layout.page_array(int(cgs["n_pages"].sum()))
     pages["older"] = pages["newer"] = pages["cal_prev"] = pages["cal_next"] = -1
     pages["shadow"] = -1
     pages["list"] = layout.NO_LIST
@@ -172,7 +172,7 @@ def _host_record(
     rec["stage_interval"] = stage_one.interval_us
     rec["stage_pages"] = stage_one.bytes_per_s * stage_one.interval_us // 1_000_000 // PAGE_SIZE
     rec["stage_ratio"], rec["stage_psi"] = stage_one.ratio, stage_one.psi_threshold
-    rec["release_after"] = host.release_after_writeback
+    rec["store_raw"] = KERNELS[host.kernel].stores_incompressible
     return rec
 
 

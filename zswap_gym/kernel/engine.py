@@ -31,7 +31,7 @@ from zswap_gym.kernel.mglru import work_now
 from zswap_gym.kernel.proactive import writeback_begin, writeback_step
 from zswap_gym.kernel.psi import PERIOD_US, tick
 from zswap_gym.kernel.reclaim import reclaim_begin, reclaim_step, try_free
-from zswap_gym.kernel.shrinker import worker_step
+from zswap_gym.kernel.shrink_worker import worker_step
 from zswap_gym.kernel.stage_one import stage_one
 from zswap_gym.kernel.stateref import state_ref
 from zswap_gym.kernel.swapdev import settle
@@ -159,11 +159,6 @@ def _serve(st, i, until):
         st.due[i] = t + PERIOD_US
     else:
         _run_job(st, i - 3 * n, t)
-        if host.exact:
-            return
-        for c in range(n):
-            if st.due[c] < t and st.due[c] < NEVER:  # reclaim scheduled accesses just now
-                _refresh(st, c, until)
 
 
 @entry
@@ -195,6 +190,10 @@ def advance(block, until, stop_job):
             continue
         if t > until:
             break
+        when = peek(st, c, until - st.cgs[c].lag)
+        if when + st.cgs[c].lag > t:  # reclaim or a stall moved it since
+            st.due[c] = when + st.cgs[c].lag if when < NEVER else NEVER
+            continue
         t = max(t, host.now)
         host.now = t
         settle(st, t)

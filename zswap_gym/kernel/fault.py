@@ -34,9 +34,7 @@ from zswap_gym.kernel.layout import (
     ZSWAP,
 )
 from zswap_gym.kernel.memcg import (
-    add_mapped,
-    add_resident,
-    add_swapcached,
+    account,
     drop_slot,
     over_limit,
     swap_half_full,
@@ -60,13 +58,10 @@ def discard(st, c, p):
     if page.state == RESIDENT or page.state == SWAPCACHE:
         if page.list != NO_LIST:
             remove(st, c, p)
-        if page.state == RESIDENT:
-            add_mapped(st, c, -1)
-        if page.flags & F_SLOT:
-            add_swapcached(st, c, -1)
-        add_resident(st, c, -1)
+        mapped = 1 if page.state == RESIDENT else 0
+        account(st, c, -1, -mapped, -1 if page.flags & F_SLOT else 0, 0, 0)
     elif page.state == ZSWAP:
-        drop_entry(st, c, p)
+        account(st, c, 0, 0, 0, -1, drop_entry(st, c, p))
     if page.flags & F_SLOT:
         drop_slot(st, c, p)
     page.state = NEW
@@ -165,12 +160,13 @@ def _map(st, c, p, op):
     page.flags = (page.flags | F_YOUNG) & ~F_SWEEP
     if op != OP_READ:
         page.flags |= F_DIRTY
-    add_mapped(st, c, 1)
     # Only a write *fault* gives the slot up; a page read in is mapped writable and keeps it.
     if page.flags & F_SLOT and (op == OP_WRITE or swap_half_full(st, c)):
-        add_swapcached(st, c, -1)
+        account(st, c, 0, 1, -1, 0, 0)
         drop_slot(st, c, p)
         page.flags |= F_DIRTY
+    else:
+        account(st, c, 0, 1, 0, 0, 0)
 
 
 @inline
@@ -182,22 +178,23 @@ def _swap_in(st, c, p, t):
     st.stat[c, S_PGMAJFAULT] += k
     note_refault(st, c, p, True)
     if page.state == ZSWAP:
-        drop_entry(st, c, p)
+        account(st, c, 1, 0, 1, -1, drop_entry(st, c, p))
         st.stat[c, S_ZSWPIN] += k
         page.flags |= F_DIRTY  # zswap_load(): the copy is gone
         if not host.exact:
             charge_cpu(st, c, host.decompress_us)
             t += int(host.decompress_us)
     elif page.state == ZERO:
+        account(st, c, 1, 0, 1, 0, 0)
         st.stat[c, S_SWPIN_ZERO] += k
         page.flags &= ~F_DIRTY
     else:
+        account(st, c, 1, 0, 1, 0, 0)
         st.cgs[c].disk_swapins += k
         page.flags &= ~F_DIRTY
         end = read(st, c, t)
         st.stat[c, S_READ_WAIT_US] += end - t
         t = end
-    add_swapcached(st, c, 1)
     return t
 
 
@@ -220,8 +217,8 @@ def fault(st, c, p, t):
             return
         pressed = t
     if page.state != SWAPCACHE:  # reclaim may just have written this very entry back
-        add_resident(st, c, 1)
         if page.state == NEW:
+            account(st, c, 1, 0, 0, 0, 0)
             page.flags |= F_DIRTY
         elif page.state == ZSWAP or page.state == DISK or page.state == ZERO:
             t = _swap_in(st, c, p, t)

@@ -56,6 +56,7 @@ PAGE = np.dtype(
         ("state", np.uint8),
         ("list", np.uint8),  # list it physically sits on
         ("gen", np.uint8),  # generation tag (seq & 3), may be newer than the list: lazy promotion
+        ("spare", np.uint8, (11,)),  # up to one cache line: a record never straddles two
     ],
     align=True,
 )
@@ -229,7 +230,6 @@ HOST = np.dtype(
         ("stage_ratio", np.float64),
         ("stage_psi", np.float64),
         ("next_psi", np.int64),
-        ("release_after", np.int32),
     ],
     align=True,
 )
@@ -297,12 +297,22 @@ DONE = np.dtype(
 DONE_LOG = 256
 
 LIST = np.dtype([("oldest", np.int32), ("newest", np.int32), ("length", np.int64)], align=True)
-ZCLASS = np.dtype([("objects", np.int64), ("per_zspage", np.int64), ("zspage_pages", np.int64)], align=True)
+ZCLASS = np.dtype([("objects", np.int64), ("per_zspage", np.int64), ("zspage_pages", np.int64), ("room", np.int64)], align=True)
 RING = np.dtype([("page", np.int32), ("done", np.int64)], align=True)
 
 MAX_THREADS = 32
 WHEEL = 1024  # buckets per level
 BUCKET_SHIFT = 14  # a bucket is 16.4 ms of work time
+
+
+assert PAGE.itemsize == 64
+
+
+def page_array(n: int) -> np.ndarray:
+    """n zeroed page records on cache-line boundaries."""
+    raw = np.zeros(n * PAGE.itemsize + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + n * PAGE.itemsize].view(PAGE)
 
 
 class State(NamedTuple):

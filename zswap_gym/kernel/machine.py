@@ -28,6 +28,7 @@ from zswap_gym.kernel.layout import (
     SLOTS,
     STAT,
     State,
+    page_array,
 )
 from zswap_gym.kernel.spec import CgroupSpec, HostSpec, StageOneSpec
 from zswap_gym.units import PAGE_SIZE, US_PER_S
@@ -273,7 +274,10 @@ class Machine:
     def snapshot(self) -> State:
         """A copy of the whole state, for :meth:`restore`."""
         arrays = self.state._asdict()
-        return State(**{name: a if name in CONSTANT else a.copy() for name, a in arrays.items()})
+        copies = {name: a if name in CONSTANT else a.copy() for name, a in arrays.items()}
+        copies["pages"] = page_array(len(self.state.pages))
+        copies["pages"][...] = self.state.pages
+        return State(**copies)
 
     def restore(self, snapshot: State) -> None:
         """Return to a snapshot; the snapshot stays usable."""

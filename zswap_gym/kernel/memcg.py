@@ -19,43 +19,20 @@ def usage(st, c):
 
 
 @inline
-def add_resident(st, c, delta):
-    """Charge (or uncharge) ``delta`` simulated pages to c and its ancestors."""
-    k = delta * st.host[0].scale
+def account(st, c, resident, mapped, swapcached, entries, length):
+    """Add simulated pages to the usage of c and its ancestors, each argument a signed count.
+
+    ``resident`` charged pages, ``mapped`` of them in page tables (memory.stat anon),
+    ``swapcached`` of them owning a swap slot, ``entries`` of ``length`` bytes in zswap.
+    """
+    k = st.host[0].scale
     while c >= 0:
         cg = st.cgs[c]
-        cg.resident += k
-        c = cg.parent
-
-
-@inline
-def add_mapped(st, c, delta):
-    """memory.stat anon: mapped pages."""
-    k = delta * st.host[0].scale
-    while c >= 0:
-        cg = st.cgs[c]
-        cg.mapped += k
-        c = cg.parent
-
-
-@inline
-def add_swapcached(st, c, delta):
-    """memory.stat swapcached: charged pages that also own a swap slot."""
-    k = delta * st.host[0].scale
-    while c >= 0:
-        cg = st.cgs[c]
-        cg.swapcached += k
-        c = cg.parent
-
-
-@inline
-def add_zswap(st, c, bytes_each, delta):
-    """zswap / zswapped: one entry more (delta 1) or less (-1) of ``bytes_each`` compressed bytes."""
-    k = delta * st.host[0].scale
-    while c >= 0:
-        cg = st.cgs[c]
-        cg.zbytes += k * bytes_each
-        cg.zpages += k
+        cg.resident += resident * k
+        cg.mapped += mapped * k
+        cg.swapcached += swapcached * k
+        cg.zpages += entries * k
+        cg.zbytes += entries * k * length
         c = cg.parent
 
 

@@ -25,9 +25,7 @@ from zswap_gym.kernel.layout import (
     ZERO,
 )
 from zswap_gym.kernel.memcg import (
-    add_mapped,
-    add_resident,
-    add_swapcached,
+    account,
     swap_room,
     take_slot,
 )
@@ -57,7 +55,7 @@ def _unmap(st, c, p):
     page = st.pages[p]
     page.state = SWAPCACHE
     page.stamp = 0
-    add_mapped(st, c, -1)
+    account(st, c, 0, -1, 0, 0, 0)
     when, by_sweep = next_access(st, p, work_now(st, c))
     if by_sweep:
         page.flags |= F_SWEEP
@@ -73,8 +71,7 @@ def _free(st, c, p, state):
     page.state = state
     page.flags &= ~(F_RECLAIM | F_WORKINGSET)
     page.shadow = st.cgs[c].min_seq
-    add_swapcached(st, c, -1)
-    add_resident(st, c, -1)
+    account(st, c, -1, 0, -1, 0, 0)
     st.stat[c, S_PGSTEAL] += st.host[0].scale
 
 
@@ -100,7 +97,7 @@ def _shrink_page(st, c, p, t, in_fault):
         if not take_slot(st, c, p):
             _activate(st, c, p)
             return False, t
-        add_swapcached(st, c, 1)
+        account(st, c, 0, 0, 1, 0, 0)
         page.flags |= F_DIRTY
     if page.state == RESIDENT:
         _unmap(st, c, p)

@@ -1,22 +1,16 @@
-"""The two in-kernel writers: the dynamic shrinker and the pool-limit worker (mm/zswap.c of 6.12).
+"""The dynamic zswap shrinker (mm/zswap.c of 6.12, off by default).
 
-The shrinker runs after the LRU in every reclaim priority of a cgroup
-(mm/shrinker.c:do_shrink_slab(), zswap_shrinker_count(), zswap_shrinker_scan()); what it writes
-never counts towards the reclaim goal. The worker (shrink_worker()) is queued by a refused store
-once the pool is full and goes round robin over all cgroups, one entry a visit.
+It runs after the LRU in every reclaim priority of a cgroup (mm/shrinker.c:do_shrink_slab(),
+zswap_shrinker_count(), zswap_shrinker_scan()). What it writes never counts towards the goal.
 """
 
 from __future__ import annotations
 
 from zswap_gym.kernel.jit import njit
 from zswap_gym.kernel.layout import F_REFERENCED, LISTS_PER_CGROUP, ZSWAP_LIST
-from zswap_gym.kernel.swapdev import queue_full, settle
-from zswap_gym.kernel.zswap import oldest_entry, rotate, shrink_memcg, write_back
+from zswap_gym.kernel.zswap import oldest_entry, rotate, write_back
 
 SHRINK_BATCH = 128
-MAX_RECLAIM_RETRIES = 16
-VISIT_US = 2  # one shrink_memcg() call that writes nothing
-VISITS_PER_STEP = 32
 
 
 @njit
@@ -66,36 +60,3 @@ def shrink_slab(st, c, prio, t, in_fault):
         scanned += batch
     cg.deferred = min(max(deferred + delta - scanned, 0), 2 * count)
     return t
-
-
-@njit
-def worker_step(st, j, t):
-    """A stretch of shrink_worker(): (finished?, time to go on)."""
-    host = st.host[0]
-    job = st.jobs[j]
-    settle(st, t)
-    for _ in range(VISITS_PER_STEP):
-        if host.pool_pages <= host.accept_pages:
-            return True, t
-        if queue_full(st):
-            return False, max(t, st.ring[host.ring_head].done)
-        host.worker_iter += 1
-        if host.worker_iter >= len(st.cgs):  # end of one pass over the tree
-            host.worker_iter = -1
-            if job.attempts == 0:
-                job.failures += 1
-                if job.failures >= MAX_RECLAIM_RETRIES:
-                    return True, t
-            job.attempts = 0
-            continue
-        result, t = shrink_memcg(st, host.worker_iter, t, False)
-        if result < 0:
-            continue
-        if not host.exact:
-            t += VISIT_US
-        job.attempts += 1
-        if result == 0:
-            job.failures += 1
-            if job.failures >= MAX_RECLAIM_RETRIES:
-                return True, t
-    return False, t

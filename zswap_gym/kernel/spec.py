@@ -56,6 +56,17 @@ COMPRESSORS: dict[str, CompressorSpec] = {
 
 
 @dataclass(frozen=True)
+class KernelSpec:
+    """What differs between kernel versions (spec/zswap-model.md 0)."""
+
+    stores_incompressible: bool
+    """6.18 and later keep pages that do not compress raw in zswap; before, they go to disk."""
+
+
+KERNELS: dict[str, KernelSpec] = {"6.12": KernelSpec(False), "6.18": KernelSpec(True)}
+
+
+@dataclass(frozen=True)
 class StageOneSpec:
     """The user-space reclaimer that fills zswap: memory.reclaim on every leaf cgroup, periodically.
 
@@ -76,6 +87,7 @@ class HostSpec:
 
     ram_bytes: int
     swap_bytes: int
+    kernel: str = "6.12"
     zswap_enabled: bool = True
     max_pool_percent: int = 20
     accept_threshold_percent: int = 90

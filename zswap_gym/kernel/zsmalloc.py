@@ -2,7 +2,7 @@
 
 Objects of a size class share zspages of 1 to 8 pages. The pool's size follows from how many
 objects each class holds, as if every class were compacted: the model keeps no partial zspages
-beyond one per class. With page_scale k one simulated page is k objects.
+beyond one per class; ``room`` is what is left in that one. With page_scale k one simulated page is k objects.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ def size_classes() -> tuple[np.ndarray, np.ndarray, list[int]]:
 
     119 distinct classes: indices whose zspage has the same shape merge into the larger one.
     """
-    records: list[tuple[int, int, int]] = []
+    records: list[tuple[int, int, int, int]] = []
     sizes: list[int] = []
     of_index = np.zeros(_INDICES, np.uint8)
     for index in range(_INDICES - 1, -1, -1):
         pages, objects = _shape(_MIN + index * _STEP)
-        if not records or records[-1][1:] != (objects, pages):
-            records.append((0, objects, pages))
+        if not records or records[-1][1:3] != (objects, pages):
+            records.append((0, objects, pages, 0))
             sizes.append(_MIN + index * _STEP)
         of_index[index] = len(records) - 1
     need = np.arange(4097) + _HANDLE
@@ -47,8 +47,12 @@ def pool_add(st, length, delta):
     """Add (delta 1) or remove (-1) one simulated page of compressed ``length`` bytes."""
     host = st.host[0]
     cls = st.zclass[st.zclass_of[length]]
-    before = (cls.objects + cls.per_zspage - 1) // cls.per_zspage
     cls.objects += delta * host.scale
-    after = (cls.objects + cls.per_zspage - 1) // cls.per_zspage
-    host.pool_pages += (after - before) * cls.zspage_pages
+    cls.room -= delta * host.scale
+    while cls.room < 0:
+        cls.room += cls.per_zspage
+        host.pool_pages += cls.zspage_pages
+    while cls.room >= cls.per_zspage:
+        cls.room -= cls.per_zspage
+        host.pool_pages -= cls.zspage_pages
     host.stored_pages += delta * host.scale

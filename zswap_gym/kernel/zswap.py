@@ -30,7 +30,7 @@ from zswap_gym.kernel.layout import (
     ZSWAP_LIST,
 )
 from zswap_gym.kernel.lists import push_newest, unlink
-from zswap_gym.kernel.memcg import add_resident, add_swapcached, add_zswap
+from zswap_gym.kernel.memcg import account
 from zswap_gym.kernel.mglru import add_newest, add_written_back
 from zswap_gym.kernel.rng import uniform
 from zswap_gym.kernel.swapdev import write
@@ -66,13 +66,13 @@ def rotate(st, c, p):
 
 @njit
 def drop_entry(st, c, p):
-    """zswap_entry_free(): off the LRU and out of the pool, bytes uncharged."""
+    """zswap_entry_free(): off the LRU and out of the pool. Returns its bytes, for the caller to uncharge."""
     page = st.pages[p]
     unlink(st, c, p)
     length = min(int(page.clen), 4096)
     pool_add(st, length, -1)
-    add_zswap(st, c, length, -1)
     page.flags &= ~F_REFERENCED
+    return length
 
 
 @njit
@@ -106,14 +106,13 @@ def write_back(st, c, p, t, in_fault):
     host = st.host[0]
     page = st.pages[p]
     page.flags &= ~(F_WORKINGSET | F_DIRTY | F_RECLAIM | F_FULLREF)
-    add_resident(st, c, 1)
     note_refault(st, c, p, in_fault)
     if in_fault and page.flags & F_WORKINGSET:
         page.flags |= F_FULLREF
-    drop_entry(st, c, p)
+    length = drop_entry(st, c, p)
+    account(st, c, 1, 0, 1, -1, length)
     st.stat[c, S_ZSWPWB] += host.scale
     page.state = SWAPCACHE
-    add_swapcached(st, c, 1)
     cpu = 0.0 if host.exact else charge_cpu(st, c, host.decompress_us + 1.0)
     rotated = in_fault or uniform(st) < host.rotated
     if rotated:  # its write outlasts the per-CPU batch: spec/mglru.md 7
@@ -197,7 +196,7 @@ def store(st, c, p, t, in_fault):
             host.jobs_changed = 1
         return False, t
     pool_add(st, length, 1)
-    add_zswap(st, c, length, 1)
+    account(st, c, 0, 0, 0, 1, length)
     page.flags |= F_REFERENCED
     page.flags &= ~F_DIRTY
     page.state = ZSWAP

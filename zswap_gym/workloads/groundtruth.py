@@ -45,7 +45,9 @@ def content_permille(seed: int, mix: str, pages: int) -> npt.NDArray[np.int64]:
     draw = (mix64(keys) % np.uint64(100)).astype(np.int64)
     parts = [tuple(map(int, p.split(":"))) if ":" in p else (100, int(p)) for p in mix.split(",")]
     edges = np.cumsum([share for share, _ in parts])
-    return np.array([value for _, value in parts])[np.minimum(np.searchsorted(edges, draw, "right"), len(parts) - 1)]
+    return np.array([value for _, value in parts])[
+        np.minimum(np.searchsorted(edges, draw, "right"), len(parts) - 1)
+    ]
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,15 @@ def order_fnv(pages: npt.NDArray[np.int64], writes: npt.NDArray[np.bool_]) -> st
     return f"{h:016x}"
 
 
-_LENGTHS = ((0, 20.0), (100, 450.0), (250, 1083.8), (400, 1707.8), (500, 2139.5), (800, 3290.0), (990, 4095.0))
+_LENGTHS = (
+    (0, 20.0),
+    (100, 450.0),
+    (250, 1083.8),
+    (400, 1707.8),
+    (500, 2139.5),
+    (800, 3290.0),
+    (990, 4095.0),
+)
 
 
 def compressed_length(permille: npt.NDArray[np.int64]) -> npt.NDArray[np.uint16]:

@@ -1,0 +1,60 @@
+# Everything a person does here, one target each. `make help` lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# The first interpreter that runs and is new enough would do; 3.11 is what the versions were tested with.
+PYTHON ?= $(shell for p in python3.11 python3; do "$$p" -c "" 2>/dev/null && echo "$$p" && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+EXTRAS := train,metrics,dev
+# For example PIP_FLAGS="--extra-index-url URL" to take torch's CPU build, see README.
+PIP_FLAGS ?=
+PYTEST_FLAGS ?=
+DEMO_FLAGS ?=
+
+# Two cores and small networks: threads inside numpy and torch only get in each other's way.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help setup demo test test-slow check format lint types clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+setup: $(STAMP) ## make .venv and install what the other targets need; the second time does nothing
+
+$(STAMP): pyproject.toml constraints.txt
+	@if [ -z "$(PYTHON)" ]; then \
+	  echo "zswap-gym: no python3 found; install Python 3.11 or newer, or run make PYTHON=/path/to/python" >&2; exit 2; fi
+	@"$(PYTHON)" -c 'import sys; v = sys.version.split()[0]; sys.exit(0 if sys.version_info >= (3, 11) else \
+	  f"zswap-gym: $(PYTHON) is Python {v}; 3.11 or newer is needed: run make PYTHON=/path/to/python3.11")'
+	"$(PYTHON)" -m venv $(VENV) || { echo "zswap-gym: $(PYTHON) cannot make a virtual environment;" \
+	  "install its venv package (python3-venv on Debian)" >&2; exit 2; }
+	$(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[$(EXTRAS)]'
+	@touch $@
+
+demo: $(STAMP) ## train on recorded traces, compare with the laws, export, control, report (under 10 minutes)
+	$(BIN)/zswap-gym demo $(DEMO_FLAGS)
+
+test: $(STAMP) ## the tests that take under 5 minutes together
+	$(BIN)/python -m pytest -m "not slow" $(PYTEST_FLAGS)
+
+test-slow: $(STAMP) ## the tests that take longer (under 20 minutes)
+	$(BIN)/python -m pytest -m slow $(PYTEST_FLAGS)
+
+check: format lint types test ## everything to run before a commit
+
+format: $(STAMP) ## rewrite the layout of the sources
+	$(BIN)/ruff format .
+
+lint: $(STAMP) ## ruff, all rules but the justified exceptions
+	$(BIN)/ruff check .
+
+types: $(STAMP) ## mypy, strict
+	$(BIN)/mypy
+
+clean: ## remove .venv, caches and build output; leaves runs/ alone
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""What needs torch, and what compares policies: networks, train, export; evaluate, report."""

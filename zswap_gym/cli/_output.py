@@ -1,0 +1,61 @@
+"""What commands share when they write: the early check of an output path, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from zswap_gym.errors import UserError
+
+
+def ensure_writable(path: Path, *, folder: bool = False) -> None:
+    """Raise :class:`UserError` unless ``path`` can be written, leaving nothing behind.
+
+    Called before any work is done, so that a wrong path costs a second and not a training run.
+    With ``folder`` the path is to become (or be) a folder, else a file. Missing parents are fine:
+    the nearest folder that exists is tried with a temporary file.
+    """
+    if folder and path.exists() and not path.is_dir():
+        raise UserError(f"{path}: a file is in the way; name a folder to write to")
+    if not folder and path.is_dir():
+        raise UserError(f"{path}: is a folder; name a file to write")
+    existing = path if folder else path.parent
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    try:
+        # A try, not os.access(): read-only mounts and pseudo file systems lie about their modes.
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be written ({existing}: {os.strerror(error.errno or 0).lower()}); "
+            "name another place"
+        ) from error
+
+
+def print_json(value: Any) -> None:
+    """Print ``value`` as one JSON document: dataclasses, arrays and paths included, inf and nan as null."""
+    print(json.dumps(_plain(value), indent=2, allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    """``value`` in types JSON has."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return _plain(asdict(value))
+    if hasattr(value, "tolist"):  # a numpy array or scalar, without importing numpy
+        return _plain(value.tolist())
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, str) or value is None or isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, (Sequence, set, frozenset)):
+        return [_plain(item) for item in value]
+    return str(value)

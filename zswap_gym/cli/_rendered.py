@@ -1,0 +1,64 @@
+"""A simulated host that is only ever seen and moved through the text of kernel files.
+
+What a real host would show is rendered and parsed, what would be written is written: so a run of
+the controller over it goes through every line that a real host would go through, but the system
+calls.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from zswap_gym.host.dialects import writes
+from zswap_gym.host.files import parse_keyed
+from zswap_gym.host.types import Outcome
+from zswap_gym.units import PAGE_SIZE
+
+if TYPE_CHECKING:
+    from zswap_gym.host.simulated import SimulatedHost
+    from zswap_gym.host.types import Request, Sample
+
+
+class RenderedHost:
+    """A :class:`zswap_gym.host.types.Host` over the files of a SimulatedHost.
+
+    A write blocks as it would in a shell, in simulated time, so no request is ever busy.
+    """
+
+    def __init__(self, host: SimulatedHost) -> None:
+        self.simulated = host
+        self._ended: list[tuple[str, Outcome]] = []
+
+    def cgroups(self) -> list[str]:
+        return self.simulated.cgroups()
+
+    def sample(self) -> list[Sample]:
+        return self.simulated.sample(via_text=True)
+
+    def submit(self, cgroup: str, request: Request) -> bool:
+        """Write the request's text to the cgroup's files and wait for both writes."""
+        spelt = writes(self.simulated.dialect, request)
+        began_s, before = self.now(), self._written_pages(cgroup)
+        errno = self.simulated.write(cgroup, *spelt.writeback) if spelt.writeback else 0
+        pages = self._written_pages(cgroup) - before
+        release_errno = self.simulated.write(cgroup, *spelt.release) if spelt.release else 0
+        outcome = Outcome(errno, pages, pages * PAGE_SIZE, self.now() - began_s, release_errno, spelt.notes)
+        self._ended.append((cgroup, outcome))
+        return True
+
+    def _written_pages(self, cgroup: str) -> int:
+        text = self.simulated.read(cgroup, "memory.stat")
+        return parse_keyed(text, f"{cgroup}/memory.stat")["zswpwb_proactive"]
+
+    def outcomes(self) -> list[tuple[str, Outcome]]:
+        ended, self._ended = self._ended, []
+        return ended
+
+    def now(self) -> float:
+        return self.simulated.now()
+
+    def sleep(self, seconds: float) -> None:
+        self.simulated.sleep(seconds)
+
+    def notes(self) -> list[str]:
+        return self.simulated.notes()

@@ -1,0 +1,194 @@
+"""``zswap-gym control``: run a policy or a rule over the cgroups of a host, real or simulated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from zswap_gym.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from zswap_gym.controller.config import ControllerConfig
+    from zswap_gym.host.types import Host
+
+HOST_KEYS = ("kind", "scenario", "seed")
+KINDS = ("linux", "simulated")
+
+
+class Mode(str, Enum):
+    """What the controller may do."""
+
+    observe = "observe"
+    act = "act"
+
+
+def control(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A controller YAML.")],
+    mode: Annotated[
+        Mode | None,
+        typer.Option(help="observe decides and logs; act also writes. Default: the config's, else observe."),
+    ] = None,
+    decisions: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many rounds of decisions. Default: go on until told.")
+    ] = None,
+    log: Annotated[
+        Path | None, typer.Option("--log", help="File to append decisions to, as JSON lines. Default: the config's.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the closing summary as JSON.")] = False,
+) -> None:
+    """Let a policy, or a rule, decide for the cgroups of a host.
+
+    At every interval it reads the files of each cgroup, decides what to write back and to release,
+    lets the rails take away what must not be, and logs all of it with the reasons. It does nothing
+    else unless the mode is act. Ctrl-C and SIGTERM end it after the round it is in.
+
+    In the config, "host: {kind: simulated, scenario: NAME, seed: 1}" puts a simulated machine in the
+    place of this one: the same loop, through the same files, in simulated time.
+
+    Examples:
+
+        zswap-gym control configs/controller/observe.yaml
+        zswap-gym control configs/controller/simulated.yaml --mode act --decisions 10
+        zswap-gym control mine.yaml --decisions 100 --log decisions.jsonl --json
+    """
+    from dataclasses import replace
+
+    from zswap_gym.cli._output import ensure_writable, print_json
+
+    host_keys, settings = read_config(config)
+    if mode is not None:
+        settings = replace(settings, mode=mode.value)
+    if log is not None:
+        settings = replace(settings, log=str(log))
+    for path in (settings.log, settings.state):
+        if path is not None:
+            ensure_writable(Path(path))
+
+    summary = run_controller(settings, host_keys, str(config), decisions, announce=not as_json)
+    if as_json:
+        print_json(summary)
+    else:
+        print_summary(summary)
+
+
+def read_config(path: Path) -> tuple[dict[str, Any], ControllerConfig]:
+    """The ``host`` section and the checked settings of a controller YAML.
+
+    Raises :class:`UserError`: no such file, not YAML, an unknown key, a bad value.
+    """
+    import yaml
+
+    from zswap_gym.controller.config import ControllerConfig
+
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file; give a controller YAML, such as those in configs/controller") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise UserError(f"{path}{line}: not valid YAML; {getattr(error, 'problem', None) or 'check it'}") from error
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: is not a mapping; it needs keys such as cgroups and law")
+    host = _checked_host(data.pop("host", {"kind": "linux"}), path)
+    return host, ControllerConfig.from_mapping(data, str(path))
+
+
+def _checked_host(section: Any, path: Path) -> dict[str, Any]:
+    if not isinstance(section, Mapping):
+        raise UserError(f"{path}: host: must be a mapping such as {{kind: linux}}, not {section!r}")
+    for key in section:
+        if key not in HOST_KEYS:
+            raise UserError(
+                f"{path}: host.{key}: unknown key{nearest(str(key), HOST_KEYS)}; known are {', '.join(HOST_KEYS)}"
+            )
+    kind = section.get("kind", "linux")
+    if kind not in KINDS:
+        raise UserError(f"{path}: host.kind: must be linux or simulated, not {kind!r}{nearest(str(kind), KINDS)}")
+    if kind == "linux" and len(section) > 1:
+        raise UserError(f"{path}: host: scenario and seed belong to kind simulated; leave them out for kind linux")
+    if kind == "simulated" and not isinstance(section.get("scenario"), str):
+        raise UserError(f"{path}: host.scenario: name the scenario to simulate; 'zswap-gym scenarios list' has them")
+    seed = section.get("seed", 0)
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise UserError(f"{path}: host.seed: must be a whole number from 0, not {seed!r}")
+    return {"kind": kind, "scenario": section.get("scenario"), "seed": seed}
+
+
+def run_controller(
+    settings: ControllerConfig, host: Mapping[str, Any], source: str, ticks: int | None, *, announce: bool = False
+) -> dict[str, Any]:
+    """Run the loop and return a summary of what it decided; see :func:`zswap_gym.cli._decisions.summary`."""
+    from zswap_gym.cli._decisions import summary
+    from zswap_gym.controller.decider import from_config
+    from zswap_gym.controller.loop import Controller, own_cgroup
+
+    decider = from_config(settings)  # first of all: a wrong policy or law should cost no compile
+    machine = _host(settings, host, source)
+    own = own_cgroup(settings.proc_root) if host["kind"] == "linux" else None
+    controller = Controller(machine, decider, settings, own=own)
+    if settings.log is not None:
+        Path(settings.log).parent.mkdir(parents=True, exist_ok=True)
+    if announce:
+        verb = "acting on" if settings.mode == "act" else "observing"
+        where = f"; decisions go to {settings.log}" if settings.log else ""
+        print(f"{verb} {len(machine.cgroups())} cgroups every {settings.interval_s:g} s{where}", flush=True)
+    controller.run(ticks)
+    return summary(settings, controller.ticks)
+
+
+def _host(settings: ControllerConfig, host: Mapping[str, Any], source: str) -> Host:
+    if host["kind"] == "linux":
+        from zswap_gym.host.linux import LinuxHost
+
+        return LinuxHost(
+            settings.cgroup_root,
+            patterns=settings.cgroups or ("*",),
+            proc_root=settings.proc_root,
+            sys_root=settings.sys_root,
+            hints=settings.hints,
+            deadline_s=settings.deadline_s,
+            workers=settings.workers,
+        )
+    if settings.hints is not None:
+        raise UserError(f"{source}: hints: a simulated host takes its hints from the scenario; leave this out")
+    from zswap_gym.cli._rendered import RenderedHost
+    from zswap_gym.host.simulated import SimulatedHost
+    from zswap_gym.workloads.scenario import load_scenario
+
+    return RenderedHost(SimulatedHost(load_scenario(host["scenario"]), host["seed"]))
+
+
+def print_summary(summary: Mapping[str, Any]) -> None:
+    """Print what the controller did as a table for people."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from zswap_gym.units import format_size
+
+    title = f"{summary['rounds']} rounds, mode {summary['mode']}, decided by {', '.join(summary['by']) or 'nobody'}"
+    table = Table(
+        "cgroup", "asked", "allowed", "written back", "release asked", "held back by", title=title,
+        box=box.SIMPLE, title_justify="left",
+    )  # fmt: skip
+    for column in table.columns[1:5]:
+        column.justify = "right"
+    for name, row in summary["cgroups"].items():
+        rails = ", ".join(f"{rail} x{count}" for rail, count in row["held_back_by"].items())
+        table.add_row(
+            name, str(row["proposed"]), str(row["allowed"]), format_size(row["written_bytes"]),
+            format_size(row["release_bytes"]), rails or "-",
+        )  # fmt: skip
+    Console().print(table)
+    for errno, count in summary["errnos"].items():
+        meaning = ": less than asked could be done" if errno == "EAGAIN" else ""
+        print(f"{count} writes returned {errno}{meaning}")
+    if summary["log"]:
+        print(f"every decision and its reasons: {summary['log']}")

@@ -1,0 +1,86 @@
+"""The ``zswap-gym`` command: puts the subcommands together and turns errors into one line.
+
+Exit codes: 0 done, 2 bad input (one line on stderr says what, where and what to do), 130 interrupted.
+A traceback means a bug in zswap-gym, never a mistake of the person at the keyboard.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from zswap_gym.cli import control, demo, evaluate, export, scenarios, train
+from zswap_gym.errors import UserError
+
+BAD_INPUT = 2
+INTERRUPTED = 130  # what a shell reports for SIGINT
+
+app = typer.Typer(
+    name="zswap-gym",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from zswap_gym import __version__
+
+        print(f"zswap-gym {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(  # noqa: ARG001 - the callback has done the work
+        False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
+    ),
+) -> None:
+    """Learn when to write cold compressed pages from zswap to swap, and how many.
+
+    The road, each step one command:
+
+        zswap-gym scenarios list                           # which machines and workloads there are
+        zswap-gym train configs/experiments/NAME.yaml      # learn a policy for one of them
+        zswap-gym evaluate --policy RUN --scenario NAME    # prove it against every known rule
+        zswap-gym export RUN --out policy.npz              # one file, no torch needed to run it
+        zswap-gym control configs/controller/NAME.yaml     # let it decide on a host
+
+    `zswap-gym demo` walks it all in minutes on recorded workloads.
+    """
+
+
+app.command()(train.train)
+app.command()(evaluate.evaluate)
+app.command()(export.export)
+app.command()(control.control)
+app.add_typer(scenarios.app, name="scenarios")
+app.command()(demo.demo)
+
+
+def _complain(message: str) -> int:
+    print("zswap-gym: " + " ".join(message.split()), file=sys.stderr)
+    return BAD_INPUT
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; ``argv`` defaults to the process's arguments."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    try:
+        status = app(args or ["--help"], prog_name="zswap-gym", standalone_mode=False)
+    except UserError as error:
+        return _complain(str(error))
+    except typer.TyperException as error:  # a usage error: unknown option, missing argument
+        return _complain(f"{error.format_message().rstrip('.')}; --help shows what is expected")
+    except (KeyboardInterrupt, typer.Abort):
+        print("zswap-gym: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    return status if isinstance(status, int) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,215 @@
+"""What the controller is told, as a frozen dataclass, and the small validator that builds it.
+
+The validator needs the standard library only, so that a bundle's JSON or an already parsed YAML
+can be checked on a host that has nothing else. Unknown keys are refused with the nearest name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from math import isfinite
+from typing import Any, Literal, cast
+
+from zswap_gym.controller.rails import Limits
+from zswap_gym.controller.state import BreakerLimits
+from zswap_gym.errors import UserError, nearest
+from zswap_gym.units import parse_duration, parse_size
+
+MODES = ("observe", "act")
+
+
+def _key(name: str, parse: Callable[[Any], Any], default: Any) -> Any:
+    """Declare a field with its key in the mapping and the function that reads its value."""
+    made = {"default_factory": default} if callable(default) else {"default": default}
+    return field(**made, metadata={"key": name, "parse": parse})
+
+
+# --- values: each parser raises UserError without the key, which the caller adds ------------------
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise UserError(f"must be text, not {value!r}")
+    return value
+
+
+def _optional_text(value: Any) -> str | None:
+    return None if value is None else _text(value)
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if (
+        isinstance(value, str)
+        or not isinstance(value, Sequence)
+        or not all(isinstance(v, str) for v in value)
+    ):
+        raise UserError(f"must be a list of texts, not {value!r}")
+    return tuple(value)
+
+
+def _mode(value: Any) -> str:
+    if value not in MODES:
+        raise UserError(f"must be one of {', '.join(MODES)}, not {value!r}{nearest(str(value), MODES)}")
+    return str(value)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value) or value < 0:
+        raise UserError(f"must be a number from 0, not {value!r}")
+    return float(value)
+
+
+def _share(value: Any) -> float:
+    if _number(value) > 1:
+        raise UserError(f"must be from 0 to 1, not {value!r}")
+    return float(value)
+
+
+def _whole(value: Any) -> int:
+    if _number(value) != int(value) or value < 1:
+        raise UserError(f"must be a whole number from 1, not {value!r}")
+    return int(value)
+
+
+def _seconds(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise UserError(f"must be a duration such as 30s, not {value!r}")
+    return _number(parse_duration(value))
+
+
+def _some_seconds(value: Any) -> float:
+    if not _seconds(value) > 0:
+        raise UserError(f"must be more than no time, not {value!r}")
+    return _seconds(value)
+
+
+def _bytes(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise UserError(f"must be a size such as 32M, not {value!r}")
+    return int(_number(parse_size(value)))
+
+
+def _arguments(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise UserError(f"must be a mapping of argument names to values, not {value!r}")
+    return dict(value)
+
+
+_RAIL_PARSERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "age_floor_s": ("age_floor", _seconds),
+    "bytes_per_write": ("bytes_per_write", _bytes),
+    "bytes_per_minute": ("bytes_per_minute", _bytes),
+    "bytes_per_day": ("bytes_per_day", _bytes),
+    "host_bytes_per_day": ("host_bytes_per_day", _bytes),
+    "psi_max_percent": ("psi_max_percent", _number),
+    "swap_free_min": ("swap_free_min", _share),
+    "sample_age_max_s": ("sample_age_max", _seconds),
+}
+_BREAKER_PARSERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "share": ("share", _number),
+    "window_s": ("window", _some_seconds),
+    "min_pages": ("min_pages", _whole),
+    "freeze_s": ("freeze", _some_seconds),
+    "max_freeze_s": ("max_freeze", _some_seconds),
+    "probe_bytes": ("probe_bytes", _bytes),
+}
+
+
+def _breaker(value: Any) -> BreakerLimits:
+    return BreakerLimits(**_named(value, _BREAKER_PARSERS))
+
+
+def _rails(value: Any) -> Limits:
+    return Limits(**_named(value, _RAIL_PARSERS | {"breaker": ("breaker", _breaker)}))
+
+
+def _named(value: Any, parsers: Mapping[str, tuple[str, Callable[[Any], Any]]]) -> dict[str, Any]:
+    """Check a mapping against ``{argument: (key, parser)}``; UserError names the key."""
+    if not isinstance(value, Mapping):
+        raise UserError(f"must be a mapping, not {value!r}")
+    by_key = {key: (name, parse) for name, (key, parse) in parsers.items()}
+    found = {}
+    for key, item in value.items():
+        if key not in by_key:
+            raise UserError(f"{key}: unknown key{nearest(str(key), by_key)}; known are {', '.join(by_key)}")
+        name, parse = by_key[key]
+        try:
+            found[name] = parse(item)
+        except UserError as error:
+            raise UserError(f"{key}: {error}") from None
+    return found
+
+
+@dataclass(frozen=True)
+class ControllerConfig:
+    """All settings of the controller. Keys in a file drop the unit from the field's name."""
+
+    mode: Literal["observe", "act"] = _key("mode", _mode, "observe")
+    """observe: decide and log. act: also write."""
+    interval_s: float = _key("interval", _some_seconds, 30.0)
+    """Between decisions; a policy was trained for one interval and is refused at another."""
+    cgroups: tuple[str, ...] = _key("cgroups", _texts, ())
+    """Shell patterns of the cgroups to look at, and the only ones that may be acted on."""
+    policy: str | None = _key("policy", _optional_text, None)
+    """An exported policy; None: the law decides."""
+    law: str = _key("law", _text, "never")
+    """The rule that decides where there is no policy, and whenever the policy fails."""
+    law_arguments: Mapping[str, Any] = _key("law_arguments", _arguments, dict)
+    """Arguments of the law."""
+    hints: str | None = _key("hints", _optional_text, None)
+    """The operator's hints file (host/hints.py)."""
+    log: str | None = _key("log", _optional_text, "decisions.jsonl")
+    """Where decisions are appended, JSON lines; None: nowhere, which act refuses."""
+    state: str | None = _key("state", _optional_text, None)
+    """Where budgets survive a restart; None: they start at zero."""
+    cgroup_root: str = _key("cgroup_root", _text, "/sys/fs/cgroup")
+    proc_root: str = _key("proc_root", _text, "/proc")
+    sys_root: str = _key("sys_root", _text, "/sys")
+    deadline_s: float = _key("deadline", _some_seconds, 30.0)
+    """A write that takes longer is reported; the loop never waits for one."""
+    workers: int = _key("workers", _whole, 4)
+    """Writes that may block at once."""
+    rails: Limits = _key("rails", _rails, Limits)  # noqa: RUF009 - a factory, see _key
+    """What no decision can pass."""
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any], source: str = "controller config") -> ControllerConfig:
+        """Check a mapping, as parsed from YAML or JSON. ``source`` names it in messages.
+
+        Raises:
+            UserError: an unknown key (with the nearest known one), a bad value, or settings that
+                contradict each other.
+        """
+        try:
+            values = _named(mapping, {f.name: (f.metadata["key"], f.metadata["parse"]) for f in fields(cls)})
+            config = cls(**values)
+            config._agree()
+        except UserError as error:
+            raise UserError(f"{source}: {error}") from None
+        return config
+
+    def _agree(self) -> None:
+        if self.mode == "act" and not self.cgroups:
+            raise UserError("cgroups: mode act needs at least one pattern; list the cgroups it may touch")
+        if self.mode == "act" and self.log is None:
+            raise UserError("log: mode act needs a decision log; name a file")
+
+    def limits(self, own_cgroup: str | None) -> Limits:
+        """The rails' settings with the allow-list and the controller's own cgroup filled in."""
+        return replace(self.rails, allow=self.cgroups, own_cgroup=own_cgroup)
+
+    def to_mapping(self) -> dict[str, Any]:
+        """The resolved settings as plain values, such that ``from_mapping`` gives them back."""
+        return cast("dict[str, Any]", _plain(self))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, ControllerConfig):
+        return {f.metadata["key"]: _plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Limits):
+        plain = {key: getattr(value, name) for name, (key, _) in _RAIL_PARSERS.items()}
+        return plain | {"breaker": _plain(value.breaker)}
+    if isinstance(value, BreakerLimits):
+        return {key: getattr(value, name) for name, (key, _) in _BREAKER_PARSERS.items()}
+    return list(value) if isinstance(value, tuple) else value

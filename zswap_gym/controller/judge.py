@@ -1,0 +1,149 @@
+"""Samples in, allowed requests out: the controller without its host, clock and log.
+
+The running daemon and the replay of its log go through the same Judge, so a log can show that
+every decision in it follows from what was seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from zswap_gym.controller.decider import Decider
+from zswap_gym.controller.decisions import Decision
+from zswap_gym.controller.rails import Limits, check
+from zswap_gym.controller.state import Breaker, CgroupState, Window, charge, day, observe, settle
+from zswap_gym.host.dialects import whole
+from zswap_gym.host.types import NOTHING, Request, Sample
+
+FORGET_S = 86400.0
+"""A cgroup not seen for this long is forgotten; shorter gaps keep its budgets and breaker."""
+
+
+@dataclass
+class Judge:
+    """Decides, then applies the rails. Nothing here blocks, reads a clock or touches a file.
+
+    Attributes:
+        decider: the policy or law.
+        fallback: the law used at a tick where ``decider`` fails.
+        limits: the rails' settings.
+        interval_s: the time step assumed at the first tick.
+    """
+
+    decider: Decider
+    fallback: Decider
+    limits: Limits
+    interval_s: float
+    cgroups: dict[int, CgroupState] = field(default_factory=dict)
+    """By inode."""
+    host_day: Window = field(default_factory=day)
+    """Written back by all cgroups."""
+    last_s: float | None = None
+    """Boot time of the tick before."""
+
+    def decide(
+        self, samples: Sequence[Sample], sample_age_s: float = 0.0
+    ) -> tuple[list[Decision], list[str]]:
+        """One Decision per sample, in order, and notes about trouble."""
+        now_s = max((sample.time_s for sample in samples), default=self.last_s)
+        dt_s = self.interval_s if self.last_s is None or now_s is None else now_s - self.last_s
+        notes: list[str] = []
+        by = self.decider.name
+        # A tick at which time stood still is stale; a decider's rates would divide by zero.
+        requests = [NOTHING] * len(samples)
+        if samples and dt_s > 0:
+            requests, by = self._propose(samples, dt_s, notes)
+        decisions = []
+        for sample, request in zip(samples, requests, strict=True):
+            state = observe(
+                self.cgroups.get(sample.inode, CgroupState()), sample, sample_age_s, self.limits.breaker
+            )
+            self.cgroups[sample.inode] = state
+            allowed, reasons = check(
+                sample.cgroup,
+                sample,
+                request,
+                state,
+                self.limits,
+                host_written_today=self.host_day.used(state.now_s),
+            )
+            decisions.append(Decision(sample, request, allowed, reasons, by))
+            if not allowed.is_nothing:
+                # Until the tick is over, so that cgroups decided together cannot overdraw together.
+                self.host_day = self.host_day.add(state.now_s, whole(allowed).writeback_bytes)
+        for decision in decisions:
+            if not decision.allowed.is_nothing:
+                size = whole(decision.allowed).writeback_bytes
+                self.host_day = self.host_day.add(self.cgroups[decision.sample.inode].now_s, -size)
+        self._forget(now_s)
+        self.last_s = now_s
+        return decisions, notes
+
+    def _propose(self, samples: Sequence[Sample], dt_s: float, notes: list[str]) -> tuple[list[Request], str]:
+        for decider in (self.decider, self.fallback):
+            try:
+                requests = list(decider.decide(samples, dt_s))
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with a policy, the daemon goes on
+                notes.append(f"{decider.name} failed ({type(error).__name__}: {error})")
+                continue
+            if len(requests) == len(samples):
+                return requests, decider.name
+            notes.append(f"{decider.name} failed ({len(requests)} requests for {len(samples)} cgroups)")
+        return [NOTHING] * len(samples), "nobody"
+
+    def charge(self, inode: int, request: Request) -> None:
+        """A request was handed over (or, observing, would have been): its budgets are spent."""
+        state = charge(self.cgroups[inode], whole(request))
+        self.cgroups[inode] = state
+        self.host_day = self.host_day.add(state.now_s, whole(request).writeback_bytes)
+
+    def settle(self, inode: int, written_bytes: int) -> None:
+        """A request ended: correct the charge to what was really written."""
+        state = self.cgroups.get(inode)
+        if state is None or state.charged is None:
+            return
+        at_s, charged = state.charged
+        self.host_day = self.host_day.add(at_s, written_bytes - charged)
+        self.cgroups[inode] = settle(state, written_bytes)
+
+    def _forget(self, now_s: float | None) -> None:
+        if now_s is not None:
+            self.cgroups = {i: s for i, s in self.cgroups.items() if now_s - s.now_s <= FORGET_S}
+
+    # --- across restarts -------------------------------------------------------------------------
+
+    def remember(self) -> dict[str, Any]:
+        """Budgets and breakers as JSON values."""
+        return {
+            "time_s": self.last_s,
+            "host_day": asdict(self.host_day),
+            "cgroups": {str(inode): asdict(state) for inode, state in self.cgroups.items()},
+        }
+
+    def recall(self, saved: dict[str, Any], now_s: float) -> bool:
+        """Take up what :meth:`remember` gave; False, changing nothing, if the host booted since.
+
+        Counters are not taken up: what happened between the two runs is nobody's doing here.
+        Raises KeyError, TypeError or ValueError where ``saved`` is something else.
+        """
+        if saved["time_s"] is None or saved["time_s"] > now_s:
+            return False
+        cgroups = {}
+        for inode, state in saved["cgroups"].items():
+            cgroups[int(inode)] = CgroupState(
+                written_minute=_window(state["written_minute"]),
+                written_day=_window(state["written_day"]),
+                released_minute=_window(state["released_minute"]),
+                breaker=Breaker(**state["breaker"]),
+                now_s=float(state["now_s"]),
+            )
+        self.host_day = _window(saved["host_day"])
+        self.cgroups = cgroups
+        return True
+
+
+def _window(saved: dict[str, Any]) -> Window:
+    spent = tuple((int(grain), int(size)) for grain, size in saved["spent"])
+    return replace(Window(float(saved["span_s"]), float(saved["grain_s"])), spent=spent)

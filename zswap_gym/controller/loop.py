@@ -1,0 +1,249 @@
+"""Controller: sample, decide, keep within the rails, log, and in mode ``act`` hand over; then wait.
+
+The same loop runs over a real and a simulated host. It never waits for a write: requests run
+beside it, and their outcomes are collected at the next tick.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+from zswap_gym.controller.config import ControllerConfig
+from zswap_gym.controller.decider import Decider, law_decider
+from zswap_gym.controller.decisions import Decision, DecisionLog, decision_record, outcome_record
+from zswap_gym.controller.judge import Judge
+from zswap_gym.errors import UserError
+from zswap_gym.host.types import Host
+
+NAP_S = 1.0
+"""Longest sleep in one go: how long SIGTERM may have to wait."""
+
+
+def own_cgroup(proc_root: Path | str = "/proc") -> str | None:
+    """The cgroup v2 this process lives in, relative to the mount; None where that cannot be told.
+
+    /proc/self/cgroup holds one line per hierarchy; version 2 is number 0 with no controllers:
+
+        0::/system.slice/zswap-gym.service
+    """
+    try:
+        text = Path(proc_root, "self", "cgroup").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    for line in text.splitlines():
+        number, _, path = line.partition("::")
+        if number == "0":
+            return path.strip("/") or None
+    return None
+
+
+def _complain(message: str) -> None:
+    print(f"zswap-gym: {message}", file=sys.stderr, flush=True)
+
+
+class Controller:
+    """The daemon over one host.
+
+    Args:
+        host: real or simulated.
+        decider: the policy or law that proposes; see :func:`zswap_gym.controller.decider.from_config`.
+        config: the settings; ``mode`` observe (the default) logs what would be done and does nothing.
+        own: the controller's own cgroup, never touched; see :func:`own_cgroup`.
+        complain: where troubles are told besides the log.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        decider: Decider,
+        config: ControllerConfig,
+        *,
+        own: str | None = None,
+        complain: Callable[[str], None] = _complain,
+    ) -> None:
+        self.host = host
+        self.config = config
+        fallback = law_decider(config.law, config.law_arguments)
+        self.judge = Judge(decider, fallback, config.limits(own), config.interval_s)
+        self.ticks = 0
+        self._log = DecisionLog(config.log) if config.log is not None else None
+        self._complain = complain
+        self._own = own
+        self._stopping = False
+        self._running: dict[str, int] = {}
+        """Inode by cgroup name of requests handed over and not ended."""
+
+    # --- one tick --------------------------------------------------------------------------------
+
+    def tick(self) -> list[Decision]:
+        """Collect outcomes, look, decide, log, act. Trouble is noted and means no action."""
+        self.ticks += 1
+        records = self._collect()
+        started_s = self.host.now()
+        try:
+            samples = self.host.sample()
+        except (UserError, OSError) as error:
+            self._note(records, f"nothing was read: {error}")
+            self._append(records)
+            return []
+        age_s = self.host.now() - started_s
+        decisions, notes = self.judge.decide(samples, age_s)
+        for note in (*self.host.notes(), *notes):
+            self._note(records, note)
+        records += [decision_record(self.ticks, decision, age_s) for decision in decisions]
+        # Logged before anything is done: what cannot be logged is not done.
+        if self._append(records):
+            self._append(self._hand_over(decisions))
+        return decisions
+
+    def _collect(self) -> list[dict[str, Any]]:
+        records = []
+        for cgroup, outcome in self.host.outcomes():
+            # A request past its deadline ends twice: its charge stands until the kernel lets go.
+            inode = None if outcome.errno == errno.ETIMEDOUT else self._running.pop(cgroup, None)
+            if inode is not None:
+                self.judge.settle(inode, outcome.bytes)
+            records.append(outcome_record(self.ticks, cgroup, inode, outcome))
+        return records
+
+    def _hand_over(self, decisions: list[Decision]) -> list[dict[str, Any]]:
+        busy = []
+        for decision in decisions:
+            if decision.allowed.is_nothing:
+                continue
+            cgroup, inode = decision.sample.cgroup, decision.sample.inode
+            if self.config.mode == "act":
+                if not self.host.submit(cgroup, decision.allowed):
+                    busy.append({"kind": "busy", "tick": self.ticks, "cgroup": cgroup, "inode": inode})
+                    continue
+                self._running[cgroup] = inode
+            self.judge.charge(inode, decision.allowed)
+        return busy
+
+    def _note(self, records: list[dict[str, Any]], words: str) -> None:
+        records.append({"kind": "note", "tick": self.ticks, "words": words})
+        self._complain(words)
+
+    def _append(self, records: list[dict[str, Any]]) -> bool:
+        if self._log is None:
+            return True
+        try:
+            self._log.append(records)
+        except OSError as error:
+            self._complain(
+                f"{self._log.path}: {os.strerror(error.errno or 0).lower()}; nothing is done this tick"
+            )
+            return False
+        return True
+
+    # --- many ticks ------------------------------------------------------------------------------
+
+    def run(self, ticks: int | None = None) -> None:
+        """Tick every ``interval_s`` until :meth:`stop`, SIGTERM or SIGINT, or for so many ``ticks``.
+
+        The n-th tick is due at start + n x interval whatever the ones before took. A tick that
+        overruns skips what it missed; nothing is made up for.
+
+        Raises:
+            UserError: the log cannot be written or the state file cannot be read, before the first tick.
+        """
+        self._begin()
+        with self._signals():
+            start_s, interval_s = self.host.now(), self.config.interval_s
+            done, due = 0, 0
+            while not self._stopping:
+                self.tick()
+                self._remember()
+                done += 1
+                if done == ticks:
+                    break
+                due = max(due + 1, ceil((self.host.now() - start_s) / interval_s))
+                self._wait(start_s + due * interval_s)
+        self._end()
+
+    def _wait(self, due_s: float) -> None:
+        while not self._stopping:
+            left_s = due_s - self.host.now()
+            if left_s <= 0:
+                return
+            self.host.sleep(min(left_s, NAP_S))
+
+    def stop(self) -> None:
+        """End :meth:`run` after the present tick; safe from a signal handler or another thread."""
+        self._stopping = True
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        numbers = (signal.SIGTERM, signal.SIGINT)
+        before = [signal.signal(number, lambda *_: self.stop()) for number in numbers]
+        try:
+            yield
+        finally:
+            for number, handler in zip(numbers, before, strict=True):
+                signal.signal(number, handler)
+
+    def _begin(self) -> None:
+        self._recall()
+        start = {
+            "kind": "start",
+            "decider": self.judge.decider.describe(),
+            "own_cgroup": self._own,
+            "config": self.config.to_mapping(),
+            "state": self.judge.remember(),
+        }
+        if self._log is not None:
+            try:
+                self._log.append([start])
+            except OSError as error:
+                raise UserError(
+                    f"{self._log.path}: {os.strerror(error.errno or 0).lower()}; name another file under log"
+                ) from error
+
+    def _end(self) -> None:
+        """Say what is still running; its outcome will not be seen. Save the budgets."""
+        records = self._collect()
+        if self._running:
+            self._note(records, f"stopped while writes were running in {', '.join(sorted(self._running))}")
+        self._append(records)
+        self._remember()
+
+    # --- budgets across restarts -----------------------------------------------------------------
+
+    def _recall(self) -> None:
+        path = self.config.state
+        if path is None:
+            return
+        try:
+            saved = json.loads(Path(path).read_text(encoding="utf-8"))
+            self.judge.recall(saved, self.host.now())
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{path}: not a state file of the controller ({error}); remove it") from error
+
+    def _remember(self) -> None:
+        path = self.config.state
+        if path is None:
+            return
+        target = Path(path)
+        temporary = target.with_name(f".{target.name}.new")
+        try:
+            temporary.write_text(json.dumps(self.judge.remember()), encoding="utf-8")
+            temporary.replace(target)
+        except OSError as error:
+            self._complain(
+                f"{path}: {os.strerror(error.errno or 0).lower()}; budgets start at zero next time"
+            )

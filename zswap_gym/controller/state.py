@@ -1,0 +1,184 @@
+"""What the controller remembers of each cgroup: budgets spent, the breaker, the last counters.
+
+Values are frozen; every change makes a new one. They are keyed by inode, so a cgroup that is
+removed and made again under its old name starts afresh.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from math import exp, floor
+from typing import Literal
+
+from zswap_gym.host.dialects import Whole
+from zswap_gym.host.types import Sample
+
+MINUTE_S, DAY_S = 60.0, 86400.0
+
+
+@dataclass(frozen=True)
+class Window:
+    """Bytes spent in the last ``span_s`` seconds, kept in grains of ``grain_s``.
+
+    A grain counts until all of it is older than the span, so what is left is never overstated:
+    at no moment do the last ``span_s`` seconds hold more than :meth:`used` admits.
+    """
+
+    span_s: float
+    grain_s: float
+    spent: tuple[tuple[int, int], ...] = ()
+    """(grain, bytes), oldest first."""
+
+    def used(self, now_s: float) -> int:
+        """Bytes spent in the span that ends now."""
+        oldest = floor((now_s - self.span_s) / self.grain_s)
+        return sum(size for grain, size in self.spent if grain >= oldest)
+
+    def add(self, at_s: float, size: int) -> Window:
+        """With ``size`` more bytes spent at ``at_s``; negative gives back what was not used after all."""
+        grain = floor(at_s / self.grain_s)
+        grains = dict(self.spent)
+        grains[grain] = max(0, grains.get(grain, 0) + size)
+        oldest = max(grains) - floor(self.span_s / self.grain_s) - 1
+        return replace(self, spent=tuple(sorted((g, b) for g, b in grains.items() if g >= oldest and b)))
+
+
+def minute() -> Window:
+    """Nothing spent in the last minute."""
+    return Window(MINUTE_S, 1.0)
+
+
+def day() -> Window:
+    """Nothing spent in the last day."""
+    return Window(DAY_S, 600.0)
+
+
+@dataclass(frozen=True)
+class BreakerLimits:
+    """When pages that come back stop further writeback.
+
+    ``share``: most disk refaults per page written back that are accepted, both counted over about
+    ``window_s`` (older ones fade exponentially). Below ``min_pages`` refaults nothing trips. A trip
+    freezes writeback for ``freeze_s``, doubled at each trip in a row up to ``max_freeze_s``.
+    After that writes of at most ``probe_bytes`` try whether it is over.
+    """
+
+    share: float = 0.5
+    window_s: float = 300.0
+    min_pages: int = 256
+    freeze_s: float = 600.0
+    max_freeze_s: float = 4800.0
+    probe_bytes: int = 1 << 20
+
+
+Phase = Literal["closed", "open", "half-open"]
+
+
+@dataclass(frozen=True)
+class Breaker:
+    """The refault breaker of one cgroup. Closed lets through, as in electricity."""
+
+    phase: Phase = "closed"
+    since_s: float = 0.0
+    """Open: when it tripped. Half-open: since when there is a probe to judge by."""
+    freeze_s: float = 0.0
+    """How long this freeze lasts, or the last one did."""
+    written: float = 0.0
+    """Pages written back, fading."""
+    refaulted: float = 0.0
+    """Pages read back from disk, fading."""
+
+    def step(
+        self, now_s: float, dt_s: float, written: float, refaulted: float, limits: BreakerLimits
+    ) -> Breaker:
+        """The breaker after ``dt_s`` more seconds with so many pages written and read back."""
+        keep = exp(-dt_s / limits.window_s)
+        seen = replace(
+            self, written=self.written * keep + written, refaulted=self.refaulted * keep + refaulted
+        )
+        if self.phase == "open":
+            if now_s - self.since_s < self.freeze_s:
+                return seen
+            return replace(self, phase="half-open", since_s=now_s, written=0.0, refaulted=0.0)
+        enough = limits.min_pages if self.phase == "closed" else limits.min_pages / 4  # a probe is small
+        if seen.refaulted >= enough and seen.refaulted > limits.share * seen.written:
+            freeze_s = limits.freeze_s
+            if self.phase == "half-open":
+                freeze_s = min(2 * self.freeze_s, limits.max_freeze_s)
+            return replace(seen, phase="open", since_s=now_s, freeze_s=freeze_s)
+        if self.phase == "half-open":
+            if seen.written == 0.0:
+                return replace(seen, since_s=now_s)  # nothing tried yet
+            if now_s - self.since_s >= limits.window_s:
+                return replace(seen, phase="closed", since_s=now_s)
+        return seen
+
+
+@dataclass(frozen=True)
+class CgroupState:
+    """All that is remembered of one cgroup."""
+
+    written_minute: Window = field(default_factory=minute)
+    written_day: Window = field(default_factory=day)
+    released_minute: Window = field(default_factory=minute)
+    breaker: Breaker = Breaker()
+    now_s: float = 0.0
+    """Boot time of the newest sample."""
+    fresh: bool = True
+    """The newest sample is newer than the one before."""
+    sample_age_s: float = 0.0
+    """How old the newest sample was when the decision was made."""
+    counters: tuple[float, float, float] | None = None
+    """workingset_refault_anon, zswpwb and zswpin of the newest sample."""
+    charged: tuple[float, int] | None = None
+    """When, and how many bytes, were charged for the request that runs now."""
+
+
+def observe(state: CgroupState, sample: Sample, sample_age_s: float, limits: BreakerLimits) -> CgroupState:
+    """Take in a new sample.
+
+    Disk refaults are workingset_refault_anon less zswpwb, as every writeback bumps it, less
+    zswpin (groundtruth/FINDINGS.md 2). Pages swapped as zeros count as well; they are few.
+    """
+    counters = (sample.workingset_refault_anon, sample.zswpwb, sample.zswpin)
+    if state.counters is None:
+        return replace(state, now_s=sample.time_s, counters=counters, fresh=True, sample_age_s=sample_age_s)
+    dt_s = sample.time_s - state.now_s
+    if not dt_s > 0:
+        return replace(state, fresh=False, sample_age_s=sample_age_s)
+    refault, written, loaded = (new - old for new, old in zip(counters, state.counters, strict=True))
+    breaker = state.breaker.step(
+        sample.time_s, dt_s, max(written, 0.0), max(refault - written - loaded, 0.0), limits
+    )
+    return replace(
+        state,
+        breaker=breaker,
+        now_s=sample.time_s,
+        counters=counters,
+        fresh=True,
+        sample_age_s=sample_age_s,
+    )
+
+
+def charge(state: CgroupState, want: Whole) -> CgroupState:
+    """Charge a request as if it did all it asks for, before it runs."""
+    return replace(
+        state,
+        written_minute=state.written_minute.add(state.now_s, want.writeback_bytes),
+        written_day=state.written_day.add(state.now_s, want.writeback_bytes),
+        released_minute=state.released_minute.add(state.now_s, want.release_bytes),
+        charged=(state.now_s, want.writeback_bytes),
+    )
+
+
+def settle(state: CgroupState, written_bytes: int) -> CgroupState:
+    """Correct the charge to what was written: less, or more by the kernel's overshoot of a batch."""
+    if state.charged is None:
+        return state
+    at_s, charged = state.charged
+    return replace(
+        state,
+        written_minute=state.written_minute.add(at_s, written_bytes - charged),
+        written_day=state.written_day.add(at_s, written_bytes - charged),
+        charged=None,
+    )

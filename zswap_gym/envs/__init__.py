@@ -1,0 +1,1 @@
+"""Gymnasium environments. Importing this package imports nothing; `registration` makes the ids known."""

@@ -1,0 +1,134 @@
+"""What a decision was worth: named terms in physical units, their prices, and the cost beside them.
+
+A step's terms are what happened to the whole host between two decisions. The reward is the sum
+of weight times term, nothing else. Service levels are *not* in the sum: they are reported as
+``info["cost"]``, so that a policy that buys reward with broken promises is seen to do so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+
+from zswap_gym.errors import UserError, nearest
+
+GIB = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class RewardTerms:
+    """One decision interval of the whole host, in physical units."""
+
+    dram_held: float = 0.0
+    """GiB*h: memory.current, which includes zswap's compressed bytes, summed over the top-level
+    cgroups and integrated over the interval (trapezoid between its two ends)."""
+    stall_s: float = 0.0
+    """Thread-seconds stalled on memory, weighted by a cgroup's critical window where one overlaps."""
+    disk_refaults: float = 0.0
+    """Pages read back from the swap device (pswpin)."""
+    zswap_loads: float = 0.0
+    """Pages loaded back from zswap (zswpin)."""
+    bytes_written: float = 0.0
+    """Bytes written to the swap device (pswpout): writeback, and stores that zswap turned down."""
+    rejects: float = 0.0
+    """Stores that zswap turned down: pool full, incompressible, over memory.zswap.max."""
+    oom_kills: float = 0.0
+    """Kills by the OOM killer (memory.events oom_kill)."""
+
+    def as_dict(self) -> dict[str, float]:
+        """The terms by name."""
+        return {name: getattr(self, name) for name in TERMS}
+
+
+TERMS: tuple[str, ...] = tuple(f.name for f in fields(RewardTerms))
+"""Names of the terms, in the order in which they are summed."""
+
+
+@dataclass(frozen=True, slots=True)
+class RewardWeights:
+    """What one unit of each term is worth. All terms are costs, so weights are negative.
+
+    The unit of account is one GiB of DRAM held for one hour; override any weight in YAML. The
+    defaults hold a page that stays away for hours to be worth writing back and one that
+    returns within a minute not: 4 KiB held for an hour is 3.8e-6, about one read from disk.
+    """
+
+    # The unit. Rented memory costs about 0.004 dollars per GiB and hour.
+    dram_held: float = -1.0
+    # A rented vCPU costs about 7.5 times a GiB (0.032 against 0.0042 dollars an hour): a second in
+    # which a thread stands still wastes 7.5 / 3600 = 0.002. Somebody waits for the answer, and late
+    # answers cost more than idle silicon: five times that.
+    stall_s: float = -0.01
+    # Google's far memory held promotions to 0.2 % of the working set a minute. A host that sits at
+    # that limit reads 31,500 pages per GiB and hour and saves 0.13 GiB (a fifth cold, 3:1
+    # compressed): the promise prices a promotion at 4.3e-6. It is the tail that is paid for here;
+    # the time itself is in stall_s.
+    disk_refaults: float = -4.0e-6
+    # A load from zswap takes 6 us where the disk takes 100 us or more: a sixteenth of a disk read.
+    zswap_loads: float = -2.5e-7
+    # Flash of one drive-write a day for five years costs about 8e-5 dollars per GiB written, which
+    # is 0.02 GiB*h.
+    bytes_written: float = -0.02 / GIB
+    # A refused store has cost a compression and has to be tried again or goes to disk uncompressed:
+    # about a load.
+    rejects: float = -2.5e-7
+    # A killed service restarts, refills its caches and answers nobody meanwhile: a GiB for an hour.
+    oom_kills: float = -1.0
+
+    @classmethod
+    def of(cls, weights: RewardWeights | Mapping[str, float] | None, where: str = "reward") -> RewardWeights:
+        """Defaults, overridden by ``weights``. UserError names an unknown key and its nearest."""
+        if weights is None:
+            return cls()
+        if isinstance(weights, RewardWeights):
+            return weights
+        for key, value in weights.items():
+            if key not in TERMS:
+                raise UserError(f"{where}: unknown term {key!r}{nearest(key, TERMS)}; terms are {', '.join(TERMS)}")
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value <= 0:
+                raise UserError(f"{where}: {key} = {value!r}; every term is a cost, so a weight is a number <= 0")
+        return cls(**{key: float(value) for key, value in weights.items()})
+
+    def reward(self, terms: RewardTerms) -> float:
+        """The sum of weight times term, in the order of :data:`TERMS`."""
+        total = 0.0
+        for name in TERMS:
+            total += getattr(self, name) * getattr(terms, name)
+        return total
+
+    def as_dict(self) -> dict[str, float]:
+        """The weights by name."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceLevel:
+    """What an operator promises each cgroup; a step in which one is over counts as a violation.
+
+    0.2 % of the working set a minute is Google's figure for promotions out of compressed memory.
+    Disk reads take some 16 times longer, so the same number here is a looser promise in time; the
+    pressure bound (TMO's 0.1 %) is the one that speaks of time.
+    """
+
+    refault_pct_wss_min: float = 0.2
+    psi_some_pct: float = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Service quantities of one step: the worst cgroup's, and how many broke the promise."""
+
+    refault_pct_wss_min: float
+    """Disk reads in percent of the resident set per minute, worst cgroup."""
+    psi_some_pct: float
+    """Share of the interval in which some thread stalled on memory, percent, worst cgroup."""
+    violations: int
+    """Cgroups over either bound."""
+
+    def as_dict(self) -> dict[str, float]:
+        """The quantities by name."""
+        return {
+            "refault_pct_wss_min": self.refault_pct_wss_min,
+            "psi_some_pct": self.psi_some_pct,
+            "violations": float(self.violations),
+        }

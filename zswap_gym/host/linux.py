@@ -1,0 +1,332 @@
+"""LinuxHost: the seam over a cgroup v2 tree, or over any directory that looks like one.
+
+Reading happens in the caller; writing in worker threads, because a write to
+memory.zswap.proactive_writeback blocks at disk speed once the queue is full (groundtruth p13:
+8 MiB took 2.5 s at 400 iops) and memory.reclaim for as long as it likes.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from zswap_gym.errors import UserError
+from zswap_gym.host.dialects import Dialect, Writes, probe, writes
+from zswap_gym.host.files import FormatError, parse_keyed
+from zswap_gym.host.hints import Hints
+from zswap_gym.host.reading import read_machine, read_sample
+from zswap_gym.host.types import Outcome, Request, Sample
+from zswap_gym.units import PAGE_SIZE
+
+_GONE = (errno.ENOENT, errno.ENODEV)
+"""A removed cgroup: opening its files says ENOENT, a file that was already open says ENODEV."""
+
+_ABSENT = (errno.ENOENT, errno.EOPNOTSUPP)
+"""This kernel has no such file, or has it switched off (memory.pressure with psi=0)."""
+
+
+def _read(path: str | Path, folder: int | None = None) -> str:
+    """A whole file. FileNotFoundError: the kernel does not have it, or has it switched off."""
+    try:
+        with open(
+            path, encoding="utf-8", errors="replace", opener=lambda p, flags: os.open(p, flags, dir_fd=folder)
+        ) as file:
+            return file.read()
+    except OSError as error:
+        if error.errno in _ABSENT:
+            raise FileNotFoundError(error.errno, os.strerror(errno.ENOENT), str(path)) from None
+        raise
+
+
+@contextmanager
+def _open_folder(path: Path) -> Iterator[int]:
+    # One descriptor for all files of a cgroup: they cannot come from two cgroups of the same name.
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield folder
+    finally:
+        os.close(folder)
+
+
+def _write(folder: int, file: str, text: str) -> int:
+    """Write as ``echo text > file`` does, without creating the file. Returns an errno."""
+    try:
+        fd = os.open(file, os.O_WRONLY | os.O_TRUNC, dir_fd=folder)
+        try:
+            os.write(fd, f"{text}\n".encode())
+        finally:
+            os.close(fd)
+    except OSError as error:
+        return error.errno or errno.EIO
+    return 0
+
+
+def _written_pages(folder: int, label: str) -> int:
+    """Pages written back so far: of the proactive kind where the kernel tells them apart."""
+    stat = parse_keyed(_read("memory.stat", folder), f"{label}/memory.stat")
+    return stat.get("zswpwb_proactive", stat.get("zswpwb", 0))
+
+
+@dataclass
+class _Job:
+    """A request on its way through a worker."""
+
+    cgroup: str
+    inode: int
+    writes: Writes
+    submitted_s: float
+    started: bool = False
+    cancelled: bool = False
+    overdue: bool = False
+
+
+@dataclass
+class _Workers:
+    """Threads that run jobs. All fields are guarded by ``lock``."""
+
+    limit: int
+    waiting: queue.SimpleQueue[_Job] = field(default_factory=queue.SimpleQueue)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    running: dict[str, _Job] = field(default_factory=dict)
+    finished: list[tuple[str, Outcome]] = field(default_factory=list)
+    threads: int = 0
+
+
+class LinuxHost:
+    """A real host (:class:`zswap_gym.host.types.Host`).
+
+    Args:
+        root: where cgroup v2 is mounted; cgroups are named by their path below it.
+        patterns: which cgroups to look at, as shell patterns over that path (``*`` matches ``/`` too).
+        proc_root, sys_root: other places for /proc and /sys, for fixtures.
+        hints: the operator's hints file, or None.
+        dialect: force one; None probes for each cgroup.
+        deadline_s: a request that takes longer is reported as ETIMEDOUT. The kernel cannot be made
+            to let go, so its cgroup stays busy; when the write does return, a second Outcome with
+            the note ``late`` tells what it did. One that no worker was free for is dropped: ECANCELED.
+        workers: how many writes may block at once.
+    """
+
+    def __init__(
+        self,
+        root: Path | str = "/sys/fs/cgroup",
+        *,
+        patterns: Sequence[str] = ("*",),
+        proc_root: Path | str = "/proc",
+        sys_root: Path | str = "/sys",
+        hints: Path | str | None = None,
+        dialect: Dialect | None = None,
+        deadline_s: float = 30.0,
+        workers: int = 4,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.root = Path(root)
+        if not self.root.is_dir():
+            raise UserError(f"{self.root}: no such folder; mount cgroup v2 there or name another root")
+        self.patterns = tuple(patterns)
+        self._machine_roots = {"proc": Path(proc_root), "sys": Path(sys_root)}
+        self._hints = Hints(hints)
+        self._dialect = dialect
+        self._deadline_s = deadline_s
+        self._wall_clock = wall_clock
+        self._inodes: dict[str, int] = {}
+        self._troubles: dict[str, str] = {}
+        self._notes: list[str] = []
+        self._workers = _Workers(workers)
+
+    # --- looking ---------------------------------------------------------------------------------
+
+    def cgroups(self) -> list[str]:
+        """Cgroups below the root that match a pattern, sorted. The root itself never is one."""
+        found = []
+        for folder, below, _ in os.walk(self.root):  # a folder that vanishes meanwhile is skipped by walk
+            below.sort()
+            name = os.path.relpath(folder, self.root)
+            if name != "." and any(fnmatchcase(name, pattern) for pattern in self.patterns):
+                found.append(name)
+        return sorted(found)
+
+    def sample(self) -> list[Sample]:
+        """One Sample per cgroup; those that vanished since they were listed are left out.
+
+        A cgroup whose files cannot be read or understood is left out and noted. What a fresh
+        cgroup of an old name says comes with another inode.
+
+        Raises:
+            UserError: /proc/uptime or /proc/meminfo is missing or makes no sense.
+        """
+        self._hints.refresh()
+        try:
+            machine = read_machine(self._read_machine_file)
+        except OSError as error:
+            raise UserError(f"{error.filename}: {os.strerror(error.errno or 0).lower()}") from error
+        wall_s = self._wall_clock()
+        local = time.localtime(wall_s)
+        time_of_day_s = local.tm_hour * 3600 + local.tm_min * 60 + local.tm_sec + wall_s % 1
+        samples = []
+        for name in self.cgroups():
+            try:
+                with _open_folder(self.root / name) as folder:
+                    inode = os.fstat(folder).st_ino
+                    samples.append(
+                        read_sample(
+                            name,
+                            inode,
+                            lambda file, folder=folder: _read(file, folder),  # type: ignore[misc]
+                            machine,
+                            hint=self._hints.hint(name, wall_s),
+                            time_of_day_s=time_of_day_s,
+                        )
+                    )
+            except (OSError, FormatError) as error:
+                self._note_trouble(name, error)
+            else:
+                self._troubles.pop(name, None)
+        self._inodes = {sample.cgroup: sample.inode for sample in samples}
+        return samples
+
+    def _read_machine_file(self, file: str) -> str:
+        top, _, rest = file.lstrip("/").partition("/")
+        return _read(self._machine_roots[top] / rest)
+
+    def _note_trouble(self, name: str, error: OSError | FormatError) -> None:
+        if isinstance(error, OSError) and error.errno in _GONE:
+            return
+        words = (
+            str(error) if isinstance(error, FormatError) else f"{name}: {error.strerror} ({error.filename})"
+        )
+        if self._troubles.get(name) != words:  # once, not every tick
+            self._troubles[name] = words
+            self._notes.append(f"{words}; this cgroup is left out")
+
+    def dialect(self, cgroup: str) -> Dialect:
+        """What the kernel understands in this cgroup."""
+        return self._dialect or probe(lambda file: (self.root / cgroup / file).exists())
+
+    def notes(self) -> list[str]:
+        """Cgroups left out and hints not used since the last call; each trouble once while it lasts."""
+        notes, self._notes = self._notes + self._hints.notes(), []
+        return notes
+
+    # --- acting ----------------------------------------------------------------------------------
+
+    def submit(self, cgroup: str, request: Request) -> bool:
+        """Hand a request to a worker; False while the cgroup's previous one is in the kernel.
+
+        The cgroup is the one the last :meth:`sample` saw: if it was replaced by another of the
+        same name, nothing is written and the Outcome says ENODEV.
+        """
+        folder = self.root / cgroup
+        try:
+            inode = self._inodes.get(cgroup) or folder.stat().st_ino
+        except OSError as error:
+            with self._workers.lock:
+                self._workers.finished.append((cgroup, _gone(error)))
+            return True
+        job = _Job(cgroup, inode, self._spell(cgroup, request), time.monotonic())
+        with self._workers.lock:
+            if cgroup in self._workers.running:
+                return False
+            self._workers.running[cgroup] = job
+            self._workers.waiting.put(job)
+            if self._workers.threads < min(self._workers.limit, len(self._workers.running)):
+                self._workers.threads += 1
+                # Daemon threads: a write stuck in the kernel must not keep the process from exiting.
+                threading.Thread(target=self._work, name="zswap-gym-write", daemon=True).start()
+        return True
+
+    def _spell(self, cgroup: str, request: Request) -> Writes:
+        dialect = self.dialect(cgroup)
+        if dialect.unit == "uncompressed":
+            return writes(dialect, request)
+        try:
+            stat = parse_keyed(_read(self.root / cgroup / "memory.stat"), f"{cgroup}/memory.stat")
+        except (OSError, FormatError):
+            return writes(dialect, request)
+        return writes(dialect, request, stat.get("zswap", 0) / max(stat.get("zswapped", 0), 1))
+
+    def _work(self) -> None:
+        # Signals are for the main thread: here they would end a write half-way with EINTR.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+        workers = self._workers
+        while True:
+            job = workers.waiting.get()
+            with workers.lock:
+                if job.cancelled:
+                    continue
+                job.started = True
+            outcome = self._run(job)
+            with workers.lock:
+                del workers.running[job.cgroup]
+                workers.finished.append((job.cgroup, outcome))
+
+    def _run(self, job: _Job) -> Outcome:
+        """Writeback, then release, in a worker. Whatever the first says, the second follows (DESIGN 2)."""
+        start = time.monotonic()
+        code = pages = release_code = 0
+        notes = list(job.writes.notes)
+        try:
+            with _open_folder(self.root / job.cgroup) as folder:
+                if os.fstat(folder).st_ino != job.inode:
+                    return _gone(OSError(errno.ENODEV, "replaced by another cgroup of the same name"))
+                if job.writes.writeback is not None:
+                    before = _written_pages(folder, job.cgroup)
+                    code = _write(folder, *job.writes.writeback)
+                    pages = _written_pages(folder, job.cgroup) - before
+                if job.writes.release is not None:
+                    if time.monotonic() - job.submitted_s > self._deadline_s:
+                        notes.append("past its deadline: the release was left out")
+                    else:
+                        release_code = _write(folder, *job.writes.release)
+        except OSError as error:
+            code = code or error.errno or errno.EIO
+            notes.append(str(error.strerror))
+        except FormatError as error:  # how much is written cannot be told, so it is not tried
+            code = code or errno.EIO
+            notes.append(str(error))
+        if job.overdue or time.monotonic() - job.submitted_s > self._deadline_s:
+            notes.append("late")
+        return Outcome(code, pages, pages * PAGE_SIZE, time.monotonic() - start, release_code, tuple(notes))
+
+    def outcomes(self) -> list[tuple[str, Outcome]]:
+        """Requests finished, overdue or dropped since the last call, oldest first."""
+        now_s = time.monotonic()
+        with self._workers.lock:
+            for job in list(self._workers.running.values()):
+                waited_s = now_s - job.submitted_s
+                if waited_s <= self._deadline_s or job.overdue:
+                    continue
+                job.overdue = True
+                code, note = errno.ETIMEDOUT, f"still in the kernel after {waited_s:.0f} s"
+                if not job.started:
+                    job.cancelled = True
+                    del self._workers.running[job.cgroup]
+                    code = errno.ECANCELED
+                    note = "dropped: every worker is blocked in the kernel; nothing was written"
+                outcome = Outcome(code, duration_s=waited_s, notes=(note,))
+                self._workers.finished.append((job.cgroup, outcome))
+            finished, self._workers.finished = self._workers.finished, []
+        return finished
+
+    # --- time ------------------------------------------------------------------------------------
+
+    def now(self) -> float:
+        """CLOCK_BOOTTIME, as /proc/uptime counts: suspend included."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    def sleep(self, seconds: float) -> None:
+        """Wait on the wall clock."""
+        time.sleep(seconds)
+
+
+def _gone(error: OSError) -> Outcome:
+    return Outcome(error.errno or errno.ENODEV, notes=(f"the cgroup is gone: {error.strerror}",))

@@ -1,0 +1,228 @@
+"""SimulatedHost: the seam over the simulated kernel. Time passes only in ``sleep`` and ``write``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from zswap_gym.host import simulated_files
+from zswap_gym.host.dialects import V1, Dialect, whole, writes
+from zswap_gym.host.hints import NO_HINT, Hint
+from zswap_gym.host.reading import read_machine, read_sample
+from zswap_gym.host.simulated_table import TableReader
+from zswap_gym.host.types import COLUMN, COLUMNS, Outcome, Request, Sample, Table
+from zswap_gym.kernel.machine import Machine
+from zswap_gym.units import PAGE_SIZE, US_PER_S
+
+if TYPE_CHECKING:
+    from zswap_gym.kernel.access import AccessPlan
+    from zswap_gym.kernel.spec import CgroupSpec, HostSpec, StageOneSpec
+    from zswap_gym.workloads.scenario import Event, Scenario
+
+    Parts = tuple[HostSpec, list[CgroupSpec], Mapping[str, AccessPlan], StageOneSpec, Sequence[Event]]
+
+DAY_S = 86400.0
+
+
+@dataclass(frozen=True)
+class _Announced:
+    """Announced events of one cgroup, sorted: seconds since boot."""
+
+    start_s: tuple[float, ...]
+    end_s: tuple[float, ...]
+    expected_bytes: tuple[float, ...]
+
+    def at(self, now_s: float) -> Hint:
+        """The event that is on, else the next one, else nothing known."""
+        for start, end, size in zip(self.start_s, self.end_s, self.expected_bytes, strict=True):
+            if now_s < start:
+                return Hint(True, start - now_s, 0.0, size)
+            if now_s < end:
+                return Hint(True, 0.0, end - now_s, size)
+        return NO_HINT
+
+
+class SimulatedHost:
+    """A simulated host (:class:`zswap_gym.host.types.Host`).
+
+    Args:
+        scenario: a Scenario, realised with ``seed``, or what ``Scenario.realise`` returns.
+        seed: of everything random: what the scenario leaves open, and the machine.
+        cgroups: which to sample, in this order; None = every cgroup with a workload.
+        dialect: what the kernel understands; STOCK refuses writebacks and notes it.
+        time_of_day_s: local time at boot, seconds after midnight.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario | Parts,
+        seed: int,
+        *,
+        cgroups: Sequence[str] | None = None,
+        dialect: Dialect = V1,
+        time_of_day_s: float = 0.0,
+    ) -> None:
+        if isinstance(scenario, tuple):
+            spec, tree, plans, stage_one, events = scenario
+        else:
+            spec, tree, plans, stage_one, events = scenario.realise(np.random.default_rng(seed))
+        self.machine = Machine(spec, tree, plans, seed=seed, stage_one=stage_one)
+        self.dialect = dialect
+        names = [name for name in self.machine.names if name in plans] if cgroups is None else list(cgroups)
+        unknown = [name for name in names if not name or name not in self.machine.index]
+        if unknown:
+            raise ValueError(f"no cgroups to sample called {unknown}")
+        self._names = names
+        self._index = [self.machine.index[name] for name in names]
+        self._reader = TableReader(self.machine, self._index)
+        self._boot_us = spec.boot_us
+        self._time_of_day_s = time_of_day_s
+        self._announced = {name: _announced(name, events) for name in names}
+        self._spoken: dict[str, tuple[str, ...]] = {}
+        self._ended: list[tuple[str, Outcome]] = []
+
+    # --- looking ---------------------------------------------------------------------------------
+
+    def cgroups(self) -> list[str]:
+        """Names of the sampled cgroups, in the order of every sample and table."""
+        return list(self._names)
+
+    def table(self) -> Table:
+        """All samples as a table (N, len(COLUMNS)), straight from the model's arrays: the fast way."""
+        out = self._reader.read()
+        since_boot_s = self._since_boot_s()
+        out[:, COLUMN["time_of_day_s"]] = self._time_of_day(since_boot_s)
+        out[:, COLUMN["hint_seconds_to_event"]] = inf
+        for i, name in enumerate(self._names):
+            hint = self._announced[name].at(since_boot_s)
+            if hint.known:
+                out[i, _HINT_COLUMNS] = (
+                    1.0,
+                    hint.seconds_to_event,
+                    hint.seconds_left,
+                    hint.expected_bytes,
+                )
+        return out
+
+    def sample(self, *, via_text: bool = False) -> list[Sample]:
+        """One Sample per cgroup.
+
+        ``via_text``: go the way a real host goes, model -> text of the files -> parsers. Slower,
+        and equal to the last bit.
+        """
+        if not via_text:
+            rows = self.table().tolist()
+            return [
+                Sample(name, c, **dict(zip(COLUMNS, row, strict=True)))
+                for name, c, row in zip(self._names, self._index, rows, strict=True)
+            ]
+        since_boot_s = self._since_boot_s()
+        machine = read_machine(lambda file: self.read("", file))
+        return [
+            read_sample(
+                name,
+                c,
+                lambda file, name=name: self.read(name, file),  # type: ignore[misc]
+                machine,
+                hint=self._announced[name].at(since_boot_s),
+                time_of_day_s=self._time_of_day(since_boot_s),
+            )
+            for name, c in zip(self._names, self._index, strict=True)
+        ]
+
+    def _since_boot_s(self) -> float:
+        return float(self.machine.now_us - self._boot_us) / US_PER_S
+
+    def _time_of_day(self, since_boot_s: float) -> float:
+        return (self._time_of_day_s + since_boot_s) % DAY_S
+
+    def read(self, cgroup: str, file: str) -> str:
+        """The text of a cgroup's file, or of the machine's where ``file`` starts with a slash.
+
+        Raises:
+            FileNotFoundError: the kernel has no such file there, or there is no such cgroup.
+            OSError: EINVAL for a file that can only be written.
+        """
+        return simulated_files.read(self.machine, cgroup, file)
+
+    def mount(self, path: Path | str) -> None:
+        """Write the whole tree as it is now below ``path``: ``cgroup/``, ``proc/``, ``sys/``.
+
+        LinuxHost reads it with ``root=path/"cgroup"`` and so on; call again to bring it up to date.
+        """
+        simulated_files.mount(self.machine, Path(path))
+
+    def notes(self) -> list[str]:
+        """Nothing goes wrong in a simulation."""
+        return []
+
+    # --- acting ----------------------------------------------------------------------------------
+
+    def write(self, cgroup: str, file: str, text: str) -> int:
+        """Write to a file as a shell would, waiting until the write returns; its errno, 0 = well."""
+        if file.startswith("/"):
+            return simulated_files.write_parameter(self.machine, file, text)
+        return self.machine.write(cgroup, file, text).errno
+
+    def submit(self, cgroup: str, request: Request) -> bool:
+        """Start a request; it makes progress while :meth:`sleep` lets time pass."""
+        c = self.machine.index[cgroup]
+        want = whole(request)
+        writeback_pages = 0 if self.dialect.file is None else want.writeback_bytes // PAGE_SIZE
+        release = want.release_bytes // PAGE_SIZE
+        if writeback_pages and not self.machine.host.release_after_writeback:
+            release = 0  # the ablation: a pair without its second half
+        age_us = want.age_s * US_PER_S if writeback_pages else -1
+        beyond_uptime = age_us >= self.machine.now_us  # a success that does nothing
+        if not self.machine.request(c, age_us, writeback_pages, release):
+            return False
+        notes = writes(self.dialect, request).notes
+        if release == 0 and (writeback_pages == 0 or beyond_uptime):
+            self._ended.append((cgroup, Outcome(notes=notes)))
+        else:
+            self._spoken[cgroup] = notes
+        return True
+
+    def outcomes(self) -> list[tuple[str, Outcome]]:
+        """Requests that ended since the last call, in order of their end."""
+        ended, self._ended = self._ended, []
+        for done in self.machine.finished():
+            name = self.machine.names[done.cgroup]
+            outcome = Outcome(
+                done.errno,
+                done.pages,
+                done.pages * PAGE_SIZE,
+                done.duration_us / US_PER_S,
+                done.release_errno,
+                self._spoken.pop(name, ()),
+            )
+            ended.append((name, outcome))
+        return ended
+
+    # --- time ------------------------------------------------------------------------------------
+
+    def now(self) -> float:
+        """Simulated CLOCK_BOOTTIME in seconds."""
+        return self.machine.now_us / US_PER_S
+
+    def sleep(self, seconds: float) -> None:
+        """Let simulated time pass, to the microsecond."""
+        self.machine.advance(self.machine.now_us + round(seconds * US_PER_S))
+
+
+_HINT_COLUMNS = [
+    COLUMN[name]
+    for name in ("hint_known", "hint_seconds_to_event", "hint_seconds_left", "hint_expected_bytes")
+]
+
+
+def _announced(cgroup: str, events: Sequence[Event]) -> _Announced:
+    mine = sorted(
+        (e.at_s, e.at_s + e.duration_s, float(e.bytes)) for e in events if e.announced and e.cgroup == cgroup
+    )
+    return _Announced(tuple(e[0] for e in mine), tuple(e[1] for e in mine), tuple(e[2] for e in mine))

@@ -1,0 +1,85 @@
+"""Actions: two numbers in [-1, 1] per cgroup become a Request, the same in training and on a host.
+
+The first is the minimum age, on a log scale between the bounds; its top tenth means *no
+writeback, release only*. The second is the amount: below the nothing zone nothing is done, above
+it the share of the cgroup's zswapped bytes grows with the square, fine where it is small.
+
+A call whose age nobody meets rotates the oldest entries and spoils the next small calls
+(FINDINGS 7), and the kernel overshoots small budgets by up to a batch of 128 pages anyway, so an
+amount is at least ``min_bytes`` (512 KiB) wherever the cgroup has that much in zswap.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from zswap_gym.host.types import COLUMN, NOTHING, Request, Table
+
+Array = npt.NDArray[np.float64]
+
+RELEASE_ONLY_FROM = 0.8  # the top tenth of [-1, 1]
+PER_CGROUP = 2
+
+
+@dataclass(frozen=True, slots=True)
+class ActionSpec:
+    """Bounds of what an action can mean; part of the contract."""
+
+    age_min_s: float = 5.0
+    age_max_s: float = 7200.0
+    max_share: float = 0.5
+    """Largest share of a cgroup's zswapped bytes one decision may write."""
+    nothing_below: float = -0.5
+    min_bytes: int = 512 * 1024
+
+
+def decode(action: npt.ArrayLike, table: Table, spec: ActionSpec) -> tuple[Array, Array, Array]:
+    """Physical requests for actions (..., N, 2) on a sample table (..., N, K).
+
+    Returns (age_s, max_bytes, release_bytes), float64 (..., N): age NaN = no writeback; bytes
+    uncompressed, 0 = nothing. Actions are clipped to [-1, 1]; an absent cgroup gets nothing.
+    """
+    a = np.clip(np.nan_to_num(np.asarray(action, np.float64), nan=-1.0), -1.0, 1.0)
+    place = (a[..., 0] + 1.0) / (RELEASE_ONLY_FROM + 1.0)
+    log_min, log_max = math.log(spec.age_min_s), math.log(spec.age_max_s)
+    age = np.where(a[..., 0] > RELEASE_ONLY_FROM, np.nan, np.exp(log_min + place * (log_max - log_min)))
+    amount = np.maximum((a[..., 1] - spec.nothing_below) / (1.0 - spec.nothing_below), 0.0)
+    zswapped = np.nan_to_num(table[..., COLUMN["zswapped"]])
+    size = np.maximum(amount * amount * spec.max_share * zswapped, np.minimum(spec.min_bytes, zswapped))
+    size = np.floor(size / 4096.0) * 4096.0
+    size = np.where((amount > 0) & (size >= 4096.0), size, 0.0)
+    return age, size, size
+
+
+def encode(age_s: float | None, share: float, spec: ActionSpec) -> tuple[float, float]:
+    """The action that decodes to this age (None = release only) and share of zswapped bytes."""
+    if age_s is None:
+        first = 1.0
+    else:
+        log_min, log_max = math.log(spec.age_min_s), math.log(spec.age_max_s)
+        first = (math.log(age_s) - log_min) / (log_max - log_min) * (RELEASE_ONLY_FROM + 1.0) - 1.0
+    if share <= 0:
+        return first, -1.0
+    amount = math.sqrt(min(share / spec.max_share, 1.0))
+    return first, spec.nothing_below + amount * (1.0 - spec.nothing_below)
+
+
+def to_requests(age_s: Array, max_bytes: Array, release_bytes: Array) -> list[Request]:
+    """Requests from decoded arrays of shape (N,)."""
+    return [
+        Request(None if math.isnan(age) else age, int(size), int(release)) if size > 0 or release > 0 else NOTHING
+        for age, size, release in zip(age_s.tolist(), max_bytes.tolist(), release_bytes.tolist(), strict=True)
+    ]
+
+
+def from_requests(requests: Sequence[Request]) -> tuple[Array, Array, Array]:
+    """Arrays (age NaN = none, bytes, release) from Requests: the inverse of :func:`to_requests`."""
+    age = np.array([math.nan if r.age_s is None else r.age_s for r in requests], np.float64)
+    size = np.array([r.max_bytes for r in requests], np.float64)
+    release = np.array([r.release for r in requests], np.float64)
+    return age, size, release

@@ -1,0 +1,197 @@
+"""Replay a recording: every page's accesses at explicit times, once, within the recorded span.
+
+A recording says that a page was accessed between two scans, not when or how often. Its first
+access of the interval gets a random time in it, and that one access stands for the interval.
+A recording is never looped: a loop makes every page come back after one length of the tape, and
+a learner finds the period.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from zswap_gym.errors import UserError
+from zswap_gym.kernel.access import NEVER, OP_READ, OP_WRITE, AccessPlan
+from zswap_gym.units import US_PER_S
+from zswap_gym.workloads.compress import trace_sizes
+from zswap_gym.workloads.plan import Part, assemble, at_start
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from zswap_gym.workloads.traces import Trace
+
+BLOCK = 64
+"""A sub-sample takes contiguous runs of this many pages, so that neighbours stay neighbours."""
+
+WRITE_SHARE: dict[str, tuple[float, float, float]] = {
+    "gcc_cc1": (0.5, 0.4, 0.6),
+    "jvm_cache": (0.3, 0.2, 0.4),
+    "llm_infer": (0.0, 0.0, 0.0),
+    "logagg": (0.0, 0.05, 0.05),
+    "ml_sgd": (0.0, 0.02, 0.5),
+    "node_svc": (0.3, 0.3, 0.5),
+    "pysvc": (0.9, 0.8, 0.9),
+    "redis_zipf": (0.05, 0.1, 0.3),
+    "sidecar": (0.9, 0.8, 0.9),
+    "sqlite_oltp": (0.05, 0.2, 0.6),
+}
+"""P(an access is a write) for never, middle and hot pages. Assumed, not recorded: the recorder does
+not tell reads from writes. CPython writes reference counts on every read; weights and features
+are read only; a key-value store writes its tables more than its values."""
+DEFAULT_WRITE_SHARE = (0.3, 0.3, 0.5)
+
+
+def replay_plan(
+    trace: Trace,
+    rng: np.random.Generator,
+    *,
+    start_s: float = 0.0,
+    compressor: str = "zstd",
+    pages: int | None = None,
+    write_share: float | Sequence[float] | None = None,
+) -> AccessPlan:
+    """The recording from ``start_s`` to its end as one traced region.
+
+    Work time 0 is the first scan at or after start_s. Pages allocated there are first touched over
+    the first second; a page allocated later is first touched when it is first seen; a page that
+    goes away is freed at a random time of the interval in which it went.
+
+    Args:
+        trace: the recording.
+        rng: the source of all randomness.
+        start_s: seconds into the recording.
+        compressor: lzo, lz4 or zstd.
+        pages: simulate a random sample of this many pages, in runs of BLOCK; None = all.
+        write_share: P(an access is a write), one number or three (never, middle, hot pages); None =
+            WRITE_SHARE of the recording. An allocation is always a write.
+
+    Raises:
+        UserError: start_s leaves no interval to replay, or pages is more than were recorded.
+    """
+    first = int(np.searchsorted(trace.times_us, round(start_s * US_PER_S)))
+    if start_s < 0 or first >= trace.n_scans - 1:
+        raise UserError(
+            f"trace {trace.name!r}: start {start_s:g} s is outside the recording of {trace.span_s:.0f} s; "
+            "start earlier, recordings are not looped"
+        )
+    chosen = _choose(trace, rng, pages)
+    page, scan, fresh = _accesses(trace, chosen, first)
+    begin = trace.times_us[scan - 1] - trace.times_us[first]
+    length = trace.times_us[scan] - trace.times_us[scan - 1]
+    present = _allocated_at(trace, first)[chosen]
+    touch = np.full(len(chosen), NEVER)
+    # Within the first half of the first interval, so that accesses in it can follow.
+    spread = min(1.0, int(trace.times_us[first + 1] - trace.times_us[first]) / (2 * US_PER_S))
+    touch[present] = (at_start(len(chosen), rng)[present] * spread).astype(np.int64)
+    after = np.where((scan == first + 1) & present[page], touch[page], 0)
+    time = begin + after + 1 + (rng.random(len(page)) * (length - after)).astype(np.int64)
+    share = _write_share(trace, write_share)[trace.page_class()[chosen]]
+    write = (rng.random(len(page)) < share[page]) | fresh
+    part = Part(
+        rate=np.zeros(len(chosen)),
+        page_class=trace.page_class()[chosen],
+        first_touch=touch,
+        frees=_frees(trace, chosen, first, int(spread * US_PER_S), rng),
+        trace=(
+            np.searchsorted(page, np.arange(len(chosen) + 1)),
+            time,
+            np.where(write, OP_WRITE, OP_READ).astype(np.uint8),
+        ),
+    )
+    span = int(trace.times_us[-1] - trace.times_us[first])
+    return assemble([part], trace_sizes(trace, chosen, rng, compressor), span, rng)
+
+
+def _choose(trace: Trace, rng: np.random.Generator, pages: int | None) -> npt.NDArray[np.int64]:
+    """Sorted page ids: all, or random whole blocks, the last one cut to size."""
+    if pages is None or pages == trace.n_pages:
+        return np.arange(trace.n_pages)
+    if not 0 < pages < trace.n_pages:
+        raise UserError(
+            f"trace {trace.name!r}: pages {pages} is not between 1 and the {trace.n_pages} recorded; "
+            "ask for fewer, recordings are not stretched"
+        )
+    blocks = rng.permutation(-(-trace.n_pages // BLOCK))[: -(-pages // BLOCK) + 1]
+    inside = (blocks[:, None] * BLOCK + np.arange(BLOCK)).ravel()
+    return np.sort(inside[inside < trace.n_pages][:pages])
+
+
+def _accesses(
+    trace: Trace, chosen: npt.NDArray[np.int64], first: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """(page index in chosen, scan, whether it allocates) of every access after scan ``first``.
+
+    Sorted by page, then scan. A page that was allocated but not seen accessed (it was paged out
+    between the two looks of one scan) is accessed all the same: something allocated it.
+    """
+    start, stop = trace.touch_offset[chosen], trace.touch_offset[chosen + 1]
+    count = stop - start
+    page = np.repeat(np.arange(len(chosen)), count)
+    skip = np.repeat(start - (np.cumsum(count) - count), count)
+    scan = trace.touch_scan[np.arange(len(page)) + skip].astype(np.int64)
+    late = scan > first
+    page, scan = page[late], scan[late]
+    fresh = np.zeros(len(page), bool)
+    born, when = _flips(trace, chosen, first, allocates=True)
+    key = page * trace.n_scans + scan
+    born_key = born * trace.n_scans + when
+    at = np.searchsorted(key, born_key)
+    seen = at < len(key)
+    seen[seen] = key[at[seen]] == born_key[seen]
+    fresh[at[seen]] = True
+    at, born, when = at[~seen], born[~seen], when[~seen]
+    return np.insert(page, at, born), np.insert(scan, at, when), np.insert(fresh, at, True)
+
+
+def _flips(
+    trace: Trace, chosen: npt.NDArray[np.int64], first: int, *, allocates: bool
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """(page index in chosen, scan) of the allocations, or the frees, after scan ``first``."""
+    page, scan, on = trace.flips()
+    wanted = (on == allocates) & (scan > first)
+    index = np.full(trace.n_pages, -1, np.int64)
+    index[chosen] = np.arange(len(chosen))
+    index = index[page]
+    wanted &= index >= 0
+    return index[wanted], scan[wanted]
+
+
+def _allocated_at(trace: Trace, scan: int) -> npt.NDArray[np.bool_]:
+    """(n,) allocated at a scan."""
+    page, when, _ = trace.flips()
+    flips = np.bincount(page[when <= scan], minlength=trace.n_pages)
+    return np.asarray(trace.allocated_first ^ (flips % 2 == 1))
+
+
+def _frees(
+    trace: Trace, chosen: npt.NDArray[np.int64], first: int, settled_us: int, rng: np.random.Generator
+) -> list[tuple[int, int, int]]:
+    """(time, first page, pages): neighbours freed in the same interval go together.
+
+    Nothing is freed before ``settled_us``: what exists at the start is still being allocated.
+    """
+    page, scan = _flips(trace, chosen, first, allocates=False)
+    if not len(page):
+        return []
+    order = np.lexsort((page, scan))
+    page, scan = page[order], scan[order]
+    joined = (np.diff(scan) == 0) & (np.diff(page) == 1) & (np.diff(trace.vpn[chosen[page]]) == 1)
+    start = np.flatnonzero(np.append(True, ~joined))
+    count = np.diff(np.append(start, len(page)))
+    end = trace.times_us[scan[start]] - trace.times_us[first]
+    begin = np.maximum(trace.times_us[scan[start] - 1] - trace.times_us[first], settled_us)
+    time = begin + 1 + (rng.random(len(start)) * (end - begin)).astype(np.int64)
+    return list(zip(time.tolist(), page[start].tolist(), count.tolist(), strict=True))
+
+
+def _write_share(trace: Trace, given: float | Sequence[float] | None) -> npt.NDArray[np.float64]:
+    """(3,) by page class."""
+    share = WRITE_SHARE.get(trace.name, DEFAULT_WRITE_SHARE) if given is None else given
+    out = np.broadcast_to(np.asarray(share, np.float64), 3)
+    if not ((out >= 0) & (out <= 1)).all():
+        raise UserError(f"trace {trace.name!r}: write_share {given!r}: give shares between 0 and 1")
+    return out
