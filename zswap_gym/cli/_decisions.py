@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def summary(settings: ControllerConfig, rounds: int) -> dict[str, Any]:
-    """Add up the last run of ``settings.log``: requests, bytes, errors and which rails held what back.
+    """Add up the last run of ``settings.log``: requests, bytes, errnos and which rails held what back.
 
     Counts are of requests that ask for something; ``release_bytes`` is what the allowed ones ask
     memory.reclaim for, in mode observe too.

@@ -184,7 +184,9 @@ def _next_sweep(st, p, t):
                 place = offset / rec.n_pages
             else:
                 inside = (offset - block * rec.sweep_block) / rec.n_pages
-                place = hashed_uniform(rec.seed, epoch, block) * (1.0 - rec.sweep_block / rec.n_pages) + inside
+                place = (
+                    hashed_uniform(rec.seed, epoch, block) * (1.0 - rec.sweep_block / rec.n_pages) + inside
+                )
             when = rec.sweep_start + epoch * rec.sweep_period + np.int64(place * rec.sweep_active)
             if when > t:
                 return when

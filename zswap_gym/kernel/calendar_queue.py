@@ -90,8 +90,7 @@ def schedule(st, c, p, when):
         return
     page.flags |= F_QUEUED
     st.cgs[c].queued += 1
-    if when + st.cgs[c].lag < st.due[c]:
-        st.due[c] = when + st.cgs[c].lag
+    st.due[c] = min(st.due[c], when + st.cgs[c].lag)
     b = when >> BUCKET_SHIFT
     cur = st.cgs[c].bucket
     if b <= cur:

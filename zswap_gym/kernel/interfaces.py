@@ -17,7 +17,7 @@ _SIZE = re.compile(r"(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)([KMGTPEkmgtpe]?)")
 _U32_MAX = (1 << 32) - 1
 
 
-class BadWrite(Exception):
+class BadWrite(Exception):  # noqa: N818 - it is an answer, not a failure
     """A write the kernel refuses; ``errno`` says how."""
 
     def __init__(self, code: int) -> None:

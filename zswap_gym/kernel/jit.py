@@ -12,6 +12,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import llvmlite.binding as llvm
 import numba
@@ -31,10 +32,8 @@ def source_digest() -> str:
 
 def _cache_dir() -> Path:
     """The cache folder: $ZSWAP_GYM_CACHE, else the user's cache, else a temporary folder."""
-    base = os.environ.get("ZSWAP_GYM_CACHE") or os.path.join(
-        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "zswap-gym"
-    )
-    folder = Path(base) / source_digest()
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = Path(os.environ.get("ZSWAP_GYM_CACHE") or home / "zswap-gym") / source_digest()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):
@@ -45,14 +44,17 @@ def _cache_dir() -> Path:
 
 
 CACHE_DIR = _cache_dir()
-numba.config.CACHE_DIR = str(CACHE_DIR)
+numba.config.CACHE_DIR = str(CACHE_DIR)  # type: ignore[attr-defined]
 
-entry = numba.njit(cache=True, error_model="numpy", nogil=True, _nrt=False)
+# No reference counting: compiled code only views arrays that Python owns (see stateref.py).
+_OPTIONS: dict[str, Any] = {"error_model": "numpy", "_nrt": False}
+
+entry = numba.njit(cache=True, nogil=True, **_OPTIONS)
 """For the few functions Python calls."""
-njit = numba.njit(error_model="numpy", _nrt=False)
+njit = numba.njit(**_OPTIONS)
 """For mechanisms, called by other compiled code."""
-inline = numba.njit(error_model="numpy", forceinline=True, _nrt=False)
-"""For the small steps of the hot path: the state is a wide tuple, costly to pass."""
+inline = numba.njit(forceinline=True, **_OPTIONS)
+"""For the small steps of the hot path."""
 
 
 def announce_compile() -> None:

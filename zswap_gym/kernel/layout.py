@@ -297,7 +297,10 @@ DONE = np.dtype(
 DONE_LOG = 256
 
 LIST = np.dtype([("oldest", np.int32), ("newest", np.int32), ("length", np.int64)], align=True)
-ZCLASS = np.dtype([("objects", np.int64), ("per_zspage", np.int64), ("zspage_pages", np.int64), ("room", np.int64)], align=True)
+ZCLASS = np.dtype(
+    [("objects", np.int64), ("per_zspage", np.int64), ("zspage_pages", np.int64), ("room", np.int64)],
+    align=True,
+)
 RING = np.dtype([("page", np.int32), ("done", np.int64)], align=True)
 
 MAX_THREADS = 32
@@ -309,7 +312,7 @@ assert PAGE.itemsize == 64
 
 
 def page_array(n: int) -> np.ndarray:
-    """n zeroed page records on cache-line boundaries."""
+    """N zeroed page records on cache-line boundaries."""
     raw = np.zeros(n * PAGE.itemsize + 64, np.uint8)
     start = -raw.ctypes.data % 64
     return raw[start : start + n * PAGE.itemsize].view(PAGE)
@@ -347,6 +350,7 @@ class State(NamedTuple):
 
 
 CONSTANT = frozenset(
-    "seg_time seg_mult seg_integral first_touch trace_offset trace_time trace_op frees zclass_of".split()
+    {"seg_time", "seg_mult", "seg_integral", "first_touch", "trace_offset", "trace_time", "trace_op"}
+    | {"frees", "zclass_of"}
 )
 """Arrays no rule ever writes: clones share them."""

@@ -1,8 +1,8 @@
 """Machine: the simulated kernel as a Python object. Build it, let time pass, read and write.
 
-    machine = Machine(host, cgroups, plans, seed=1)
-    machine.advance(machine.now_us + 60 * US_PER_S)
-    machine.write("kv", "memory.zswap.proactive_writeback", "max=10M 30")
+machine = Machine(host, cgroups, plans, seed=1)
+machine.advance(machine.now_us + 60 * US_PER_S)
+machine.write("kv", "memory.zswap.proactive_writeback", "max=10M 30")
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from zswap_gym.kernel import build, engine, interfaces, stateref
 from zswap_gym.kernel.access import NEVER, AccessPlan
 from zswap_gym.kernel.jit import announce_compile
 from zswap_gym.kernel.layout import (
+    CONSTANT,
     J_NONE,
     J_RECLAIM,
     J_WRITEBACK,
-    SLOT_REQUEST,
-    CONSTANT,
     REPORT_PAIR,
     REPORT_WRITEBACK,
+    SLOT_REQUEST,
     SLOTS,
     STAT,
     State,
@@ -177,7 +177,11 @@ class Machine:
         return WriteResult(0)
 
     def set_zswap(
-        self, *, enabled: bool | None = None, max_pool_percent: int | None = None, shrinker: bool | None = None
+        self,
+        *,
+        enabled: bool | None = None,
+        max_pool_percent: int | None = None,
+        shrinker: bool | None = None,
     ) -> None:
         """Change /sys/module/zswap/parameters at run time."""
         if enabled is not None:
@@ -201,7 +205,11 @@ class Machine:
                 return self._release(cgroup, release_pages, errno.EINVAL)
             if age_us < self.now_us:  # an age beyond uptime is a success that does nothing
                 submit = engine.submit
-                return bool(submit(self._block, cgroup, J_WRITEBACK, max_pages, age_us, release_pages, REPORT_WRITEBACK))
+                return bool(
+                    submit(
+                        self._block, cgroup, J_WRITEBACK, max_pages, age_us, release_pages, REPORT_WRITEBACK
+                    )
+                )
         return self._release(cgroup, release_pages, 0)
 
     def _release(self, cgroup: int, pages: int, writeback_errno: int) -> bool:
@@ -257,7 +265,7 @@ class Machine:
 
     @property
     def pool_bytes(self) -> int:
-        """zsmalloc pages of the host, in bytes (/proc/meminfo Zswap)."""
+        """Zsmalloc pages of the host, in bytes (/proc/meminfo Zswap)."""
         return int(self.state.host["pool_pages"][0]) * PAGE_SIZE
 
     # --- copies ----------------------------------------------------------------------------------

@@ -83,16 +83,16 @@ _INDEX = {name: i for i, name in enumerate(_DTYPES)}
 
 
 @register_model(StateRefType)
-class _StateRefModel(models.PrimitiveModel):  # type: ignore[misc]
+class _StateRefModel(models.PrimitiveModel):
     def __init__(self, dmm: Any, fe_type: Any) -> None:
         super().__init__(dmm, fe_type, ir.IntType(64).as_pointer())
 
 
 @infer_getattr
-class _StateRefAttributes(AttributeTemplate):  # type: ignore[misc]
+class _StateRefAttributes(AttributeTemplate):
     key = StateRefType
 
-    def generic_resolve(self, _typ: Any, attr: str) -> Any:
+    def generic_resolve(self, _typ: Any, attr: str) -> Any:  # type: ignore[override]
         return _TYPES.get(attr)
 
 
@@ -136,4 +136,4 @@ def _lower_attribute(context: Any, builder: Any, _typ: Any, value: Any, attr: st
     array.itemsize = ir.Constant(i64, itemsize)
     array.meminfo = ir.Constant(array.meminfo.type, None)
     array.parent = ir.Constant(array.parent.type, None)
-    return array._getvalue()
+    return array._getvalue()  # noqa: SLF001 - numba's own way to build a struct

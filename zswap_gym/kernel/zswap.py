@@ -126,7 +126,7 @@ def write_back(st, c, p, t, in_fault):
 
 @njit
 def shrink_memcg(st, c, t, in_fault):
-    """6.12 shrink_memcg(): try the oldest entry of c's LRU.
+    """Try, as 6.12 shrink_memcg() does, the oldest entry of c's LRU.
 
     Returns (1 written, 0 gave it its second chance, -1 nothing to try; time to go on).
     """

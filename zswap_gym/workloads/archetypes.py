@@ -76,7 +76,7 @@ def _stretch(part: Any, factor: float) -> Any:
     return replace(part, **new)
 
 
-def archetype_plan(
+def archetype_parts(
     name: str,
     n_pages: int,
     span_us: int,
@@ -90,8 +90,8 @@ def archetype_plan(
     day: tuple[float, float] | None = None,
     drift_s: float | None = None,
     overrides: Mapping[str, Any] | None = None,
-) -> AccessPlan:
-    """A program like the one the archetype was fitted to.
+) -> tuple[list[Part], npt.NDArray[np.uint16]]:
+    """A program like the one the archetype was fitted to: its regions and its pages' compressed bytes.
 
     Args:
         name: one of ARCHETYPES.
@@ -134,7 +134,14 @@ def archetype_plan(
         parts = _steady_parts(told, n_pages, phases, load, drift_s, span_us, rng)
     model = archetype_sizes(contents or name)
     classes = np.concatenate([part.page_class for part in parts])
-    clen = draw_sizes(model, classes, rng, compressor, zero_never=zero_never)
+    return parts, draw_sizes(model, classes, rng, compressor, zero_never=zero_never)
+
+
+def archetype_plan(
+    name: str, n_pages: int, span_us: int, rng: np.random.Generator, **options: Any
+) -> AccessPlan:
+    """The access plan of a cgroup that runs the archetype; options are those of `archetype_parts`."""
+    parts, clen = archetype_parts(name, n_pages, span_us, rng, **options)
     return assemble(parts, clen, span_us, rng)
 
 

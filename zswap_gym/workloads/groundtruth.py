@@ -33,7 +33,7 @@ def mix64(z: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 
 
 def _stream(start: np.uint64, n: int) -> npt.NDArray[np.uint64]:
-    """n successive outputs of the generator the guest used, from state ``start``."""
+    """N successive outputs of the generator the guest used, from state ``start``."""
     with np.errstate(over="ignore"):
         state = start + _GAMMA * np.arange(1, n + 1, dtype=np.uint64)
         return mix64(state)
@@ -115,7 +115,7 @@ _LENGTHS = (
 
 
 def compressed_length(permille: npt.NDArray[np.int64]) -> npt.NDArray[np.uint16]:
-    """zstd bytes of a page by its random share: measured means, interpolated; 0 = zero page.
+    """Zstd bytes of a page by its random share: measured means, interpolated; 0 = zero page.
 
     About 4096 * share + 10 to 90 (zswap / zswapped of the runs); fully random pages do not fit.
     """

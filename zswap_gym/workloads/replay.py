@@ -8,7 +8,7 @@ a learner finds the period.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -45,7 +45,7 @@ are read only; a key-value store writes its tables more than its values."""
 DEFAULT_WRITE_SHARE = (0.3, 0.3, 0.5)
 
 
-def replay_plan(
+def replay_parts(
     trace: Trace,
     rng: np.random.Generator,
     *,
@@ -53,8 +53,8 @@ def replay_plan(
     compressor: str = "zstd",
     pages: int | None = None,
     write_share: float | Sequence[float] | None = None,
-) -> AccessPlan:
-    """The recording from ``start_s`` to its end as one traced region.
+) -> tuple[list[Part], npt.NDArray[np.uint16], int]:
+    """The recording from ``start_s`` to its end: (one traced region, compressed bytes, span in us).
 
     Work time 0 is the first scan at or after start_s. Pages allocated there are first touched over
     the first second; a page allocated later is first touched when it is first seen; a page that
@@ -89,7 +89,7 @@ def replay_plan(
     touch[present] = (at_start(len(chosen), rng)[present] * spread).astype(np.int64)
     after = np.where((scan == first + 1) & present[page], touch[page], 0)
     time = begin + after + 1 + (rng.random(len(page)) * (length - after)).astype(np.int64)
-    share = _write_share(trace, write_share)[trace.page_class()[chosen]]
+    share = write_shares(trace, write_share)[trace.page_class()[chosen]]
     write = (rng.random(len(page)) < share[page]) | fresh
     part = Part(
         rate=np.zeros(len(chosen)),
@@ -103,7 +103,13 @@ def replay_plan(
         ),
     )
     span = int(trace.times_us[-1] - trace.times_us[first])
-    return assemble([part], trace_sizes(trace, chosen, rng, compressor), span, rng)
+    return [part], trace_sizes(trace, chosen, rng, compressor), span
+
+
+def replay_plan(trace: Trace, rng: np.random.Generator, **options: Any) -> AccessPlan:
+    """The access plan of a cgroup that replays the recording; options are those of `replay_parts`."""
+    parts, clen, span = replay_parts(trace, rng, **options)
+    return assemble(parts, clen, span, rng)
 
 
 def _choose(trace: Trace, rng: np.random.Generator, pages: int | None) -> npt.NDArray[np.int64]:
@@ -188,8 +194,8 @@ def _frees(
     return list(zip(time.tolist(), page[start].tolist(), count.tolist(), strict=True))
 
 
-def _write_share(trace: Trace, given: float | Sequence[float] | None) -> npt.NDArray[np.float64]:
-    """(3,) by page class."""
+def write_shares(trace: Trace, given: float | Sequence[float] | None = None) -> npt.NDArray[np.float64]:
+    """(3,) P(an access is a write) by page class. Raises :class:`UserError` outside 0 to 1."""
     share = WRITE_SHARE.get(trace.name, DEFAULT_WRITE_SHARE) if given is None else given
     out = np.broadcast_to(np.asarray(share, np.float64), 3)
     if not ((out >= 0) & (out <= 1)).all():

@@ -1,0 +1,139 @@
+"""The controller without host, clock and log: who decides, what is remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from zswap_gym.controller.judge import FORGET_S, Judge
+from zswap_gym.controller.rails import Limits
+from zswap_gym.host.types import NOTHING, Request, Sample
+
+Make = Callable[..., Sample]
+MIB = 1 << 20
+LIMITS = Limits(allow=("*",), bytes_per_write=8 * MIB, bytes_per_minute=8 * MIB, host_bytes_per_day=10 * MIB)
+
+
+class Always:
+    """Proposes the same for everybody and keeps what it was asked."""
+
+    def __init__(self, request: Request = Request(300.0, 4 * MIB), name: str = "always") -> None:
+        self.name = name
+        self.request = request
+        self.asked: list[tuple[list[str], float]] = []
+
+    def decide(self, samples: Sequence[Sample], dt_s: float) -> list[Request]:
+        self.asked.append(([sample.cgroup for sample in samples], dt_s))
+        return [self.request] * len(samples)
+
+    def describe(self) -> dict[str, Any]:
+        return {"name": self.name}
+
+
+class Broken(Always):
+    def __init__(self, error: Exception | None) -> None:
+        super().__init__(name="broken")
+        self.error = error
+
+    def decide(self, samples: Sequence[Sample], dt_s: float) -> list[Request]:
+        if self.error is not None:
+            raise self.error
+        return [self.request] * (len(samples) + 1)
+
+
+def judge_of(decider: Always, fallback: Always | None = None, limits: Limits = LIMITS) -> Judge:
+    return Judge(decider, fallback or Always(NOTHING, "never"), limits, 30.0)
+
+
+def test_the_time_step_is_the_samples_own(sample: Make) -> None:
+    always = Always()
+    judge = judge_of(always)
+    judge.decide([sample()])
+    judge.decide([])
+    judge.decide([sample(time_s=1047.5), sample(cgroup="db", inode=8, time_s=1047.5)])
+    assert always.asked == [(["web"], 30.0), (["web", "db"], 47.5)]
+
+
+def test_time_that_stands_still_asks_nobody(sample: Make) -> None:
+    always = Always()
+    judge = judge_of(always)
+    judge.decide([sample()])
+    (decision,), notes = judge.decide([sample()])
+    assert (decision.proposed, decision.allowed, notes, len(always.asked)) == (NOTHING, NOTHING, [], 1)
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), ZeroDivisionError(), None])
+def test_when_the_policy_fails_the_law_decides(sample: Make, error: Exception | None) -> None:
+    law = Always(Request(None, MIB), "law")
+    judge = judge_of(Broken(error), law)
+    (decision,), notes = judge.decide([sample()])
+    assert (decision.by, decision.allowed) == ("law", Request(None, MIB))
+    assert len(notes) == 1
+    assert notes[0].startswith("broken failed")
+
+
+def test_when_both_fail_nothing_is_done(sample: Make) -> None:
+    (decision,), notes = judge_of(Broken(ValueError()), Broken(ValueError())).decide([sample()])
+    assert (decision.by, decision.allowed, len(notes)) == ("nobody", NOTHING, 2)
+
+
+def test_cgroups_decided_together_cannot_overdraw_together(sample: Make) -> None:
+    judge = judge_of(Always())
+    samples = [sample(cgroup=name, inode=i) for i, name in enumerate("abcd", start=1)]
+    decisions, _ = judge.decide(samples)
+    assert [d.allowed.max_bytes for d in decisions] == [4 * MIB, 4 * MIB, 2 * MIB, 0]
+    assert judge.host_day.used(1000.0) == 0  # nothing was handed over yet
+    for decision in decisions:
+        if not decision.allowed.is_nothing:
+            judge.charge(decision.sample.inode, decision.allowed)
+    assert judge.host_day.used(1000.0) == 10 * MIB
+    judge.settle(1, 0)
+    assert judge.host_day.used(1000.0) == 6 * MIB
+    judge.settle(1, 0)
+    judge.settle(99, MIB)  # nobody knows it
+    assert judge.host_day.used(1000.0) == 6 * MIB
+
+
+def test_budgets_belong_to_the_inode(sample: Make) -> None:
+    judge = judge_of(Always(Request(300.0, 8 * MIB)))
+    judge.decide([sample()])
+    judge.charge(7, Request(300.0, 8 * MIB))
+    later = sample(time_s=1010.0)
+    decisions, _ = judge.decide([later, replace(later, inode=8), replace(later, cgroup="renamed")])
+    assert [d.allowed.max_bytes for d in decisions] == [0, 2 * MIB, 0]
+
+
+def test_a_gap_keeps_the_budgets_and_a_day_forgets_them(sample: Make) -> None:
+    judge = judge_of(Always())
+    judge.decide([sample()])
+    judge.decide([sample(cgroup="db", inode=8, time_s=1000.0 + FORGET_S)])
+    assert set(judge.cgroups) == {7, 8}
+    judge.decide([sample(cgroup="db", inode=8, time_s=1001.0 + FORGET_S)])
+    assert set(judge.cgroups) == {8}
+
+
+def test_what_is_remembered_goes_round(sample: Make) -> None:
+    import json
+
+    judge = judge_of(Always())
+    judge.decide([sample()])
+    judge.charge(7, Request(300.0, 4 * MIB))
+    saved = json.loads(json.dumps(judge.remember()))
+    again = judge_of(Always())
+    assert again.recall(saved, now_s=1020.0)
+    (decision,), _ = again.decide([sample(time_s=1020.0)])
+    assert decision.reasons == ()
+    assert again.cgroups[7].written_minute.used(1020.0) == again.host_day.used(1020.0) == 4 * MIB
+    booted = judge_of(Always())
+    assert not booted.recall(saved, now_s=50.0)
+    assert booted.cgroups == {}
+    assert not booted.recall(judge_of(Always()).remember(), now_s=50.0)  # stopped before its first tick
+
+
+@pytest.mark.parametrize("saved", [{}, {"time_s": 5.0}, {"time_s": 1.0, "cgroups": {"a": 1}, "host_day": {}}])
+def test_what_is_no_memory_raises(saved: dict[str, Any]) -> None:
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        judge_of(Always()).recall(saved, now_s=10.0)

@@ -1,0 +1,331 @@
+"""The scenario file: every key, its unit, its range; and errors a person can act on.
+
+Sizes are bytes or text as the kernel's memparse() reads it (64M); durations are seconds or text
+(30s, 5m). Unknown keys are refused. `describe` turns pydantic's findings into one line.
+"""
+
+from __future__ import annotations
+
+import types
+from dataclasses import asdict
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from zswap_gym.errors import UserError, nearest
+from zswap_gym.kernel.spec import COMPRESSORS, DEVICES, DeviceSpec, StageOneSpec
+from zswap_gym.units import PAGE_SIZE, US_PER_S, parse_duration, parse_size
+from zswap_gym.workloads.archetypes import MIN_PAGES
+from zswap_gym.workloads.profiles import PROFILES
+
+
+class Model(BaseModel):
+    """What all parts of a scenario share: no unknown keys, no silent conversions, no changes."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+def _size(value: Any) -> Any:
+    if isinstance(value, str):
+        return _as_value_error(parse_size, value)
+    return value
+
+
+def _duration(value: Any) -> Any:
+    if isinstance(value, (str, int)) and not isinstance(value, bool):
+        return _as_value_error(parse_duration, value)
+    return value
+
+
+def _limit(value: Any) -> Any:
+    """``max`` and null are no limit, 0.6 is a fraction of the working set, 64M and 67108864 are bytes."""
+    if value == "max":
+        return None
+    if isinstance(value, str):
+        return _as_value_error(parse_size, value)
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value < PAGE_SIZE:
+        raise ValueError(f"{value} is less than a page of bytes; write {value}.0 for a multiple of the working set")
+    return value
+
+
+def _as_value_error(parse: Any, value: Any) -> Any:
+    """Pydantic adds the key to a ValueError, but lets a UserError through as it is."""
+    try:
+        return parse(value)
+    except UserError as error:
+        raise ValueError(str(error)) from None
+
+
+def _device(value: Any) -> Any:
+    """A name of DEVICES, or the fields of one."""
+    if isinstance(value, str):
+        if value not in DEVICES:
+            raise ValueError(
+                f"no such device{nearest(value, DEVICES)}; use one of {', '.join(DEVICES)} or give read_us, write_us, ..."
+            )
+        return {"name": value, **asdict(DEVICES[value])}
+    return value
+
+
+def _known_compressor(value: str) -> str:
+    if value not in COMPRESSORS:
+        raise ValueError(f"not modelled{nearest(value, COMPRESSORS)}; use one of {', '.join(COMPRESSORS)}")
+    return value
+
+
+def _range(value: list[float]) -> list[float]:
+    if len(value) != 2 or not 0 <= value[0] <= value[1]:
+        raise ValueError("give [lowest, highest], both at least 0")
+    return value
+
+
+def _factor_range(value: list[float]) -> list[float]:
+    if _range(value)[0] <= 0:
+        raise ValueError("a factor must be above 0")
+    return value
+
+
+Bytes = Annotated[int, BeforeValidator(_size), Field(ge=0)]
+Seconds = Annotated[float, BeforeValidator(_duration), Field(ge=0)]
+PositiveSeconds = Annotated[float, BeforeValidator(_duration), Field(gt=0)]
+Limit = Annotated[int | Annotated[float, Field(gt=0)] | None, BeforeValidator(_limit)]
+"""float = fraction of the working set, int = bytes, None = max."""
+Share = Annotated[float, Field(ge=0, le=1)]
+Compressor = Annotated[str, BeforeValidator(_known_compressor)]
+FactorRange = Annotated[list[float], BeforeValidator(_factor_range)]
+ShareRange = Annotated[list[Share], BeforeValidator(_range)]
+
+
+class Device(Model):
+    """A swap device; see kernel.spec.DeviceSpec. Microseconds per 4 KiB."""
+
+    name: str = "custom"
+    read_us: Annotated[float, Field(gt=0)] = DeviceSpec.read_us
+    write_us: Annotated[float, Field(gt=0)] = DeviceSpec.write_us
+    channels: Annotated[int, Field(ge=1, le=1024)] = DeviceSpec.channels
+    queue_depth: Annotated[int, Field(ge=1, le=65536)] = DeviceSpec.queue_depth
+    rotated_fraction: Share = DeviceSpec.rotated_fraction
+    jitter: Share = DeviceSpec.jitter
+
+    def spec(self) -> DeviceSpec:
+        """As the simulated kernel takes it."""
+        return DeviceSpec(**self.model_dump(exclude={"name"}))
+
+
+NamedDevice = Annotated[Device, BeforeValidator(_device)]
+
+
+class Zswap(Model):
+    """/sys/module/zswap/parameters."""
+
+    enabled: bool = True
+    max_pool_percent: Annotated[int, Field(ge=0, le=100)] = 20
+    accept_threshold_percent: Annotated[int, Field(ge=0, le=100)] = 90
+    shrinker_enabled: bool = False
+
+
+class Host(Model):
+    """The machine. ``ram`` null = 1.25 x all working sets, ``swap`` null = 2 x."""
+
+    ram: Annotated[Bytes | None, BeforeValidator(_size)] = None
+    swap: Annotated[Bytes | None, BeforeValidator(_size)] = None
+    device: NamedDevice = Field(default_factory=lambda: Device.model_validate(_device("nvme")))
+    compressor: Compressor = "zstd"
+    page_scale: int = 1
+    zswap: Zswap = Zswap()
+
+    @field_validator("page_scale")
+    @classmethod
+    def _power_of_two(cls, value: int) -> int:
+        if value not in {1, 2, 4, 8, 16, 32, 64}:
+            raise ValueError("use a power of two up to 64: how many real pages a simulated one stands for")
+        return value
+
+
+class StageOne(Model):
+    """Who fills zswap: memory.reclaim on every leaf, at ``rate`` bytes a second (fixed) or by PSI (senpai)."""
+
+    kind: Literal["none", "fixed", "senpai"] = "none"
+    interval: PositiveSeconds = StageOneSpec.interval_us / US_PER_S
+    rate: Bytes = StageOneSpec.bytes_per_s
+    ratio: Share = StageOneSpec.ratio
+    psi_threshold: Annotated[float, Field(gt=0, le=1)] = StageOneSpec.psi_threshold
+
+    def spec(self) -> StageOneSpec:
+        """As the simulated kernel takes it."""
+        return StageOneSpec(
+            self.kind, round(self.interval * US_PER_S), self.rate, self.ratio, self.psi_threshold
+        )
+
+
+class Day(Model):
+    """A sine on the load."""
+
+    period: PositiveSeconds
+    amplitude: Share
+
+
+class Parameters(Model):
+    """Numbers of an archetype to replace; see workloads.profiles.Profile."""
+
+    mu: float | None = None
+    sigma: Annotated[float, Field(ge=0)] | None = None
+    never: Share | None = None
+    always: Share | None = None
+    run_pages: Annotated[float, Field(ge=1)] | None = None
+    write_share: Share | None = None
+
+
+class Workload(Model):
+    """A generator or a recording. ``pages`` counts simulated pages."""
+
+    archetype: str | None = None
+    trace: str | None = None
+    pages: Annotated[int, Field(ge=MIN_PAGES, le=1 << 24)] | None = None
+    start: Annotated[Literal["random"] | Annotated[float, Field(ge=0)], BeforeValidator(lambda v: v if v == "random" else _duration(v))] = 0.0
+    """Trace only: seconds into the recording."""
+    load: Annotated[float, Field(gt=0)] = 1.0
+    time_scale: Annotated[float, Field(gt=0)] = 1.0
+    zero_never: Share | None = None
+    contents: str | None = None
+    day: Day | None = None
+    drift: Annotated[PositiveSeconds | None, BeforeValidator(_duration)] = None
+    parameters: Parameters = Parameters()
+
+    @field_validator("archetype", "contents")
+    @classmethod
+    def _archetype(cls, value: str | None) -> str | None:
+        if value is not None and value not in PROFILES:
+            raise ValueError(f"no such archetype{nearest(value, PROFILES)}; use one of {', '.join(sorted(PROFILES))}")
+        return value
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Workload:
+        if (self.archetype is None) == (self.trace is None):
+            raise ValueError("give either archetype or trace")
+        if self.archetype is not None and self.pages is None:
+            raise ValueError("an archetype needs pages, e.g. pages: 8192")
+        given = self.model_fields_set
+        wrong = given & ({"start"} if self.archetype else set(Workload.model_fields) - {"trace", "pages", "start"})
+        if wrong:
+            raise ValueError(
+                f"{sorted(wrong)[0]} does not apply to {'an archetype' if self.archetype else 'a recording'}; remove it"
+            )
+        return self
+
+
+class Event(Model):
+    """Something that touches a cgroup hard: its rates times ``multiplier``, and ``bytes`` of idle memory."""
+
+    kind: Literal["critical", "arrival"]
+    at: Seconds
+    """Of the episode: the warm-up does not count."""
+    duration: PositiveSeconds
+    every: Annotated[PositiveSeconds | None, BeforeValidator(_duration)] = None
+    """Comes again this long after its last start, until the episode ends."""
+    jitter: Seconds = 0.0
+    """Each start is up to this much earlier or later."""
+    bytes: Bytes = 0
+    fresh: bool = False
+    """The bytes are new memory, allocated by the event and freed when it ends; else they sleep till then."""
+    multiplier: Annotated[float, Field(gt=0)] = 1.0
+    announced: bool = True
+
+    @model_validator(mode="after")
+    def _does_something(self) -> Event:
+        if self.kind == "arrival" and self.bytes == 0 and self.multiplier == 1:
+            raise ValueError("an arrival touches something; give bytes or a multiplier")
+        if self.every is not None and self.every < self.duration + 2 * self.jitter:
+            raise ValueError("every must be at least duration + 2 x jitter, or the event overlaps itself")
+        return self
+
+
+class Cgroup(Model):
+    """One cgroup; without a workload it only holds others."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.@:-]*$")]
+    parent: str | None = None
+    workload: Workload | None = None
+    memory_max: Limit = None
+    memory_high: Limit = None
+    swap_max: Limit = None
+    zswap_max: Limit = None
+    zswap_writeback: bool = True
+    threads: Annotated[int, Field(ge=1, le=32)] = 4
+    stage_one: bool = True
+    events: list[Event] = []
+
+    @model_validator(mode="after")
+    def _events_fit(self) -> Cgroup:
+        if self.events and self.workload is None:
+            raise ValueError("events need a workload; move them to a cgroup that has one")
+        if self.workload is not None and self.workload.trace and any(e.multiplier != 1 for e in self.events):
+            raise ValueError("a recording cannot be sped up: leave out the events' multiplier and give bytes")
+        return self
+
+
+class Episode(Model):
+    """How long, how often."""
+
+    decision_interval: PositiveSeconds = 10.0
+    length: PositiveSeconds = 600.0
+    warmup: Seconds = 120.0
+    snapshots: Annotated[int, Field(ge=1, le=1024)] = 4
+
+    @model_validator(mode="after")
+    def _at_least_one_decision(self) -> Episode:
+        if self.length < self.decision_interval:
+            raise ValueError("length must be at least one decision_interval")
+        return self
+
+
+class Randomise(Model):
+    """Drawn anew at every realisation. Factors are log-uniform; ``load``, ``time_scale`` and
+    ``zero_never`` are of the archetypes, a recording is what it is.
+    """
+
+    sizes: FactorRange | None = None
+    load: FactorRange | None = None
+    time_scale: FactorRange | None = None
+    zero_never: ShareRange | None = None
+    device: list[NamedDevice] = []
+    compressor: list[Compressor] = []
+
+
+def describe(source: str, model: type[BaseModel], error: ValidationError) -> UserError:
+    """One line about the first finding: file, key, value, what is wrong, what to do."""
+    findings = error.errors(include_url=False)
+    first = findings[0]
+    path = [part for part in first["loc"] if isinstance(part, int) or _named(part)]
+    more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
+    if first["type"] == "extra_forbidden":
+        known = _model_at(model, path[:-1]).model_fields
+        where = ".".join(map(str, path[:-1])) or "top level"
+        return UserError(
+            f"{source}: key {where}: unknown key {path[-1]!r}{nearest(str(path[-1]), known)}; "
+            f"known are {', '.join(known)}{more}"
+        )
+    key = ".".join(map(str, path)) or "top level"
+    message = first["msg"].removeprefix("Value error, ")
+    value = first["input"]
+    shown = "" if first["type"] == "missing" or isinstance(value, (dict, list, BaseModel)) else f" value {value!r}:"
+    return UserError(f"{source}: key {key}:{shown} {message}{more}")
+
+
+def _named(part: str) -> bool:
+    """Not one of the labels pydantic puts in a location for the branch of a union."""
+    return part.isidentifier() and part not in {"int", "float", "str", "bool", "none", "literal"}
+
+
+def _model_at(model: type[BaseModel], path: list[int | str]) -> type[BaseModel]:
+    """The model the keys at ``path`` belong to."""
+    for part in path:
+        if isinstance(part, str) and part in model.model_fields:
+            model = _inner(model.model_fields[part].annotation) or model
+    return model
+
+
+def _inner(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
+        return annotation if issubclass(annotation, BaseModel) else None
+    return next((found for arg in get_args(annotation) if (found := _inner(arg)) is not None), None)
