@@ -1,10 +1,10 @@
 """One set of weights for every cgroup: the networks of the shared policy, for PPO and SAC.
 
-A row encoder sees one cgroup's features and the host's; the mean of the codes of all present
-cgroups is the context; a head turns a cgroup's own code and the context into its two actions. So
-a policy trained on four cgroups drives forty, and the order of the rows does not matter. Rows
-without a cgroup are outside of it all: they do not enter the context, their actions are 0, and
-they count neither in log-probabilities nor in entropy.
+An encoder turns each cgroup's features into a code; the context is the mean and the maximum of
+the codes of all present cgroups, and the host's features; a head turns a cgroup's own code and
+the context into its two actions. So a policy trained on four cgroups drives forty, and the order
+of the rows does not matter. Rows without a cgroup are outside of it all: they do not enter the
+context, their actions are 0, and they count neither in log-probabilities nor in entropy.
 
 zswap_gym/policy/runtime.py is the same forward pass in numpy.
 """
@@ -57,7 +57,7 @@ def mlp(sizes: Sequence[int], activation: type[nn.Module]) -> nn.Sequential:
 
 
 class RowEncoder(nn.Module):
-    """Codes of the rows, and their mean over present rows beside each of them.
+    """Codes of the rows and the context they form.
 
     ``extra`` values per row (a critic's actions) are appended to the features.
     """
@@ -65,26 +65,29 @@ class RowEncoder(nn.Module):
     def __init__(self, layout: Layout, hidden: Sequence[int], activation: type[nn.Module], extra: int = 0) -> None:
         super().__init__()
         self.layout = layout
-        self.encoder = mlp([layout.features + layout.host + extra, *hidden], activation)
+        self.layers = mlp([layout.features + extra, *hidden], activation)
         self.code = hidden[-1]
+        self.context = 2 * self.code + layout.host
 
     def forward(self, obs: Tensor, actions: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """(codes (B, N, C), context (B, C), mask (B, N, 1)) of flat observations."""
+        """(codes (B, N, code), context (B, context), mask (B, N, 1)) of flat observations."""
         rows, mask, host = self.layout.split(obs)
-        parts = [rows, host.unsqueeze(1).expand(-1, rows.shape[1], -1)]
         if actions is not None:
-            parts.append(actions.reshape(-1, self.layout.n_max, ACTIONS) * mask)
-        codes = self.encoder(torch.cat(parts, dim=2))
-        context = (codes * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1.0)
-        return codes, context, mask
+            rows = torch.cat([rows, actions.reshape(-1, self.layout.n_max, ACTIONS)], dim=2)
+        codes = self.layers(rows * mask) * mask
+        mean = codes.sum(dim=1) / mask.sum(dim=1).clamp(min=1.0)
+        # No cgroup at all: the maximum over nothing is 0, as is the mean.
+        highest = codes.masked_fill(mask == 0, -torch.inf).amax(dim=1)
+        highest = torch.where(torch.isfinite(highest), highest, torch.zeros_like(highest))
+        return codes, torch.cat([mean, highest, host], dim=1), mask
 
 
 class RowHead(nn.Module):
     """From a row's code and the context to ``out`` values per row."""
 
-    def __init__(self, code: int, hidden: int, activation: type[nn.Module], out: int = ACTIONS) -> None:
+    def __init__(self, encoder: RowEncoder, hidden: int, activation: type[nn.Module], out: int = ACTIONS) -> None:
         super().__init__()
-        self.hidden = mlp([2 * code, hidden], activation)
+        self.layers = mlp([encoder.code + encoder.context, hidden], activation)
         self.out = nn.Linear(hidden, out)
 
     def forward(self, codes: Tensor, context: Tensor) -> Tensor:
@@ -93,18 +96,17 @@ class RowHead(nn.Module):
 
     def features(self, codes: Tensor, context: Tensor) -> Tensor:
         """(B, N, hidden): what the last layer sees."""
-        return self.hidden(  # type: ignore[no-any-return]
-            torch.cat([codes, context.unsqueeze(1).expand(-1, codes.shape[1], -1)], dim=2)
-        )
+        spread = context.unsqueeze(1).expand(-1, codes.shape[1], -1)
+        return self.layers(torch.cat([codes, spread], dim=2))  # type: ignore[no-any-return]
 
 
 class ValueHead(nn.Module):
-    """From the context to one value, scaled by nothing: the mean over rows carries no count, so it is given."""
+    """From the context to one value. Means and maxima carry no number of cgroups, so it is given."""
 
-    def __init__(self, code: int, n_max: int, hidden: int, activation: type[nn.Module]) -> None:
+    def __init__(self, encoder: RowEncoder, hidden: int, activation: type[nn.Module]) -> None:
         super().__init__()
-        self.n_max = n_max
-        self.net = nn.Sequential(mlp([code + 1, hidden], activation), nn.Linear(hidden, 1))
+        self.n_max = encoder.layout.n_max
+        self.net = nn.Sequential(mlp([encoder.context + 1, hidden], activation), nn.Linear(hidden, 1))
 
     def forward(self, context: Tensor, mask: Tensor) -> Tensor:
         """(B, 1)."""
@@ -196,13 +198,13 @@ class SharedActorCritic(ActorCriticPolicy):
     def _build(self, lr_schedule: Schedule) -> None:
         act, last = self.activation_fn, self.hidden[-1]
         self.actor_rows = RowEncoder(self.layout, self.hidden, act)
-        self.actor_head = RowHead(last, last, act)
+        self.actor_head = RowHead(self.actor_rows, last, act)
         self.critic_rows = RowEncoder(self.layout, self.hidden, act)
-        self.critic_head = ValueHead(last, self.layout.n_max, last, act)
+        self.critic_head = ValueHead(self.critic_rows, last, act)
         self.log_std = nn.Parameter(torch.full((ACTIONS,), float(self.log_std_init)))
         self.action_dist = MaskedGaussian(self.layout.n_max * ACTIONS)
         if self.ortho_init:
-            for module, gain in ((self.actor_rows, 2**0.5), (self.actor_head.hidden, 2**0.5),
+            for module, gain in ((self.actor_rows, 2**0.5), (self.actor_head.layers, 2**0.5),
                                  (self.critic_rows, 2**0.5), (self.critic_head, 1.0), (self.actor_head.out, 0.01)):  # fmt: skip
                 module.apply(lambda m, gain=gain: self.init_weights(m, gain=gain))  # type: ignore[misc]
         self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
@@ -253,8 +255,8 @@ class SharedActor(Actor):
         super().__init__(*args, **kwargs)
         self.layout = layout
         last, act = hidden[-1], self.activation_fn
-        self.latent_pi = RowEncoder(layout, hidden, act)  # type: ignore[assignment]
-        self.mu = RowHead(last, last, act)
+        self.latent_pi: RowEncoder = RowEncoder(layout, hidden, act)  # type: ignore[assignment]
+        self.mu = RowHead(self.latent_pi, last, act)
         self.log_std = nn.Linear(last, ACTIONS)
         nn.init.zeros_(self.log_std.weight)
         nn.init.constant_(self.log_std.bias, self.log_std_init)
@@ -275,7 +277,7 @@ class _RowQ(nn.Module):
     def __init__(self, layout: Layout, hidden: Sequence[int], activation: type[nn.Module]) -> None:
         super().__init__()
         self.rows = RowEncoder(layout, hidden, activation, extra=ACTIONS)
-        self.head = ValueHead(hidden[-1], layout.n_max, hidden[-1], activation)
+        self.head = ValueHead(self.rows, hidden[-1], activation)
 
     def forward(self, obs: Tensor, actions: Tensor) -> Tensor:
         """(B, 1)."""

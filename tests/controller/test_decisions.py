@@ -68,7 +68,12 @@ def test_digests_tell_samples_apart(sample: Make) -> None:
 
 
 def test_errno_by_name() -> None:
-    assert [errno_name(code) for code in (0, errno.EAGAIN, errno.ENODEV, 9999)] == ["OK", "EAGAIN", "ENODEV", "9999"]
+    assert [errno_name(code) for code in (0, errno.EAGAIN, errno.ENODEV, 9999)] == [
+        "OK",
+        "EAGAIN",
+        "ENODEV",
+        "9999",
+    ]
     record = outcome_record(1, "web", 7, Outcome(errno.EINVAL, 3, 12288, 0.5, errno.EAGAIN, ("a note",)))
     assert (record["errno"], record["release_errno"], record["notes"]) == ("EINVAL", "EAGAIN", ["a note"])
 

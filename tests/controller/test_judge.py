@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from math import nan
 from typing import Any
 
 import pytest
@@ -14,13 +15,14 @@ from zswap_gym.host.types import NOTHING, Request, Sample
 
 Make = Callable[..., Sample]
 MIB = 1 << 20
+ASK = Request(300.0, 4 * MIB)
 LIMITS = Limits(allow=("*",), bytes_per_write=8 * MIB, bytes_per_minute=8 * MIB, host_bytes_per_day=10 * MIB)
 
 
 class Always:
     """Proposes the same for everybody and keeps what it was asked."""
 
-    def __init__(self, request: Request = Request(300.0, 4 * MIB), name: str = "always") -> None:
+    def __init__(self, request: Request = ASK, name: str = "always") -> None:
         self.name = name
         self.request = request
         self.asked: list[tuple[list[str], float]] = []
@@ -38,7 +40,7 @@ class Broken(Always):
         super().__init__(name="broken")
         self.error = error
 
-    def decide(self, samples: Sequence[Sample], dt_s: float) -> list[Request]:
+    def decide(self, samples: Sequence[Sample], dt_s: float) -> list[Request]:  # noqa: ARG002
         if self.error is not None:
             raise self.error
         return [self.request] * (len(samples) + 1)
@@ -63,6 +65,19 @@ def test_time_that_stands_still_asks_nobody(sample: Make) -> None:
     judge.decide([sample()])
     (decision,), notes = judge.decide([sample()])
     assert (decision.proposed, decision.allowed, notes, len(always.asked)) == (NOTHING, NOTHING, [], 1)
+
+
+@pytest.mark.parametrize("name", ["time_s", "zswpwb", "workingset_refault_anon", "anon"])
+def test_a_nan_is_survived_and_leaves_nothing_behind(sample: Make, name: str) -> None:
+    judge = judge_of(Always())
+    for time_s in (1000.0, 1010.0):
+        (decision,), _ = judge.decide([replace(sample(time_s=time_s), **{name: nan})])
+        assert decision.allowed == NOTHING
+        assert decision.reasons in ((f"sample: {name} is nan",), ())
+    (decision,), _ = judge.decide([sample(time_s=1020.0)])
+    assert (decision.allowed, decision.reasons) == (ASK, ())
+    (decision,), _ = judge.decide([sample(time_s=1030.0, workingset_refault_anon=1e5)])
+    assert decision.reasons[0].startswith("breaker")
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), ZeroDivisionError(), None])

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from zswap_gym.controller.config import ControllerConfig
-from zswap_gym.controller.decider import law_decider
+from zswap_gym.controller.decider import LawDecider
 from zswap_gym.controller.loop import Controller
 from zswap_gym.controller.replay import replay
 from zswap_gym.host.types import COLUMN, Request, Sample
@@ -45,7 +45,7 @@ def config(tmp_path: Path) -> ControllerConfig:
             "state": str(tmp_path / "state.json"),
             "rails": {
                 "age_floor": 2,
-                "bytes_per_minute": "24M",
+                "bytes_per_minute": "6M",
                 "bytes_per_day": "50M",
                 "psi_max_percent": 90,
                 "breaker": {"window": 30, "min_pages": 64, "freeze": 30},
@@ -71,7 +71,9 @@ def test_the_same_loop_drives_a_simulated_host_and_its_log_replays(
     assert (result.decisions, result.skipped, result.mismatches) == (40, 0, [])
 
 
-def test_a_log_that_does_not_follow_is_found_out(make_host: Callable[..., Any], config: ControllerConfig) -> None:
+def test_a_log_that_does_not_follow_is_found_out(
+    make_host: Callable[..., Any], config: ControllerConfig
+) -> None:
     host = make_host()
     host.sleep(30)
     Controller(host, Counting(), config, complain=lambda _: None).run(ticks=3)
@@ -100,5 +102,5 @@ def test_another_law_in_the_same_place(make_host: Callable[..., Any], config: Co
     host = make_host()
     host.sleep(30)
     Controller(host, Counting(), config, complain=lambda _: None).run(ticks=3)
-    result = replay(config.log or "", lambda _: law_decider("never", {}))
+    result = replay(config.log or "", lambda _: LawDecider("never"))
     assert {m.what for m in result.mismatches} >= {"by", "proposed", "allowed"}

@@ -15,11 +15,13 @@ from zswap_gym.host.files import (
     STAT_KEYS,
     FormatError,
     Pressure,
+    format_flag,
     format_keyed,
     format_meminfo,
     format_number,
     format_pressure,
     format_uptime,
+    parse_flag,
     parse_keyed,
     parse_limit,
     parse_meminfo,
@@ -70,6 +72,10 @@ def test_limits() -> None:
     assert parse_limit("67108864\n", "memory.max") == 67108864
     assert format_number(inf) == "max\n"
     assert format_number(67108864.0) == "67108864\n"
+
+
+def test_flags() -> None:
+    assert [parse_flag(format_flag(on), "enabled") for on in (True, False)] == [True, False]
 
 
 def test_pressure_goes_round() -> None:
@@ -123,6 +129,7 @@ def test_uptime() -> None:
         (parse_limit, "unlimited\n", 1),
         (parse_limit, "", 1),
         (parse_number, "max\n", 1),
+        (parse_flag, "1\n", 1),
         (parse_pressure, "some avg10=0.00 avg60=0.00 total=5\n", 1),
         (parse_pressure, "some avg10=0.0x avg60=0.00 avg300=0.00 total=5\n", 1),
         (parse_pressure, "some avg10=0 avg60=0.00 avg300=0.00 total=5\n", 1),

@@ -101,8 +101,19 @@ def test_a_kernel_without_zswap_gives_the_defaults(tree: Path) -> None:
 def test_a_machine_without_zswap_or_pressure(tree: Path) -> None:
     shutil.rmtree(tree / "sys")
     (tree / "proc" / "pressure" / "memory").unlink()
-    sample = by_name(host_of(tree))["web"]
+    host = host_of(tree)
+    sample = by_name(host)["web"]
     assert (sample.host_max_pool_percent, sample.host_psi_some_total_us) == (20, 0)
+    assert any("this kernel has no zswap" in note for note in host.notes())
+
+
+@pytest.mark.parametrize(("text", "words"), [("N\n", "zswap is off"), ("perhaps\n", "is not Y or N")])
+def test_zswap_that_is_off_is_said_once(tree: Path, text: str, words: str) -> None:
+    (tree / "sys" / "module" / "zswap" / "parameters" / "enabled").write_text(text)
+    host = host_of(tree, patterns=["web"])
+    assert words in host.notes()[0]
+    host.sample()
+    assert host.notes() == []
 
 
 def test_what_cannot_be_read_is_left_out_and_noted_once(tree: Path) -> None:

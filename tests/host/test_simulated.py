@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 
@@ -16,20 +16,17 @@ from zswap_gym.host.dialects import STOCK
 from zswap_gym.host.linux import LinuxHost
 from zswap_gym.host.simulated import SimulatedHost
 from zswap_gym.host.types import COLUMN, COLUMNS, NOTHING, Request, table
+from zswap_gym.workloads.events import RealisedEvent
+from zswap_gym.workloads.scenario import Scenario
 
 Make = Callable[..., SimulatedHost]
 WB = "memory.zswap.proactive_writeback"
 
 
-@dataclass(frozen=True)
-class Event:
-    """What the hints need of a scenario's event."""
-
-    cgroup: str
-    at_s: float
-    duration_s: float
-    bytes: int = 0
-    announced: bool = True
+def event(
+    cgroup: str, start_s: float, duration_s: float, size: int = 0, announced: bool = True
+) -> RealisedEvent:
+    return RealisedEvent(cgroup, "arrival", start_s, start_s + duration_s, size, announced)
 
 
 # --- two ways to the same sample ------------------------------------------------------------------
@@ -40,7 +37,7 @@ class Event:
 def test_text_and_arrays_give_the_same_row(make_host: Make, seed: int, page_scale: int) -> None:
     """Every field, exactly, over a stretch in which all of them move."""
     host = make_host(
-        seed, [Event("web", 20.0, 30.0, 5 << 20)], page_scale=page_scale, cgroups=["apps", "web", "db"]
+        seed, [event("web", 20.0, 30.0, 5 << 20)], page_scale=page_scale, cgroups=["apps", "web", "db"]
     )
     first = host.table()
     for step in range(12):
@@ -272,10 +269,10 @@ def test_time_of_day_goes_round(make_host: Make) -> None:
 
 def test_hints_follow_announced_events_only(make_host: Make) -> None:
     events = [
-        Event("web", 20.0, 10.0, 1 << 20),
-        Event("web", 5.0, 3.0, 2 << 20, announced=False),
-        Event("web", 50.0, 10.0, 3 << 20),
-        Event("db", 1.0, 1.0, announced=False),
+        event("web", 20.0, 10.0, 1 << 20),
+        event("web", 5.0, 3.0, 2 << 20, announced=False),
+        event("web", 50.0, 10.0, 3 << 20),
+        event("db", 1.0, 1.0, announced=False),
     ]
     host = make_host(events=events)
     seen = []
@@ -303,3 +300,38 @@ def test_which_cgroups_are_sampled(make_host: Make) -> None:
     for wrong in ("", "nobody"):
         with pytest.raises(ValueError, match="no cgroups to sample"):
             make_host(cgroups=[wrong])
+
+
+def test_a_scenario_is_realised_with_the_seed() -> None:
+    scenario = Scenario.model_validate(
+        {
+            "name": "small",
+            "episode": {"warmup": 20, "length": 60},
+            "cgroups": [
+                {"name": "apps"},
+                {
+                    "name": "kv",
+                    "parent": "apps",
+                    "workload": {"archetype": "kv_zipf", "pages": 2048},
+                    "memory_max": 0.6,
+                    "events": [
+                        {"kind": "arrival", "at": 10, "duration": 20, "bytes": 1 << 20, "multiplier": 2.0},
+                        {"kind": "critical", "at": 40, "duration": 10, "announced": False},
+                    ],
+                },
+            ],
+            "randomise": {"sizes": [0.7, 1.4]},
+        }
+    )
+    host, again, other = (SimulatedHost(scenario, seed) for seed in (1, 1, 2))
+    assert host.cgroups() == ["kv"]
+    (kv,) = host.sample()
+    assert (kv.hint_known, kv.hint_seconds_to_event) == (1, 30)  # the warm-up counts
+    for each in (host, again, other):
+        each.sleep(35)
+    assert np.array_equal(host.table(), again.table())
+    assert host.sample()[0].memory_max != other.sample()[0].memory_max
+    (kv,) = host.sample(via_text=True)
+    assert (kv.hint_known, kv.hint_seconds_to_event, kv.hint_seconds_left) == (1, 0, 15)
+    host.sleep(20)
+    assert host.sample()[0].hint_known == 0

@@ -14,6 +14,7 @@ from typing import Any, Literal, cast
 from zswap_gym.controller.rails import Limits
 from zswap_gym.controller.state import BreakerLimits
 from zswap_gym.errors import UserError, nearest
+from zswap_gym.policy.laws import make_law
 from zswap_gym.units import parse_duration, parse_size
 
 MODES = ("observe", "act")
@@ -92,7 +93,7 @@ def _bytes(value: Any) -> int:
 
 def _arguments(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise UserError(f"must be a mapping of argument names to values, not {value!r}")
+        raise UserError(f"must be a mapping of parameter names to values, not {value!r}")
     return dict(value)
 
 
@@ -148,7 +149,7 @@ class ControllerConfig:
     mode: Literal["observe", "act"] = _key("mode", _mode, "observe")
     """observe: decide and log. act: also write."""
     interval_s: float = _key("interval", _some_seconds, 30.0)
-    """Between decisions; a policy was trained for one interval and is refused at another."""
+    """Between decisions; a policy does best at the interval it was trained for."""
     cgroups: tuple[str, ...] = _key("cgroups", _texts, ())
     """Shell patterns of the cgroups to look at, and the only ones that may be acted on."""
     policy: str | None = _key("policy", _optional_text, None)
@@ -156,7 +157,7 @@ class ControllerConfig:
     law: str = _key("law", _text, "never")
     """The rule that decides where there is no policy, and whenever the policy fails."""
     law_arguments: Mapping[str, Any] = _key("law_arguments", _arguments, dict)
-    """Arguments of the law."""
+    """Its parameters, where they are not written with it: ``fixed_age(age_s=60)``."""
     hints: str | None = _key("hints", _optional_text, None)
     """The operator's hints file (host/hints.py)."""
     log: str | None = _key("log", _optional_text, "decisions.jsonl")
@@ -189,7 +190,13 @@ class ControllerConfig:
             raise UserError(f"{source}: {error}") from None
         return config
 
+    @property
+    def law_spec(self) -> str | dict[str, Any]:
+        """The law as :func:`zswap_gym.policy.laws.make_law` takes it."""
+        return {"law": self.law, **self.law_arguments} if self.law_arguments else self.law
+
     def _agree(self) -> None:
+        make_law(self.law_spec)  # says what is wrong with it
         if self.mode == "act" and not self.cgroups:
             raise UserError("cgroups: mode act needs at least one pattern; list the cgroups it may touch")
         if self.mode == "act" and self.log is None:

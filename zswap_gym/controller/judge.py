@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from math import isfinite
 from typing import Any
 
 from zswap_gym.controller.decider import Decider
@@ -47,7 +48,7 @@ class Judge:
         self, samples: Sequence[Sample], sample_age_s: float = 0.0
     ) -> tuple[list[Decision], list[str]]:
         """One Decision per sample, in order, and notes about trouble."""
-        now_s = max((sample.time_s for sample in samples), default=self.last_s)
+        now_s = max((s.time_s for s in samples if isfinite(s.time_s)), default=self.last_s)
         dt_s = self.interval_s if self.last_s is None or now_s is None else now_s - self.last_s
         notes: list[str] = []
         by = self.decider.name
@@ -56,6 +57,7 @@ class Judge:
         if samples and dt_s > 0:
             requests, by = self._propose(samples, dt_s, notes)
         decisions = []
+        host_day = self.host_day
         for sample, request in zip(samples, requests, strict=True):
             state = observe(
                 self.cgroups.get(sample.inode, CgroupState()), sample, sample_age_s, self.limits.breaker
@@ -67,16 +69,12 @@ class Judge:
                 request,
                 state,
                 self.limits,
-                host_written_today=self.host_day.used(state.now_s),
+                host_written_today=host_day.used(state.now_s),
             )
             decisions.append(Decision(sample, request, allowed, reasons, by))
             if not allowed.is_nothing:
-                # Until the tick is over, so that cgroups decided together cannot overdraw together.
-                self.host_day = self.host_day.add(state.now_s, whole(allowed).writeback_bytes)
-        for decision in decisions:
-            if not decision.allowed.is_nothing:
-                size = whole(decision.allowed).writeback_bytes
-                self.host_day = self.host_day.add(self.cgroups[decision.sample.inode].now_s, -size)
+                # For this tick only: cgroups decided together must not overdraw together.
+                host_day = host_day.add(state.now_s, whole(allowed).writeback_bytes)
         self._forget(now_s)
         self.last_s = now_s
         return decisions, notes
@@ -117,7 +115,7 @@ class Judge:
     def remember(self) -> dict[str, Any]:
         """Budgets and breakers as JSON values."""
         return {
-            "time_s": self.last_s,
+            "time_s": max((state.now_s for state in self.cgroups.values()), default=None),
             "host_day": asdict(self.host_day),
             "cgroups": {str(inode): asdict(state) for inode, state in self.cgroups.items()},
         }

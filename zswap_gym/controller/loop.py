@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from zswap_gym.controller.config import ControllerConfig
-from zswap_gym.controller.decider import Decider, law_decider
+from zswap_gym.controller.decider import Decider, LawDecider
 from zswap_gym.controller.decisions import Decision, DecisionLog, decision_record, outcome_record
 from zswap_gym.controller.judge import Judge
 from zswap_gym.errors import UserError
@@ -73,7 +73,7 @@ class Controller:
     ) -> None:
         self.host = host
         self.config = config
-        fallback = law_decider(config.law, config.law_arguments)
+        fallback = LawDecider(config.law_spec)
         self.judge = Judge(decider, fallback, config.limits(own), config.interval_s)
         self.ticks = 0
         self._log = DecisionLog(config.log) if config.log is not None else None

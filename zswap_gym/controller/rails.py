@@ -33,7 +33,11 @@ class Limits:
     age_floor_s: float = 120.0
     """No entry younger than this is written back. 120 s is the field's floor for "cold" (Google, DAMON)."""
     bytes_per_write: int = 32 * MIB
-    """Of one request, for its writeback and for its release. A bigger write blocks for longer."""
+    """Of one request, for its writeback and for its release. A bigger write blocks for longer.
+
+    Caps bound what is asked for. Version 1 may write up to 127 pages more (spec/series.md 1.8);
+    they are charged when the outcome is known.
+    """
     bytes_per_minute: int = 64 * MIB
     """Per cgroup in any 60 s, for writeback and for release."""
     bytes_per_day: int = 8 * GIB
@@ -78,7 +82,8 @@ def check(
         return NOTHING, (f"request: {request} makes no sense",)
     if request.is_nothing:
         return request, ()
-    for refusal in _refusals(cgroup, sample, state, limits):
+    refusal = next(_refusals(cgroup, sample, state, limits), None)
+    if refusal is not None:
         return NOTHING, (refusal,)
     reasons: list[str] = []
     age_s = _allowed_age(request, limits, reasons)

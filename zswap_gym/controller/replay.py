@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from zswap_gym.controller.config import ControllerConfig
-from zswap_gym.controller.decider import Decider, from_config, law_decider
+from zswap_gym.controller.decider import Decider, LawDecider, from_config
 from zswap_gym.controller.decisions import Decision, read_log, request_record, sample_of
 from zswap_gym.controller.judge import Judge
 
@@ -89,7 +89,7 @@ def _judge(start: Mapping[str, Any], make_decider: Callable[[ControllerConfig], 
     config = ControllerConfig.from_mapping(start["config"], "the log's start record")
     judge = Judge(
         make_decider(config),
-        law_decider(config.law, config.law_arguments),
+        LawDecider(config.law_spec),
         config.limits(start["own_cgroup"]),
         config.interval_s,
     )

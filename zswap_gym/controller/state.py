@@ -7,7 +7,7 @@ removed and made again under its old name starts afresh.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from math import exp, floor
+from math import exp, floor, isfinite
 from typing import Literal
 
 from zswap_gym.host.dialects import Whole
@@ -141,6 +141,8 @@ def observe(state: CgroupState, sample: Sample, sample_age_s: float, limits: Bre
     zswpin (groundtruth/FINDINGS.md 2). Pages swapped as zeros count as well; they are few.
     """
     counters = (sample.workingset_refault_anon, sample.zswpwb, sample.zswpin)
+    if not all(map(isfinite, (sample.time_s, *counters))):
+        return replace(state, fresh=False, sample_age_s=sample_age_s)  # one nan would stay in the breaker
     if state.counters is None:
         return replace(state, now_s=sample.time_s, counters=counters, fresh=True, sample_age_s=sample_age_s)
     dt_s = sample.time_s - state.now_s

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from math import isfinite
 
 from zswap_gym.errors import UserError, nearest
 
@@ -23,7 +24,8 @@ class RewardTerms:
     """GiB*h: memory.current, which includes zswap's compressed bytes, summed over the top-level
     cgroups and integrated over the interval (trapezoid between its two ends)."""
     stall_s: float = 0.0
-    """Thread-seconds stalled on memory, weighted by a cgroup's critical window where one overlaps."""
+    """Thread-seconds stalled on memory; inside a cgroup's critical window they count
+    ``critical_factor`` times."""
     disk_refaults: float = 0.0
     """Pages read back from the swap device (pswpin)."""
     zswap_loads: float = 0.0
@@ -74,6 +76,8 @@ class RewardWeights:
     rejects: float = -2.5e-7
     # A killed service restarts, refills its caches and answers nobody meanwhile: a GiB for an hour.
     oom_kills: float = -1.0
+    # Not a weight: how much more a stall counts in a window the operator calls critical.
+    critical_factor: float = 10.0
 
     @classmethod
     def of(cls, weights: RewardWeights | Mapping[str, float] | None, where: str = "reward") -> RewardWeights:
@@ -82,11 +86,16 @@ class RewardWeights:
             return cls()
         if isinstance(weights, RewardWeights):
             return weights
+        known = [f.name for f in fields(cls)]
         for key, value in weights.items():
-            if key not in TERMS:
-                raise UserError(f"{where}: unknown term {key!r}{nearest(key, TERMS)}; terms are {', '.join(TERMS)}")
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value <= 0:
-                raise UserError(f"{where}: {key} = {value!r}; every term is a cost, so a weight is a number <= 0")
+            if key not in known:
+                raise UserError(f"{where}: unknown term {key!r}{nearest(key, known)}; known are {', '.join(known)}")
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value):
+                raise UserError(f"{where}: {key} = {value!r}; give a number")
+            if key in TERMS and value > 0:
+                raise UserError(f"{where}: {key} = {value!r}; every term is a cost, so its weight is at most 0")
+            if key == "critical_factor" and value < 1:
+                raise UserError(f"{where}: {key} = {value!r}; a critical second counts at least once")
         return cls(**{key: float(value) for key, value in weights.items()})
 
     def reward(self, terms: RewardTerms) -> float:
@@ -97,7 +106,7 @@ class RewardWeights:
         return total
 
     def as_dict(self) -> dict[str, float]:
-        """The weights by name."""
+        """The weights by name, and the critical factor."""
         return asdict(self)
 
 

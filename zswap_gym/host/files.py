@@ -54,6 +54,22 @@ def format_number(value: float) -> str:
     return "max\n" if value == inf else f"{int(value)}\n"
 
 
+# /sys/module/zswap/parameters/enabled, shrinker_enabled (kernel/params.c:param_get_bool()):
+#   Y
+
+
+def parse_flag(text: str, file: str) -> bool:
+    """A boolean module parameter. FormatError otherwise."""
+    if text.strip() not in ("Y", "N"):
+        raise FormatError(file, 1, text, "Y or N")
+    return text.strip() == "Y"
+
+
+def format_flag(on: bool) -> str:
+    """What the kernel prints for a boolean module parameter."""
+    return "Y\n" if on else "N\n"
+
+
 # --- one key and one number per line ------------------------------------------------------------
 # memory.stat, memory.events:
 #   anon 43057152

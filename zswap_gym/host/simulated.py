@@ -22,9 +22,11 @@ from zswap_gym.units import PAGE_SIZE, US_PER_S
 if TYPE_CHECKING:
     from zswap_gym.kernel.access import AccessPlan
     from zswap_gym.kernel.spec import CgroupSpec, HostSpec, StageOneSpec
-    from zswap_gym.workloads.scenario import Event, Scenario
+    from zswap_gym.workloads.events import RealisedEvent
+    from zswap_gym.workloads.instance import Realised
+    from zswap_gym.workloads.scenario import Scenario
 
-    Parts = tuple[HostSpec, list[CgroupSpec], Mapping[str, AccessPlan], StageOneSpec, Sequence[Event]]
+    Parts = tuple[HostSpec, list[CgroupSpec], Mapping[str, AccessPlan], StageOneSpec, Sequence[RealisedEvent]]
 
 DAY_S = 86400.0
 
@@ -51,7 +53,7 @@ class SimulatedHost:
     """A simulated host (:class:`zswap_gym.host.types.Host`).
 
     Args:
-        scenario: a Scenario, realised with ``seed``, or what ``Scenario.realise`` returns.
+        scenario: a Scenario, realised with ``seed``, or what ``Scenario.realise`` returned.
         seed: of everything random: what the scenario leaves open, and the machine.
         cgroups: which to sample, in this order; None = every cgroup with a workload.
         dialect: what the kernel understands; STOCK refuses writebacks and notes it.
@@ -60,7 +62,7 @@ class SimulatedHost:
 
     def __init__(
         self,
-        scenario: Scenario | Parts,
+        scenario: Scenario | Realised | Parts,
         seed: int,
         *,
         cgroups: Sequence[str] | None = None,
@@ -221,8 +223,6 @@ _HINT_COLUMNS = [
 ]
 
 
-def _announced(cgroup: str, events: Sequence[Event]) -> _Announced:
-    mine = sorted(
-        (e.at_s, e.at_s + e.duration_s, float(e.bytes)) for e in events if e.announced and e.cgroup == cgroup
-    )
+def _announced(cgroup: str, events: Sequence[RealisedEvent]) -> _Announced:
+    mine = sorted((e.start_s, e.end_s, float(e.bytes)) for e in events if e.announced and e.cgroup == cgroup)
     return _Announced(tuple(e[0] for e in mine), tuple(e[1] for e in mine), tuple(e[2] for e in mine))

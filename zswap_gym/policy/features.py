@@ -1,29 +1,41 @@
 """Observations: what a policy sees of each cgroup and of the host, all from files a stock kernel has.
 
-Every feature is a difference or a ratio, so that it is free of the machine's size, and lies in
-declared bounds. The same code runs over a simulated host, a real one, and batches of either.
+Every feature is a difference or a ratio, free of the machine's size and inside declared bounds.
+Rates are shares of the cgroup's footprint per minute. They, pressure and times span decades, so
+they are told on a log scale from 0 to 1: log1p(x / floor) / log1p(top / floor), with ``floor``
+and ``top`` in the feature's unit; what is far below the floor is about 0. *Footprint* is the
+cgroup's anonymous memory wherever it lies: anon + zswapped + on disk only. *On disk only* is
+memory.swap.current - zswapped - swapcached, because a slot is kept for pages in zswap and in the
+swap cache too.
 
-``workingset_refault_anon`` is not used for disk refaults: the kernel bumps it for every page a
-zswap writeback reads (FINDINGS 2), so a controller watching it would see itself. Disk refaults
-are ``pgmajfault - zswpin``; at page-cluster 0 refault_anon = pgmajfault + zswpwb.
+**Disk refaults are pgmajfault - zswpin.** ``workingset_refault_anon`` will not do: the kernel
+reads a page into the swap cache to write it back and counts that as a refault, so that at
+page-cluster 0 refault_anon = pgmajfault + zswpwb (measured within 2 pages), and a controller that
+watches it sees itself. With readahead (page-cluster > 0) one major fault reads several pages and
+zswpin may exceed it; the difference is cut at 0 then and says less.
 """
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from zswap_gym.host.types import COLUMN, Table
-from zswap_gym.policy.age import AgeEstimate
+from zswap_gym.host.types import COLUMN, COLUMNS, Table
+from zswap_gym.policy.age import AGES_S, AgeEstimate
+from zswap_gym.policy.deltas import Deltas, Mask
+from zswap_gym.units import PAGE_SIZE, US_PER_S
 
 Array = npt.NDArray[np.float64]
 Observation = npt.NDArray[np.float32]
 
-FEATURES_VERSION = 1
-_PAGE = 4096.0
-_SLOW_S = 600.0  # time constant of the slow averages
+FEATURES_VERSION = 2
+"""Raised whenever a feature means something else under the same name."""
+
+SLOW_S = 600.0
+"""Time constant of the slow averages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,182 +47,252 @@ class Feature:
     low: float
     high: float
     origin: str
-    """Kernel files it comes from."""
+    """Kernel files (and keys) it comes from."""
 
+
+_RATE = "log share of footprint/min, 1e-4..10"
+_RATE_SCALE = (1e-4, 10.0)
 
 FEATURES: tuple[Feature, ...] = (
-    Feature("present", "0/1", 0, 1, "cgroup exists"),
-    Feature("limit_fill", "share", 0, 2, "memory.current / min(memory.max, memory.high, MemTotal)"),
+    Feature("present", "0/1", 0, 1, "the cgroup exists; everything else is 0 where it does not"),
     Feature("host_share", "share", 0, 1, "memory.current / MemTotal"),
+    Feature("limit_fill", "share", 0, 1, "memory.current / min(memory.max, memory.high, MemTotal)"),
     Feature("zswapped_share", "share", 0, 1, "memory.stat zswapped / footprint"),
-    Feature("disk_share", "share", 0, 1, "memory.swap.current - zswapped - swapcached, / footprint"),
-    Feature("swapcached_share", "share", 0, 1, "memory.stat swapcached / footprint"),
-    Feature("pool_share", "share", 0, 1, "memory.stat zswap / memory.current"),
-    Feature("compression", "ratio", 0, 1, "memory.stat zswap / zswapped"),
-    Feature("active_share", "share", 0, 1, "memory.stat active_anon / anon"),
-    Feature("load_rate", "log1p(%/min)", 0, 10, "memory.stat zswpin, of footprint"),
-    Feature("store_rate", "log1p(%/min)", 0, 10, "memory.stat zswpout, of footprint"),
-    Feature("disk_refault_rate", "log1p(100 %/min)", 0, 14, "memory.stat pgmajfault - zswpin, of footprint"),
-    Feature("writeback_rate", "log1p(%/min)", 0, 10, "memory.stat zswpwb, of footprint"),
-    Feature("load_rate_slow", "log1p(%/min)", 0, 10, "zswpin, 10 min average"),
-    Feature("disk_refault_slow", "log1p(100 %/min)", 0, 14, "pgmajfault - zswpin, 10 min average"),
-    Feature("writeback_slow", "log1p(%/min)", 0, 10, "zswpwb, 10 min average"),
-    Feature("return_ratio", "share", 0, 2, "disk refaults / pages written, 10 min averages"),
-    Feature("psi_some", "log1p(%)", 0, 5, "memory.pressure some total, since the last decision"),
-    Feature("psi_some_avg60", "log1p(%)", 0, 5, "memory.pressure some avg60"),
-    Feature("older_30s", "share", 0, 1, "estimated: zswpout, zswpin, zswpwb flows"),
-    Feature("older_120s", "share", 0, 1, "estimated: zswpout, zswpin, zswpwb flows"),
-    Feature("older_600s", "share", 0, 1, "estimated: zswpout, zswpin, zswpwb flows"),
-    Feature("older_3600s", "share", 0, 1, "estimated: zswpout, zswpin, zswpwb flows"),
-    Feature("reclaim_yield", "share", 0, 1, "memory.stat pgsteal / pgscan since the last decision"),
-    Feature("hint_known", "0/1", 0, 1, "hints file"),
-    Feature("hint_soon", "1/(1+min)", 0, 1, "hints file seconds_to_event"),
-    Feature("hint_left", "log1p(min)", 0, 8, "hints file seconds_left"),
-    Feature("hint_size", "share", 0, 4, "hints file expected_bytes / footprint"),
+    Feature("disk_share", "share", 0, 1, "on disk only / footprint"),
+    Feature("swapcached_share", "share", 0, 1, "memory.stat swapcached / footprint: freed by a release at no cost"),
+    Feature("compression", "share", 0, 1, "memory.stat zswap / zswapped: what a page held takes"),
+    Feature("active_share", "share", 0, 1, "memory.stat active_anon / (active_anon + inactive_anon)"),
+    Feature("zswap_fill", "share", 0, 1, "memory.zswap.current / memory.zswap.max"),
+    Feature("return_ratio", "share", 0, 1, "disk refaults / zswpwb, 10 min averages"),
+    Feature("writeback_on", "0/1", 0, 1, "memory.zswap.writeback"),
+    Feature("growth", "share", -1, 1, "memory.current since the last decision, / footprint"),
+    Feature("older_30s", "share", 0, 1, "of zswapped, estimated from zswpout, zswpin, zswpwb (age.py)"),
+    Feature("older_120s", "share", 0, 1, "as older_30s"),
+    Feature("older_600s", "share", 0, 1, "as older_30s"),
+    Feature("older_3600s", "share", 0, 1, "as older_30s"),
+    Feature("store_rate", _RATE, 0, 1, "memory.stat zswpout"),
+    Feature("load_rate", _RATE, 0, 1, "memory.stat zswpin"),
+    Feature("disk_refault_rate", _RATE, 0, 1, "memory.stat pgmajfault - zswpin"),
+    Feature("writeback_rate", _RATE, 0, 1, "memory.stat zswpwb"),
+    Feature("reclaim_rate", _RATE, 0, 1, "memory.stat pgsteal"),
+    Feature("load_rate_slow", _RATE, 0, 1, "zswpin, 10 min average"),
+    Feature("disk_refault_slow", _RATE, 0, 1, "pgmajfault - zswpin, 10 min average"),
+    Feature("writeback_slow", _RATE, 0, 1, "zswpwb, 10 min average"),
+    Feature("psi_some", "log share of time, 1e-4..1", 0, 1, "memory.pressure some total, since the last decision"),
+    Feature("psi_some_avg60", "log %, 0.01..100", 0, 1, "memory.pressure some avg60"),
+    Feature("until_event", "log s, 1..86400", 0, 1, "hints file seconds_to_event; 1 = far off or unknown"),
+    Feature("event_left", "log s, 1..86400", 0, 1, "hints file seconds_left"),
+    Feature("event_size", "log share of footprint, 0.01..10", 0, 1, "hints file expected_bytes"),
+    Feature("no_hint", "0/1", 0, 1, "hints file says nothing about the cgroup"),
 )
 """Per-cgroup features, in order. F = len(FEATURES)."""
 
 HOST_FEATURES: tuple[Feature, ...] = (
     Feature("free_memory", "share", 0, 1, "/proc/meminfo MemFree / MemTotal"),
     Feature("free_swap", "share", 0, 1, "/proc/meminfo SwapFree / SwapTotal"),
-    Feature("pool_fill", "share", 0, 2, "/proc/meminfo Zswap / (max_pool_percent of MemTotal)"),
-    Feature("host_psi", "log1p(%)", 0, 5, "/proc/pressure/memory some avg10"),
+    Feature("pool_fill", "share", 0, 1.5, "/proc/meminfo Zswap / (MemTotal x zswap max_pool_percent)"),
+    Feature("host_psi", "log share of time, 1e-4..1", 0, 1, "/proc/pressure/memory some total, since the last"),
+    Feature("interval", "log s, 1..3600", 0, 1, "/proc/uptime, since the last decision"),
     Feature("day_sin", "1", -1, 1, "local clock"),
     Feature("day_cos", "1", -1, 1, "local clock"),
-    Feature("interval", "log1p(s)", 0, 10, "seconds since the last decision"),
 )
 """Host features, in order. H = len(HOST_FEATURES)."""
+
+INDEX = {f.name: i for i, f in enumerate(FEATURES)}
+HOST_INDEX = {f.name: i for i, f in enumerate(HOST_FEATURES)}
+PRESENT = INDEX["present"]
+"""Index of the feature that is 1 where a row has a cgroup."""
 
 LOW: Observation = np.array([f.low for f in FEATURES], np.float32)
 HIGH: Observation = np.array([f.high for f in FEATURES], np.float32)
 HOST_LOW: Observation = np.array([f.low for f in HOST_FEATURES], np.float32)
 HOST_HIGH: Observation = np.array([f.high for f in HOST_FEATURES], np.float32)
-INDEX = {f.name: i for i, f in enumerate(FEATURES)}
 
-_COUNTERS = ("zswpin", "zswpout", "zswpwb", "pgmajfault", "pgscan", "pgsteal", "psi_some_total_us", "time_s")
-_COUNTER_COLUMNS = [COLUMN[name] for name in _COUNTERS]
+# Features on a log scale lie side by side, in this order, with (floor, top) in their unit.
+_LOG_FROM = INDEX["store_rate"]
+_LOG_SCALES = np.array(
+    [_RATE_SCALE] * 8 + [(1e-4, 1.0), (0.01, 100.0), (1.0, 86400.0), (1.0, 86400.0), (0.01, 10.0)]
+)
+_LOG = slice(_LOG_FROM, _LOG_FROM + len(_LOG_SCALES))
+_LOG_IN = 1.0 / _LOG_SCALES[:, :1]
+_LOG_OUT = 1.0 / np.log1p(_LOG_SCALES[:, 1:] / _LOG_SCALES[:, :1])
 
-
-def _ratio(a: Array, b: Array) -> Array:
-    return np.divide(a, b, out=np.zeros(np.broadcast(a, b).shape), where=b > 0)
+# Columns of the table in the order in which update() takes them: counters first, the last five of
+# them in the order of their rates.
+_COUNTERS = ("time_s", "psi_some_total_us", "zswpout", "zswpin", "pgmajfault", "zswpwb", "pgsteal")
+_GAUGES = (
+    "memory_current", "anon", "swap_current", "swapcached", "zswapped", "zswap", "zswap_current", "zswap_max",
+    "active_anon", "inactive_anon", "memory_max", "memory_high", "host_mem_total", "zswap_writeback",
+    "psi_some_avg60", "hint_known", "hint_seconds_to_event", "hint_seconds_left", "hint_expected_bytes",
+)  # fmt: skip
+_TAKE = np.array([COLUMN[name] for name in (*_COUNTERS, *_GAUGES)])
+_HOST_COUNTERS = ("time_s", "host_psi_some_total_us")
+_HOST_GAUGES = (
+    "host_mem_free", "host_mem_total", "host_swap_free", "host_swap_total", "host_pool_bytes",
+    "host_max_pool_percent", "time_of_day_s",
+)  # fmt: skip
+_HOST_TAKE = np.array([COLUMN[name] for name in (*_HOST_COUNTERS, *_HOST_GAUGES)])
+_DAY_S = 86400.0
+_HOST_PSI_FLOOR, _INTERVAL_TOP_S = 1e-4, 3600.0
 
 
 class FeatureExtractor:
-    """Turns successive sample tables into observations; keeps the last one and slow averages.
+    """Turns successive sample tables into observations; keeps counters, slow averages and ages.
+
+    A row of the table without a cgroup (NaN) gives zeros and forgets what was there. A row whose
+    counters went backwards is a new cgroup. A cgroup that is *replaced* by one with larger counters
+    looks like itself: reset its row.
 
     Args:
-        interval_s: the decision interval assumed before two samples exist.
-        shape: batch shape of the cgroups, e.g. (N,) or (environments, N).
+        interval_s: the decision interval, assumed where there is no earlier sample.
+        shape: of the cgroups: (N,), or any batch (..., N).
     """
 
     def __init__(self, interval_s: float, shape: tuple[int, ...]) -> None:
-        self.interval_s = interval_s
-        self.shape = shape
-        self._last: Array = np.full((*shape, len(_COUNTERS)), np.nan)
-        self._slow: Array = np.zeros((*shape, 3))
-        self._dt: Array = np.full(shape, interval_s)
-        self.age = AgeEstimate(shape)
+        self.interval_s = float(interval_s)
+        self.shape = tuple(shape)
+        rows = int(np.prod(shape))
+        hosts = int(np.prod(shape[:-1]))
+        self.age = AgeEstimate((rows,))
+        self._counters = Deltas(len(_COUNTERS), rows)
+        self._host_counters = Deltas(len(_HOST_COUNTERS), hosts)
+        self._current: Array = np.zeros(rows)  # memory.current at the last sample
+        self._slow: Array = np.zeros((3, rows))  # loads, disk refaults, writebacks: share of footprint/min
 
-    def reset(self, mask: npt.NDArray[np.bool_] | None = None) -> None:
-        """Forget the past, everywhere or where ``mask`` (of ``shape``) is true."""
-        where = slice(None) if mask is None else mask
-        self._last[where] = np.nan
-        self._slow[where] = 0.0
-        self._dt[where] = self.interval_s
+    def reset(self, mask: Mask | None = None) -> None:
+        """Forget the past, everywhere or where ``mask`` is true.
+
+        ``mask`` has ``shape``, or ``shape[:-1]`` to mean all cgroups of an environment. The host's
+        past goes where all cgroups of an environment are reset.
+        """
+        if mask is not None:
+            mask = np.asarray(mask, bool)
+            if mask.shape == self.shape[:-1]:
+                mask = np.broadcast_to(mask[..., None], self.shape)
+            self._host_counters.reset(mask.all(-1).ravel())
+            mask = mask.ravel()
+        else:
+            self._host_counters.reset()
+        # the rest (slow averages, ages) is cleared by update() where a row has no past
+        self._counters.reset(mask)
         self.age.reset(mask)
 
-    def update(self, table: Table) -> Observation:
-        """Observe a sample table (..., N, len(COLUMNS)); returns float32 (..., N, F).
+    def copy(self) -> FeatureExtractor:
+        """An independent copy."""
+        return copy.deepcopy(self)
 
-        A row of NaN is an absent cgroup and gives zeros. A counter that went backwards means the
-        cgroup was made anew: it starts over without rates.
+    def adopt(self, index: int, other: FeatureExtractor) -> None:
+        """Go on with the past of ``other`` in environment ``index`` of the first batch dimension.
+
+        ``other`` has the remaining dimensions as its shape. ValueError if it has not.
         """
-        with np.errstate(invalid="ignore", divide="ignore"):
-            present = np.isfinite(table[..., COLUMN["time_s"]])
-            data = np.where(present[..., None], table, 0.0)
-            delta = self._differences(data, present)
-            out = self._features(data, delta, present)
-        return out
+        if other.shape != self.shape[1:]:
+            raise ValueError(f"an extractor of shape {other.shape} does not fit into one of {self.shape}")
+        rows, hosts = int(np.prod(other.shape)), int(np.prod(other.shape[:-1]))
+        mine, host = slice(index * rows, (index + 1) * rows), slice(index * hosts, (index + 1) * hosts)
+        self._counters.adopt(mine, other._counters)
+        self._host_counters.adopt(host, other._host_counters)
+        self.age.mass[mine] = other.age.mass
+        self._current[mine], self._slow[:, mine] = other._current, other._slow
+
+    def observe(self, table: Table) -> Observation:
+        """The flat observation (..., N * F + H) of a table: :meth:`update`, then :meth:`host`."""
+        rows = self.update(table)
+        return np.concatenate([rows.reshape(*rows.shape[:-2], -1), self.host(table)], axis=-1)
+
+    def update(self, table: Table) -> Observation:
+        """Observe a sample table (..., N, K); returns float32 (..., N, F) inside LOW and HIGH, no NaN."""
+        x = table.reshape(-1, len(COLUMNS)).T[_TAKE]  # (columns, rows), a copy
+        total = x.sum(axis=0)
+        here = total == total  # noqa: PLR0124 - false for NaN, in one pass
+        complete = bool(here.all())
+        if not complete:
+            x[:, ~here] = 0.0
+        delta, known = self._counters.update(x[: len(_COUNTERS)], here)
+        out = np.empty((len(FEATURES), x.shape[1]))
+        with np.errstate(all="ignore"):
+            self._fill(out, x, delta, known)
+        np.fmin(np.fmax(out, LOW[:, None], out=out), HIGH[:, None], out=out)
+        if not complete:
+            out *= here
+        # the cast makes the one copy
+        return out.T.astype(np.float32, order="C").reshape(*self.shape, len(FEATURES))
+
+    def _fill(self, out: Array, x: Array, delta: Array, known: Mask) -> None:
+        """Write all features (F, M) into ``out``; bounds and absent rows are the caller's."""
+        elapsed, stalled_us, stored, loaded, _, written, _ = delta
+        (
+            current, anon, swap, swapcached, zswapped, zswap, zswap_current, zswap_max, active, inactive,
+            memory_max, memory_high, mem_total, writeback, avg60, hinted, until, left, expected,
+        ) = x[len(_COUNTERS) :]  # fmt: skip
+        dt = np.where(elapsed > 0, elapsed, self.interval_s)
+        on_disk = np.maximum(swap - zswapped - swapcached, 0.0)
+        footprint = np.maximum(anon + zswapped + on_disk, PAGE_SIZE)
+        logs = out[_LOG]
+        rates = logs[:5]
+        np.multiply(delta[2:], 60.0 * PAGE_SIZE / (footprint * dt), out=rates)
+        rates[2] -= rates[1]  # major faults that no load from zswap explains
+        np.maximum(rates, 0.0, out=rates)
+
+        # the past
+        growth = current - self._current
+        self._current = current
+        if not known.all():
+            growth *= known
+            self._slow *= known
+            self.age.mass *= known[:, None]
+            # rows without a past have nothing to age: let them share the others' interval
+            elapsed = np.where(known, elapsed, elapsed.max(initial=0.0))
+        self._slow += (rates[1:4] - self._slow) * -np.expm1(elapsed * (-1.0 / SLOW_S))
+        self.age.update(elapsed, stored, loaded, written, zswapped / PAGE_SIZE)
+
+        # log scales
+        logs[5:8] = self._slow
+        logs[8] = stalled_us / (dt * US_PER_S)
+        logs[9] = avg60
+        logs[10] = until
+        logs[11] = left
+        logs[12] = expected / footprint
+        logs *= _LOG_IN
+        np.log1p(logs, out=logs)
+        logs *= _LOG_OUT
+
+        # shares
+        out[0] = 1.0
+        out[1] = current / np.maximum(mem_total, 1.0)
+        out[2] = current / np.minimum(np.minimum(memory_max, memory_high), np.maximum(mem_total, 1.0))
+        out[3:6] = (zswapped, on_disk, swapcached)
+        out[3:6] /= footprint
+        out[6] = zswap / np.maximum(zswapped, 1.0)
+        out[7] = active / np.maximum(active + inactive, 1.0)
+        out[8] = zswap_current / np.maximum(zswap_max, 1.0)
+        out[9] = self._slow[1] / np.maximum(self._slow[2], 1e-9)
+        out[10] = writeback
+        out[11] = growth / footprint
+        out[12 : 12 + len(AGES_S)] = self.age.shares().T
+        out[-1] = hinted <= 0
 
     def host(self, table: Table) -> Observation:
-        """Host features, float32 (..., H), from the first present row of each table."""
-        present = np.isfinite(table[..., COLUMN["time_s"]])
-        first = np.argmax(present, axis=-1)
-        row = np.take_along_axis(table, first[..., None, None], axis=-2)[..., 0, :]
-        row = np.where(np.isfinite(row), row, 0.0)
-        col = lambda name: row[..., COLUMN[name]]  # noqa: E731 - a local shorthand
-        limit = col("host_mem_total") * col("host_max_pool_percent") / 100.0
-        day = col("time_of_day_s") * (2 * np.pi / 86400.0)
-        dt = np.take_along_axis(self._dt, first[..., None], axis=-1)[..., 0]
-        values = (
-            _ratio(col("host_mem_free"), col("host_mem_total")),
-            _ratio(col("host_swap_free"), col("host_swap_total")),
-            _ratio(col("host_pool_bytes"), limit),
-            np.log1p(np.maximum(col("host_psi_some_avg10"), 0.0)),
+        """Host features of a table, float32 (..., H), from its first present row; zeros if there is none."""
+        cube = table.reshape(-1, self.shape[-1], len(COLUMNS))[:, :, _HOST_TAKE]
+        here = ~np.isnan(cube).any(axis=-1)
+        found = here.any(axis=-1)
+        x = cube[np.arange(len(cube)), here.argmax(axis=-1)].T.copy()
+        if not found.all():
+            x[:, ~found] = 0.0
+        (elapsed, stalled_us), _ = self._host_counters.update(x[:2], found)
+        free, total, swap_free, swap_total, pool, percent, clock = x[2:]
+        dt = np.where(elapsed > 0, elapsed, self.interval_s)
+        day = clock * (2.0 * np.pi / _DAY_S)
+        out = np.stack([
+            free / np.maximum(total, 1.0),
+            swap_free / np.maximum(swap_total, 1.0),
+            pool / np.maximum(total * percent / 100.0, 1.0),
+            np.log1p(stalled_us / (dt * US_PER_S * _HOST_PSI_FLOOR)) / np.log1p(1.0 / _HOST_PSI_FLOOR),
+            np.log1p(dt) / np.log1p(_INTERVAL_TOP_S),
             np.sin(day),
             np.cos(day),
-            np.log1p(dt),
-        )
-        return np.clip(np.stack(values, axis=-1), HOST_LOW, HOST_HIGH).astype(np.float32)
-
-    def _differences(self, data: Array, present: npt.NDArray[np.bool_]) -> Array:
-        """Counter increases since the last table; 0 where there is no usable last one."""
-        now = data[..., _COUNTER_COLUMNS]
-        delta = now - self._last
-        usable = present & np.isfinite(delta).all(-1) & (delta >= 0).all(-1) & (delta[..., -1] > 0)
-        anew = present & ~usable
-        if anew.any():
-            self._slow[anew] = 0.0
-            self.age.reset(anew)
-        self._dt = np.where(usable, delta[..., -1], self.interval_s)
-        self._last = np.where(present[..., None], now, np.nan)
-        return np.where(usable[..., None], delta, 0.0)
-
-    def _features(self, data: Array, delta: Array, present: npt.NDArray[np.bool_]) -> Observation:
-        def col(name: str) -> Array:
-            return data[..., COLUMN[name]]
-
-        zswpin, zswpout, zswpwb, majfault, scan, steal, psi_us, _ = np.moveaxis(delta, -1, 0)
-        dt = self._dt
-        zswapped, swapcached = col("zswapped"), col("swapcached")
-        disk = np.maximum(col("swap_current") - zswapped - swapcached, 0.0)
-        footprint = np.maximum(col("anon") + zswapped + disk, _PAGE)
-        per_min = 100.0 * 60.0 * _PAGE / (dt * footprint)  # pages of an interval to % of footprint per minute
-        disk_refaults = np.maximum(majfault - zswpin, 0.0)
-        keep = np.exp(-dt / _SLOW_S)[..., None]
-        rates = np.stack([zswpin * per_min, disk_refaults * per_min, zswpwb * per_min], axis=-1)
-        self._slow = np.where(present[..., None], keep * self._slow + (1.0 - keep) * rates, 0.0)
-        self.age.update(dt, zswpout, zswpin, zswpwb, zswapped / _PAGE)
-        limit = np.minimum(np.minimum(col("memory_max"), col("memory_high")), np.maximum(col("host_mem_total"), 1.0))
-        columns = (
-            np.ones_like(dt),
-            _ratio(col("memory_current"), limit),
-            _ratio(col("memory_current"), col("host_mem_total")),
-            zswapped / footprint,
-            disk / footprint,
-            swapcached / footprint,
-            _ratio(col("zswap"), col("memory_current")),
-            _ratio(col("zswap"), zswapped),
-            _ratio(col("active_anon"), col("anon")),
-            np.log1p(rates[..., 0]),
-            np.log1p(zswpout * per_min),
-            np.log1p(100.0 * rates[..., 1]),
-            np.log1p(rates[..., 2]),
-            np.log1p(self._slow[..., 0]),
-            np.log1p(100.0 * self._slow[..., 1]),
-            np.log1p(self._slow[..., 2]),
-            _ratio(self._slow[..., 1], self._slow[..., 2]),
-            np.log1p(psi_us * 1e-4 / dt),
-            np.log1p(np.maximum(col("psi_some_avg60"), 0.0)),
-            self.age.older_than(30.0),
-            self.age.older_than(120.0),
-            self.age.older_than(600.0),
-            self.age.older_than(3600.0),
-            _ratio(steal, scan),
-            col("hint_known"),
-            np.where(col("hint_known") > 0, 1.0 / (1.0 + col("hint_seconds_to_event") / 60.0), 0.0),
-            np.log1p(np.maximum(col("hint_seconds_left"), 0.0) / 60.0),
-            col("hint_expected_bytes") / footprint,
-        )
-        out = np.clip(np.nan_to_num(np.stack(columns, axis=-1), posinf=1e9), LOW, HIGH)
-        return np.where(present[..., None], out, 0.0).astype(np.float32)
+        ], axis=-1)  # fmt: skip
+        np.clip(out, HOST_LOW, HOST_HIGH, out=out)
+        out *= found[:, None]
+        return out.astype(np.float32).reshape(*self.shape[:-1], len(HOST_FEATURES))

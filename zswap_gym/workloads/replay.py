@@ -50,13 +50,14 @@ def replay_parts(
     rng: np.random.Generator,
     *,
     start_s: float = 0.0,
+    length_s: float | None = None,
     compressor: str = "zstd",
     pages: int | None = None,
     write_share: float | Sequence[float] | None = None,
 ) -> tuple[list[Part], npt.NDArray[np.uint16], int]:
     """The recording from ``start_s`` to its end: (one traced region, compressed bytes, span in us).
 
-    Work time 0 is the first scan at or after start_s. Pages allocated there are first touched over
+    Work time 0 is the last scan at or before start_s. Pages allocated there are first touched over
     the first second; a page allocated later is first touched when it is first seen; a page that
     goes away is freed at a random time of the interval in which it went.
 
@@ -64,6 +65,7 @@ def replay_parts(
         trace: the recording.
         rng: the source of all randomness.
         start_s: seconds into the recording.
+        length_s: leave out what comes more than this much later; None = up to the end.
         compressor: lzo, lz4 or zstd.
         pages: simulate a random sample of this many pages, in runs of BLOCK; None = all.
         write_share: P(an access is a write), one number or three (never, middle, hot pages); None =
@@ -72,14 +74,18 @@ def replay_parts(
     Raises:
         UserError: start_s leaves no interval to replay, or pages is more than were recorded.
     """
-    first = int(np.searchsorted(trace.times_us, round(start_s * US_PER_S)))
+    first = int(np.searchsorted(trace.times_us, round(start_s * US_PER_S), side="right")) - 1
     if start_s < 0 or first >= trace.n_scans - 1:
         raise UserError(
             f"trace {trace.name!r}: start {start_s:g} s is outside the recording of {trace.span_s:.0f} s; "
             "start earlier, recordings are not looped"
         )
     chosen = _choose(trace, rng, pages)
-    page, scan, fresh = _accesses(trace, chosen, first)
+    span = int(trace.times_us[-1] - trace.times_us[first])
+    if length_s is not None:
+        span = min(span, round(length_s * US_PER_S))
+    last = int(np.searchsorted(trace.times_us, trace.times_us[first] + span))
+    page, scan, fresh = _accesses(trace, chosen, first, last)
     begin = trace.times_us[scan - 1] - trace.times_us[first]
     length = trace.times_us[scan] - trace.times_us[scan - 1]
     present = _allocated_at(trace, first)[chosen]
@@ -95,14 +101,13 @@ def replay_parts(
         rate=np.zeros(len(chosen)),
         page_class=trace.page_class()[chosen],
         first_touch=touch,
-        frees=_frees(trace, chosen, first, int(spread * US_PER_S), rng),
+        frees=_frees(trace, chosen, (first, last), int(spread * US_PER_S), rng),
         trace=(
             np.searchsorted(page, np.arange(len(chosen) + 1)),
             time,
             np.where(write, OP_WRITE, OP_READ).astype(np.uint8),
         ),
     )
-    span = int(trace.times_us[-1] - trace.times_us[first])
     return [part], trace_sizes(trace, chosen, rng, compressor), span
 
 
@@ -127,9 +132,9 @@ def _choose(trace: Trace, rng: np.random.Generator, pages: int | None) -> npt.ND
 
 
 def _accesses(
-    trace: Trace, chosen: npt.NDArray[np.int64], first: int
+    trace: Trace, chosen: npt.NDArray[np.int64], first: int, last: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """(page index in chosen, scan, whether it allocates) of every access after scan ``first``.
+    """(page index in chosen, scan, whether it allocates) of every access at scans (first, last].
 
     Sorted by page, then scan. A page that was allocated but not seen accessed (it was paged out
     between the two looks of one scan) is accessed all the same: something allocated it.
@@ -139,10 +144,10 @@ def _accesses(
     page = np.repeat(np.arange(len(chosen)), count)
     skip = np.repeat(start - (np.cumsum(count) - count), count)
     scan = trace.touch_scan[np.arange(len(page)) + skip].astype(np.int64)
-    late = scan > first
+    late = (scan > first) & (scan <= last)
     page, scan = page[late], scan[late]
     fresh = np.zeros(len(page), bool)
-    born, when = _flips(trace, chosen, first, allocates=True)
+    born, when = _flips(trace, chosen, first, last, allocates=True)
     key = page * trace.n_scans + scan
     born_key = born * trace.n_scans + when
     at = np.searchsorted(key, born_key)
@@ -154,11 +159,11 @@ def _accesses(
 
 
 def _flips(
-    trace: Trace, chosen: npt.NDArray[np.int64], first: int, *, allocates: bool
+    trace: Trace, chosen: npt.NDArray[np.int64], first: int, last: int, *, allocates: bool
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """(page index in chosen, scan) of the allocations, or the frees, after scan ``first``."""
+    """(page index in chosen, scan) of the allocations, or the frees, at scans (first, last]."""
     page, scan, on = trace.flips()
-    wanted = (on == allocates) & (scan > first)
+    wanted = (on == allocates) & (scan > first) & (scan <= last)
     index = np.full(trace.n_pages, -1, np.int64)
     index[chosen] = np.arange(len(chosen))
     index = index[page]
@@ -174,13 +179,18 @@ def _allocated_at(trace: Trace, scan: int) -> npt.NDArray[np.bool_]:
 
 
 def _frees(
-    trace: Trace, chosen: npt.NDArray[np.int64], first: int, settled_us: int, rng: np.random.Generator
+    trace: Trace,
+    chosen: npt.NDArray[np.int64],
+    scans: tuple[int, int],
+    settled_us: int,
+    rng: np.random.Generator,
 ) -> list[tuple[int, int, int]]:
     """(time, first page, pages): neighbours freed in the same interval go together.
 
     Nothing is freed before ``settled_us``: what exists at the start is still being allocated.
     """
-    page, scan = _flips(trace, chosen, first, allocates=False)
+    first, last = scans
+    page, scan = _flips(trace, chosen, first, last, allocates=False)
     if not len(page):
         return []
     order = np.lexsort((page, scan))

@@ -1,4 +1,4 @@
-"""Scenarios: a host, its cgroups and what runs in them, from a YAML file to a simulated machine's parts.
+"""Scenarios: a host, its cgroups and what runs in them, from a YAML file.
 
 A `Scenario` is what the file says; `Scenario.realise` draws one instance of it: sizes, phases,
 event times, compressed sizes. Same generator state, same instance.
@@ -7,61 +7,22 @@ event times, compressed sizes. Same generator state, same instance.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-import numpy as np
-import yaml
 from pydantic import ValidationError, model_validator
 
 import zswap_gym
 from zswap_gym.errors import UserError, nearest
-from zswap_gym.kernel.access import AccessPlan
-from zswap_gym.kernel.spec import COMPRESSORS, CgroupSpec, HostSpec, StageOneSpec
-from zswap_gym.units import PAGE_SIZE, US_PER_S
-from zswap_gym.workloads.archetypes import MIN_PAGES, archetype_parts
-from zswap_gym.workloads.events import RealisedEvent, boosted, event_pages, event_parts, realise_events
-from zswap_gym.workloads.plan import assemble, working_set
-from zswap_gym.workloads.profiles import PROFILES
-from zswap_gym.workloads.replay import replay_parts, write_shares
-from zswap_gym.workloads.schema import (
-    Cgroup,
-    Device,
-    Episode,
-    Host,
-    Limit,
-    Model,
-    Randomise,
-    StageOne,
-    Workload,
-    describe,
-)
+from zswap_gym.units import PAGE_SIZE
+from zswap_gym.workloads.archetypes import MIN_PAGES
+from zswap_gym.workloads.findings import describe
+from zswap_gym.workloads.instance import Realised, realise
+from zswap_gym.workloads.schema import Cgroup, Episode, Host, Model, Randomise, StageOne
 from zswap_gym.workloads.traces import load_trace
+from zswap_gym.workloads.yaml_file import read_yaml
 
-RAM_FACTOR, SWAP_FACTOR = 1.25, 2.0
-"""Of all working sets, where the file leaves ram or swap open."""
-BASE_PAGES = 105
-"""Charged to a cgroup with a process and never reclaimed: libc, stacks, kernel objects; page tables come
-on top, 8 bytes a page (groundtruth: an idle cgroup's memory.current)."""
-
-
-class Realised(NamedTuple):
-    """One instance of a scenario: what kernel.machine.Machine is built from, and what will happen."""
-
-    host: HostSpec
-    cgroups: list[CgroupSpec]
-    plans: dict[str, AccessPlan]
-    stage_one: StageOneSpec
-    events: list[RealisedEvent]
-
-
-class Draws(NamedTuple):
-    """What is drawn once per instance, for the whole host."""
-
-    device: Device
-    compressor: str
-    load: float
-    time_scale: float
-    zero_never: float | None
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class Scenario(Model):
@@ -97,6 +58,7 @@ class Scenario(Model):
                     f"cgroup {cgroup.name!r}: a cgroup has either a workload or children"
                     f"; {'move the workload to a child' if cgroup.workload else 'give it a workload'}"
                 )
+            self._check_events_fit(cgroup)
             for event in cgroup.events:
                 if event.at > self.episode.length:
                     raise ValueError(
@@ -108,6 +70,18 @@ class Scenario(Model):
         if self.randomise.load and not any(c.workload and c.workload.archetype for c in self.cgroups):
             raise ValueError("randomise.load needs an archetype: recordings have the load they had")
         return self
+
+    def _check_events_fit(self, cgroup: Cgroup) -> None:
+        """What sleeps until an event is part of the cgroup's own pages; a recording has none to spare."""
+        if cgroup.workload is None or cgroup.workload.pages is None or cgroup.workload.trace:
+            return
+        page = PAGE_SIZE * self.host.page_scale
+        most = max((event.bytes for event in cgroup.events if not event.fresh), default=0)
+        if most > (room := (cgroup.workload.pages - MIN_PAGES) * page):
+            raise ValueError(
+                f"cgroup {cgroup.name!r}: an event touches {most} bytes, but {cgroup.workload.pages} pages of "
+                f"{page} bytes have {room} to spare; lower its bytes, raise workload.pages or set fresh: true"
+            )
 
     @property
     def span_s(self) -> float:
@@ -150,157 +124,12 @@ class Scenario(Model):
         return _validated(f"arm of {self.name}", new)
 
     def realise(self, rng: np.random.Generator) -> Realised:
-        """Draw one instance.
-
-        Returns:
-            (HostSpec, cgroups in file order, plans of the cgroups that have a workload, StageOneSpec,
-            events of all cgroups sorted by start).
+        """Draw one instance: host, cgroups, access plans, stage one, events. See instance.Realised.
 
         Raises:
             UserError: sizes as drawn do not work out (an event larger than its cgroup).
         """
-        drawn = self._draw(rng)
-        plans: dict[str, AccessPlan] = {}
-        events: list[RealisedEvent] = []
-        for cgroup in self.cgroups:
-            # A stream of its own: a change to one cgroup leaves the others as they were.
-            stream = np.random.default_rng(int(rng.integers(1 << 62)))
-            if cgroup.workload is not None:
-                plan, mine = self._plan(cgroup, cgroup.workload, drawn, stream)
-                plans[cgroup.name] = plan
-                events += mine
-        scale = self.host.page_scale
-        base = {name: base_bytes(plan.n_pages * scale) for name, plan in plans.items()}
-        size = {name: working_set(plan) * scale * PAGE_SIZE + base[name] for name, plan in plans.items()}
-        total = sum(size.values())
-        cgroups = [_cgroup_spec(c, self._subtree_size(c.name, size), base.get(c.name, 0)) for c in self.cgroups]
-        return Realised(
-            self._host_spec(drawn, total),
-            cgroups,
-            plans,
-            self.stage_one.spec(),
-            sorted(events, key=lambda event: event.start_s),
-        )
-
-    def _draw(self, rng: np.random.Generator) -> Draws:
-        random = self.randomise
-        return Draws(
-            device=random.device[int(rng.integers(len(random.device)))] if random.device else self.host.device,
-            compressor=random.compressor[int(rng.integers(len(random.compressor)))]
-            if random.compressor
-            else self.host.compressor,
-            load=_factor(random.load, rng),
-            time_scale=_factor(random.time_scale, rng),
-            zero_never=float(rng.uniform(*random.zero_never)) if random.zero_never else None,
-        )
-
-    def _plan(
-        self, cgroup: Cgroup, work: Workload, drawn: Draws, rng: np.random.Generator
-    ) -> tuple[AccessPlan, list[RealisedEvent]]:
-        """One cgroup's accesses and its events."""
-        size_factor = _factor(self.randomise.sizes, rng)
-        events = realise_events(
-            cgroup.name,
-            cgroup.events,
-            rng,
-            warmup_s=self.episode.warmup,
-            length_s=self.episode.length,
-            size_factor=size_factor,
-        )
-        scale = self.host.page_scale
-        if work.archetype is not None:
-            assert work.pages is not None
-            pages = max(MIN_PAGES, round(work.pages * size_factor)) - event_pages(events, scale)[0]
-            if pages < MIN_PAGES:
-                raise UserError(
-                    f"scenario {self.name!r}: cgroup {cgroup.name!r}: its events' bytes leave {pages} of "
-                    f"{work.pages} pages; raise workload.pages or lower bytes"
-                )
-            zero = work.zero_never if work.zero_never is not None else drawn.zero_never
-            parts, clen = archetype_parts(
-                work.archetype,
-                pages,
-                round(self.span_s * US_PER_S),
-                rng,
-                compressor=drawn.compressor,
-                load=work.load * drawn.load,
-                time_scale=work.time_scale * drawn.time_scale,
-                zero_never=zero,
-                contents=work.contents,
-                day=(work.day.period, work.day.amplitude) if work.day else None,
-                drift_s=work.drift,
-                overrides=work.parameters.model_dump(exclude_none=True),
-            )
-            span = round(self.span_s * US_PER_S)
-            writes = PROFILES[work.archetype].write_share
-        else:
-            assert work.trace is not None
-            trace = load_trace(work.trace)
-            spare = trace.span_s - self.span_s
-            start = float(rng.uniform(0, spare)) if work.start == "random" else work.start
-            wanted = min(trace.n_pages, round((work.pages or trace.n_pages) * size_factor))
-            parts, clen, span = replay_parts(
-                trace, rng, start_s=start, compressor=drawn.compressor, pages=max(MIN_PAGES, wanted)
-            )
-            writes = float(write_shares(trace)[1])
-        parts = boosted(parts, events) + (asleep := event_parts(events, scale, writes, rng))
-        sleepers = sum(part.n_pages for part in asleep)
-        # What sleeps compresses like the rest: its sizes are drawn from the cgroup's own pages.
-        clen = np.concatenate([clen, rng.choice(clen, sleepers)])
-        return assemble(parts, clen, span, rng), events
-
-    def _subtree_size(self, name: str, size: dict[str, int]) -> int:
-        """Working-set bytes of a cgroup and its descendants."""
-        children = [cgroup.name for cgroup in self.cgroups if cgroup.parent == name]
-        return size.get(name, 0) + sum(self._subtree_size(child, size) for child in children)
-
-    def _host_spec(self, drawn: Draws, total: int) -> HostSpec:
-        host = self.host
-        return HostSpec(
-            ram_bytes=host.ram if host.ram is not None else _whole_pages(total * RAM_FACTOR),
-            swap_bytes=host.swap if host.swap is not None else _whole_pages(total * SWAP_FACTOR),
-            zswap_enabled=host.zswap.enabled,
-            max_pool_percent=host.zswap.max_pool_percent,
-            accept_threshold_percent=host.zswap.accept_threshold_percent,
-            shrinker_enabled=host.zswap.shrinker_enabled,
-            compressor=COMPRESSORS[drawn.compressor],
-            device=drawn.device.spec(),
-            page_scale=host.page_scale,
-            release_after_writeback=self.release_after_writeback,
-        )
-
-
-def base_bytes(real_pages: int) -> int:
-    """Memory charged to a process besides its anonymous pages: BASE_PAGES and its page tables."""
-    return (BASE_PAGES + -(-real_pages // 512)) * PAGE_SIZE
-
-
-def _whole_pages(size: float) -> int:
-    return int(size) // PAGE_SIZE * PAGE_SIZE
-
-
-def _factor(bounds: list[float] | None, rng: np.random.Generator) -> float:
-    """Log-uniform between the bounds; always one draw, so that later draws stay where they are."""
-    u = rng.random()
-    return 1.0 if bounds is None else float(bounds[0] * (bounds[1] / bounds[0]) ** u)
-
-
-def _cgroup_spec(cgroup: Cgroup, size: int, base: int) -> CgroupSpec:
-    def limit(value: Limit) -> int | None:
-        return _whole_pages(value * size) if isinstance(value, float) else value
-
-    return CgroupSpec(
-        name=cgroup.name,
-        parent=cgroup.parent,
-        memory_max=limit(cgroup.memory_max),
-        memory_high=limit(cgroup.memory_high),
-        swap_max=limit(cgroup.swap_max),
-        zswap_max=limit(cgroup.zswap_max),
-        zswap_writeback=cgroup.zswap_writeback,
-        threads=cgroup.threads,
-        base_bytes=base,
-        stage_one=cgroup.stage_one and cgroup.workload is not None,
-    )
+        return realise(self, rng)
 
 
 def _folders() -> list[Path]:
@@ -339,3 +168,38 @@ def _validated(source: str, content: dict[str, Any]) -> Scenario:
         return Scenario.model_validate(content)
     except ValidationError as error:
         raise describe(source, Scenario, error) from None
+
+
+def _beside(path: Path, content: dict[str, Any]) -> dict[str, Any]:
+    """Recordings named relative to the scenario file, where there is such a file."""
+    for cgroup in content["cgroups"] if isinstance(content.get("cgroups"), list) else []:
+        work = cgroup.get("workload") if isinstance(cgroup, dict) else None
+        if isinstance(work, dict) and isinstance(work.get("trace"), str):
+            beside = path.parent / work["trace"]
+            if beside.is_file():
+                work["trace"] = str(beside)
+    return content
+
+
+def _check_recordings(source: str, scenario: Scenario) -> None:
+    """Recordings exist, are long enough and have enough pages."""
+    for i, cgroup in enumerate(scenario.cgroups):
+        work = cgroup.workload
+        if work is None or work.trace is None:
+            continue
+        key = f"{source}: key cgroups.{i}.workload"
+        try:
+            trace = load_trace(work.trace)
+        except UserError as error:
+            raise UserError(f"{key}.trace: {error}") from None
+        left = trace.span_s - (work.start if isinstance(work.start, float) else 0.0)
+        if left < scenario.span_s:
+            raise UserError(
+                f"{key}.start: value {work.start!r}: {left:.0f} s of recording {trace.name!r} are left for "
+                f"warmup + length = {scenario.span_s:g} s; shorten the episode or start earlier"
+            )
+        if work.pages is not None and work.pages > trace.n_pages:
+            raise UserError(
+                f"{key}.pages: value {work.pages}: recording {trace.name!r} has {trace.n_pages} pages; "
+                "ask for fewer, recordings are not stretched"
+            )

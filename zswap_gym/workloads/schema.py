@@ -1,16 +1,22 @@
-"""The scenario file: every key, its unit, its range; and errors a person can act on.
+"""The scenario file: every key, its unit and its range.
 
 Sizes are bytes or text as the kernel's memparse() reads it (64M); durations are seconds or text
-(30s, 5m). Unknown keys are refused. `describe` turns pydantic's findings into one line.
+(30s, 5m). Unknown keys are refused; `findings.describe` turns pydantic's findings into one line.
 """
 
 from __future__ import annotations
 
-import types
 from dataclasses import asdict
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from zswap_gym.errors import UserError, nearest
 from zswap_gym.kernel.spec import COMPRESSORS, DEVICES, DeviceSpec, StageOneSpec
@@ -37,14 +43,20 @@ def _duration(value: Any) -> Any:
     return value
 
 
+def _start(value: Any) -> Any:
+    return value if value == "random" else _duration(value)
+
+
 def _limit(value: Any) -> Any:
     """``max`` and null are no limit, 0.6 is a fraction of the working set, 64M and 67108864 are bytes."""
-    if value == "max":
+    if value is None or value == "max":
         return None
     if isinstance(value, str):
         return _as_value_error(parse_size, value)
-    if isinstance(value, int) and not isinstance(value, bool) and 0 < value < PAGE_SIZE:
-        raise ValueError(f"{value} is less than a page of bytes; write {value}.0 for a multiple of the working set")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
+        raise ValueError("give a fraction of the working set (0.6), bytes, a size (64M) or max")
+    if isinstance(value, int) and 0 < value < PAGE_SIZE:
+        raise ValueError(f"less than a page of bytes; write {value}.0 for a multiple of the working set")
     return value
 
 
@@ -61,7 +73,8 @@ def _device(value: Any) -> Any:
     if isinstance(value, str):
         if value not in DEVICES:
             raise ValueError(
-                f"no such device{nearest(value, DEVICES)}; use one of {', '.join(DEVICES)} or give read_us, write_us, ..."
+                f"no such device{nearest(value, DEVICES)}; "
+                f"use one of {', '.join(DEVICES)} or give read_us, write_us, ..."
             )
         return {"name": value, **asdict(DEVICES[value])}
     return value
@@ -91,6 +104,7 @@ PositiveSeconds = Annotated[float, BeforeValidator(_duration), Field(gt=0)]
 Limit = Annotated[int | Annotated[float, Field(gt=0)] | None, BeforeValidator(_limit)]
 """float = fraction of the working set, int = bytes, None = max."""
 Share = Annotated[float, Field(ge=0, le=1)]
+Start = Annotated[Literal["random"] | Annotated[float, Field(ge=0)], BeforeValidator(_start)]
 Compressor = Annotated[str, BeforeValidator(_known_compressor)]
 FactorRange = Annotated[list[float], BeforeValidator(_factor_range)]
 ShareRange = Annotated[list[Share], BeforeValidator(_range)]
@@ -143,7 +157,7 @@ class Host(Model):
 
 
 class StageOne(Model):
-    """Who fills zswap: memory.reclaim on every leaf, at ``rate`` bytes a second (fixed) or by PSI (senpai)."""
+    """Who fills zswap by memory.reclaim on every leaf: ``rate`` bytes a second (fixed) or PSI (senpai)."""
 
     kind: Literal["none", "fixed", "senpai"] = "none"
     interval: PositiveSeconds = StageOneSpec.interval_us / US_PER_S
@@ -182,7 +196,7 @@ class Workload(Model):
     archetype: str | None = None
     trace: str | None = None
     pages: Annotated[int, Field(ge=MIN_PAGES, le=1 << 24)] | None = None
-    start: Annotated[Literal["random"] | Annotated[float, Field(ge=0)], BeforeValidator(lambda v: v if v == "random" else _duration(v))] = 0.0
+    start: Start = 0.0
     """Trace only: seconds into the recording."""
     load: Annotated[float, Field(gt=0)] = 1.0
     time_scale: Annotated[float, Field(gt=0)] = 1.0
@@ -196,7 +210,9 @@ class Workload(Model):
     @classmethod
     def _archetype(cls, value: str | None) -> str | None:
         if value is not None and value not in PROFILES:
-            raise ValueError(f"no such archetype{nearest(value, PROFILES)}; use one of {', '.join(sorted(PROFILES))}")
+            raise ValueError(
+                f"no such archetype{nearest(value, PROFILES)}; use one of {', '.join(sorted(PROFILES))}"
+            )
         return value
 
     @model_validator(mode="after")
@@ -205,12 +221,12 @@ class Workload(Model):
             raise ValueError("give either archetype or trace")
         if self.archetype is not None and self.pages is None:
             raise ValueError("an archetype needs pages, e.g. pages: 8192")
-        given = self.model_fields_set
-        wrong = given & ({"start"} if self.archetype else set(Workload.model_fields) - {"trace", "pages", "start"})
+        kind = "an archetype" if self.archetype else "a recording"
+        foreign = {"start"} if self.archetype else set(Workload.model_fields) - {"trace", "pages", "start"}
+        # Compared with the defaults, not with what was given: a dumped scenario gives everything.
+        wrong = {key for key in foreign if getattr(self, key) != Workload.model_fields[key].default}
         if wrong:
-            raise ValueError(
-                f"{sorted(wrong)[0]} does not apply to {'an archetype' if self.archetype else 'a recording'}; remove it"
-            )
+            raise ValueError(f"{min(wrong)} does not apply to {kind}; remove it")
         return self
 
 
@@ -290,42 +306,3 @@ class Randomise(Model):
     zero_never: ShareRange | None = None
     device: list[NamedDevice] = []
     compressor: list[Compressor] = []
-
-
-def describe(source: str, model: type[BaseModel], error: ValidationError) -> UserError:
-    """One line about the first finding: file, key, value, what is wrong, what to do."""
-    findings = error.errors(include_url=False)
-    first = findings[0]
-    path = [part for part in first["loc"] if isinstance(part, int) or _named(part)]
-    more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
-    if first["type"] == "extra_forbidden":
-        known = _model_at(model, path[:-1]).model_fields
-        where = ".".join(map(str, path[:-1])) or "top level"
-        return UserError(
-            f"{source}: key {where}: unknown key {path[-1]!r}{nearest(str(path[-1]), known)}; "
-            f"known are {', '.join(known)}{more}"
-        )
-    key = ".".join(map(str, path)) or "top level"
-    message = first["msg"].removeprefix("Value error, ")
-    value = first["input"]
-    shown = "" if first["type"] == "missing" or isinstance(value, (dict, list, BaseModel)) else f" value {value!r}:"
-    return UserError(f"{source}: key {key}:{shown} {message}{more}")
-
-
-def _named(part: str) -> bool:
-    """Not one of the labels pydantic puts in a location for the branch of a union."""
-    return part.isidentifier() and part not in {"int", "float", "str", "bool", "none", "literal"}
-
-
-def _model_at(model: type[BaseModel], path: list[int | str]) -> type[BaseModel]:
-    """The model the keys at ``path`` belong to."""
-    for part in path:
-        if isinstance(part, str) and part in model.model_fields:
-            model = _inner(model.model_fields[part].annotation) or model
-    return model
-
-
-def _inner(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
-        return annotation if issubclass(annotation, BaseModel) else None
-    return next((found for arg in get_args(annotation) if (found := _inner(arg)) is not None), None)

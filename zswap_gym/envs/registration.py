@@ -1,0 +1,24 @@
+"""Makes the environment ids known to Gymnasium, once, however often it is asked.
+
+Gymnasium calls :func:`register` itself through the entry point ``gymnasium.envs`` when it is
+imported, so nothing heavy may happen here: the classes load at the first ``gymnasium.make``.
+"""
+
+from __future__ import annotations
+
+ENTRY_POINTS = {
+    "zswap_gym/Writeback-v0": "zswap_gym.envs.writeback:WritebackEnv",
+    "zswap_gym/Writeback-Privileged-v0": "zswap_gym.envs.privileged:PrivilegedWritebackEnv",
+}
+"""Id -> where the class lives."""
+
+
+def register() -> None:
+    """Register every id that is not registered yet."""
+    # Not `import gymnasium`: this may run while gymnasium is being imported.
+    from gymnasium.envs.registration import register as register_one
+    from gymnasium.envs.registration import registry
+
+    for env_id, entry_point in ENTRY_POINTS.items():
+        if env_id not in registry:
+            register_one(id=env_id, entry_point=entry_point)

@@ -1,0 +1,44 @@
+"""The spaces: flat boxes, because that is what learners take, with a documented view as rows.
+
+An observation is ``n_max`` rows of F features, one row per cgroup, then H host features. Rows
+without a cgroup are zero; feature 0, ``present``, tells them from idle cgroups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from gymnasium.spaces import Box
+
+from zswap_gym.policy.actions import PER_CGROUP
+from zswap_gym.policy.features import HOST_FEATURES, Feature
+
+H = len(HOST_FEATURES)
+"""Host features."""
+
+
+def observation_space(n_max: int, features: Sequence[Feature]) -> Box:
+    """Box (n_max * F + H,) float32 within the declared bounds of the features; an absent row is 0."""
+    low = np.minimum([f.low for f in features], 0.0)
+    high = np.maximum([f.high for f in features], 0.0)
+    return Box(
+        np.concatenate([np.tile(low, n_max), [f.low for f in HOST_FEATURES]]).astype(np.float32),
+        np.concatenate([np.tile(high, n_max), [f.high for f in HOST_FEATURES]]).astype(np.float32),
+        dtype=np.float32,
+    )
+
+
+def action_space(n_max: int) -> Box:
+    """Box (n_max * 2,) float32 in [-1, 1]: minimum age and amount of each row in turn."""
+    return Box(-1.0, 1.0, (n_max * PER_CGROUP,), np.float32)
+
+
+def rows_and_host(
+    observation: npt.NDArray[np.float32], n_features: int
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """A flat observation (..., n_max * F + H) as rows (..., n_max, F) and host features (..., H): views."""
+    cut = observation.shape[-1] - H
+    rows = observation[..., :cut].reshape(*observation.shape[:-1], cut // n_features, n_features)
+    return rows, observation[..., cut:]

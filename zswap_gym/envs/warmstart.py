@@ -1,0 +1,129 @@
+"""Where episodes start: a machine that has been running, drawn from a bounded pool per scenario.
+
+Filling a fresh machine takes thousands of simulated seconds' worth of faults, so it is done once
+per draw and kept. The pool is a cache and nothing else: which draw an episode gets depends on its
+seed alone, and a draw is the same whoever makes it and whenever.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import math
+import zlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from zswap_gym.host.simulated import SimulatedHost
+from zswap_gym.host.types import Table
+from zswap_gym.kernel.machine import Machine
+from zswap_gym.policy.features import FeatureExtractor, Observation
+from zswap_gym.policy.laws import FixedAge, Law
+from zswap_gym.workloads.events import RealisedEvent
+from zswap_gym.workloads.scenario import Scenario
+
+POOL_BYTES = 512 << 20
+"""Memory all warm starts of a process may take; the least recently used goes first."""
+
+MILDEST_AGE_SHARE = 0.75
+MILDEST_BYTES = 512 * 1024
+
+
+@dataclass
+class WarmStart:
+    """A host at the end of its warm-up, with what an observer of the warm-up would know by then."""
+
+    host: SimulatedHost
+    extractor: FeatureExtractor
+    table: Table
+    rows: Observation
+    """Features (N, F) of the last sample."""
+    events: Sequence[RealisedEvent]
+
+    def copy(self, stream: int) -> WarmStart:
+        """An independent copy that goes on with random stream ``stream``."""
+        twin = self.with_machine(self.host.machine.clone())
+        twin.host.machine.reseed(stream)
+        return twin
+
+    def with_machine(self, machine: Machine) -> WarmStart:
+        """A copy whose host is ``machine``, which must be in the same state."""
+        return copy.deepcopy(self, {id(self.host.machine): machine, id(self.events): self.events})
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the machine's arrays."""
+        return sum(array.nbytes for array in self.host.machine.state)
+
+
+_pool: OrderedDict[tuple[str, int], WarmStart] = OrderedDict()
+
+
+def episode_start(scenario: Scenario, seed: int, snapshots: int) -> WarmStart:
+    """The start of the episode ``seed`` of a scenario.
+
+    Args:
+        scenario: what to draw from.
+        seed: of the episode. It chooses the draw and gives the episode its own random stream.
+        snapshots: size of the pool: the draw is number ``seed mod snapshots``. 0 = a draw of its
+            own for every seed, for evaluation.
+    """
+    member = seed % snapshots if snapshots else seed
+    key = (scenario_digest(scenario), member)
+    warm = _pool.get(key)
+    if warm is None:
+        warm = _pool[key] = warm_up(scenario, member)
+        while len(_pool) > 1 and sum(start.nbytes for start in _pool.values()) > POOL_BYTES:
+            _pool.popitem(last=False)
+    _pool.move_to_end(key)
+    (stream,) = np.random.SeedSequence([_name_key(scenario), seed, 1]).generate_state(1, np.uint64)
+    return warm.copy(max(int(stream), 1))
+
+
+def warm_up(scenario: Scenario, member: int) -> WarmStart:
+    """Draw number ``member`` of the scenario, run to the end of its warm-up.
+
+    The seed of a draw comes from the scenario's *name*: an arm of a scenario (shrinker on, another
+    pool limit) keeps the name, and so meets the same sizes, devices and events as the others.
+    """
+    drawn = np.random.default_rng([_name_key(scenario), member, 0])
+    parts = scenario.realise(drawn)
+    host = SimulatedHost(tuple(parts), seed=int(drawn.integers(1, 1 << 62)))
+    interval = scenario.episode.decision_interval
+    n = len(host.cgroups())
+    extractor = FeatureExtractor(interval, (n,))
+    law = mildest_law(scenario)
+    law.reset(n)
+    table = host.table()
+    rows = extractor.update(table)
+    steps = max(1, math.ceil(scenario.episode.warmup / interval))
+    for _ in range(steps):
+        for name, request in zip(host.cgroups(), law.decide(table, interval), strict=True):
+            if not request.is_nothing:
+                host.submit(name, request)
+        host.sleep(scenario.episode.warmup / steps if scenario.episode.warmup else 1e-6)
+        host.outcomes()
+        table = host.table()
+        rows = extractor.update(table)
+    return WarmStart(host, extractor, table, rows, parts.events)
+
+
+def mildest_law(scenario: Scenario) -> Law:
+    """What runs during the warm-up: only what lay in zswap for three quarters of it, 512 KiB at a time.
+
+    Enough that an episode starts with something on disk, little enough that no law starts from
+    another law's choices.
+    """
+    return FixedAge(age_s=max(scenario.episode.warmup * MILDEST_AGE_SHARE, 1.0), max_bytes=MILDEST_BYTES)
+
+
+def scenario_digest(scenario: Scenario) -> str:
+    """16 hex digits over everything the scenario says."""
+    return hashlib.sha256(scenario.model_dump_json().encode()).hexdigest()[:16]
+
+
+def _name_key(scenario: Scenario) -> int:
+    return zlib.crc32(scenario.name.encode())
