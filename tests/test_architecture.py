@@ -74,7 +74,7 @@ def module_name(path: Path) -> str:
 
 def room(module: str) -> str:
     """The room of a module of this project."""
-    if module.split(".")[0] == "agents":
+    if module.partition(".")[0] == "agents":
         return "agents"
     if module == "zswap_gym":
         return "root"
@@ -96,7 +96,11 @@ def imports_of(source: str) -> list[Import]:
                 base = child.module or ""
                 # "from zswap_gym.host import simulated" imports a module too
                 found.extend(
-                    Import(f"{base}.{alias.name}" if is_module(f"{base}.{alias.name}") else base, child.lineno, at_top)
+                    Import(
+                        f"{base}.{alias.name}" if is_module(f"{base}.{alias.name}") else base,
+                        child.lineno,
+                        at_top,
+                    )
                     for alias in child.names
                 )
             lazy = isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))

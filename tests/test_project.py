@@ -50,7 +50,9 @@ def test_make_help_lists_every_target() -> None:
 def test_make_says_what_it_needs_when_python_is_too_old(tmp_path: Path) -> None:
     old = tmp_path / "python-old"
     # a stand-in that answers the version check as 3.10 would
-    old.write_text('#!/bin/sh\nexec python3 -c "import sys; sys.version_info = (3, 10); sys.version = \'3.10.0\'\n$2"\n')
+    old.write_text(
+        "#!/bin/sh\nexec python3 -c \"import sys; sys.version_info = (3, 10); sys.version = '3.10.0'\n$2\"\n"
+    )
     old.chmod(0o755)
     done = subprocess.run(
         ["make", "setup", f"PYTHON={old}", f"VENV={tmp_path}/venv"],

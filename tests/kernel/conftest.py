@@ -10,9 +10,9 @@ import numpy.typing as npt
 import pytest
 
 from zswap_gym.kernel import layout
-from zswap_gym.kernel.access import NEVER, OP_READ, OP_WRITE, REGION, AccessPlan, segments
+from zswap_gym.kernel.access import REGION, AccessPlan, segments
 from zswap_gym.kernel.machine import Machine, WriteResult
-from zswap_gym.kernel.spec import CgroupSpec, DeviceSpec, HostSpec, StageOneSpec
+from zswap_gym.kernel.spec import CgroupSpec, HostSpec, StageOneSpec
 from zswap_gym.units import PAGE_SIZE, US_PER_S
 
 GIB = 1 << 30
@@ -59,8 +59,9 @@ def plan(
 class Bench:
     """A machine and the questions tests ask about it."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, plans: Mapping[str, AccessPlan]) -> None:
         self.machine = machine
+        self.plans = plans
 
     def run(self, seconds: float) -> None:
         """Let time pass."""
@@ -76,8 +77,6 @@ class Bench:
         for cgroup in cgroups:
             want = self.record(cgroup)["n_pages"] * self.scale if pages is None else pages
             assert self.write(cgroup, str(want * PAGE_SIZE), "memory.reclaim").errno == 0
-
-    plans: Mapping[str, AccessPlan] = {}
 
     @property
     def scale(self) -> int:
@@ -106,6 +105,21 @@ class Bench:
             result.append(p - int(state.cgs[c]["first_page"]))
             p = int(state.pages[p]["newer"])
         return result
+
+    def clone(self) -> Bench:
+        """The same, apart."""
+        return Bench(self.machine.clone(), self.plans)
+
+    def differences(self, other: layout.State) -> list[str]:
+        """Names of the state's arrays and fields that are not equal in ``other``."""
+        found = []
+        for name, mine in self.machine.state._asdict().items():
+            theirs = getattr(other, name)
+            fields = mine.dtype.names or ()
+            found += [f"{name}.{f}" for f in fields if not np.array_equal(mine[f], theirs[f])]
+            if not fields and not np.array_equal(mine, theirs):
+                found.append(name)
+        return found
 
     def count(self, cgroup: str, name: str) -> int:
         """A hierarchical counter."""
@@ -137,11 +151,10 @@ def bench(
         for name in tree
     ]
     spec = HostSpec(**{"ram_bytes": 4 * GIB, "swap_bytes": 4 * GIB, "max_pool_percent": 50, **host})
-    result = Bench(
-        Machine(spec, specs, plans, seed=seed, stage_one=stage_one, restart_on_oom=restart_on_oom, exact=exact)
+    machine = Machine(
+        spec, specs, plans, seed=seed, stage_one=stage_one, restart_on_oom=restart_on_oom, exact=exact
     )
-    result.plans = plans
-    return result
+    return Bench(machine, plans)
 
 
 @pytest.fixture

@@ -75,7 +75,9 @@ def test_zero_share_of_the_never_touched_can_be_raised():
 
 
 def test_incompressible_pages_are_whole_pages():
-    drawn = draw_sizes(archetype_sizes("llm_weights"), classes(2000, CLASS_HOT), np.random.default_rng(0), "lzo")
+    drawn = draw_sizes(
+        archetype_sizes("llm_weights"), classes(2000, CLASS_HOT), np.random.default_rng(0), "lzo"
+    )
     assert drawn.max() == 4096
     assert (drawn == 4096).mean() > 0.4
 

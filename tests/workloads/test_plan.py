@@ -48,14 +48,14 @@ def test_what_exists_at_the_start_is_touched_within_a_second():
 def test_working_set_counts_what_is_ever_allocated():
     late = np.full(4, NEVER)
     swept = part(4, first_touch=late, sweep=Sweep(0, 100, 100, 1))
-    far = part(4, first_touch=late, sweep=Sweep(5_000, 100, 100, 1))
+    far = part(4, first_touch=late, sweep=Sweep(5_000_000, 100, 100, 1))
     traced = part(
         4,
         first_touch=late,
         trace=(np.array([0, 1, 1, 1, 2]), np.array([3, 4]), np.zeros(2, np.uint8)),
     )
-    after = part(4, first_touch=np.full(4, 2000))
-    plan = assemble([part(4), swept, far, traced, after], clen(20), 1000, np.random.default_rng(0))
+    after = part(4, first_touch=np.full(4, 5_000_000))
+    plan = assemble([part(4), swept, far, traced, after], clen(20), 2_000_000, np.random.default_rng(0))
     assert working_set(plan) == 4 + 4 + 0 + 2 + 0
 
 

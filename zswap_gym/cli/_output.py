@@ -9,9 +9,15 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zswap_gym.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+WIDE = 140
 
 
 def ensure_writable(path: Path, *, folder: bool = False) -> None:
@@ -37,6 +43,14 @@ def ensure_writable(path: Path, *, folder: bool = False) -> None:
             f"{path}: cannot be written ({existing}: {os.strerror(error.errno or 0).lower()}); "
             "name another place"
         ) from error
+
+
+def console() -> Console:
+    """Where tables are printed. A file or a pipe has no width, so tables there get room enough."""
+    from rich.console import Console
+
+    console = Console()
+    return console if console.is_terminal else Console(width=WIDE)
 
 
 def print_json(value: Any) -> None:

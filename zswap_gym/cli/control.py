@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +19,7 @@ HOST_KEYS = ("kind", "scenario", "seed")
 KINDS = ("linux", "simulated")
 
 
-class Mode(str, Enum):
+class Mode(StrEnum):
     """What the controller may do."""
 
     observe = "observe"
@@ -33,10 +33,12 @@ def control(
         typer.Option(help="observe decides and logs; act also writes. Default: the config's, else observe."),
     ] = None,
     decisions: Annotated[
-        int | None, typer.Option(min=1, help="Stop after so many rounds of decisions. Default: go on until told.")
+        int | None,
+        typer.Option(min=1, help="Stop after so many rounds of decisions. Default: go on until told."),
     ] = None,
     log: Annotated[
-        Path | None, typer.Option("--log", help="File to append decisions to, as JSON lines. Default: the config's.")
+        Path | None,
+        typer.Option("--log", help="File to append decisions to, as JSON lines. Default: the config's."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the closing summary as JSON.")] = False,
 ) -> None:
@@ -87,13 +89,17 @@ def read_config(path: Path) -> tuple[dict[str, Any], ControllerConfig]:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file; give a controller YAML, such as those in configs/controller") from error
+        raise UserError(
+            f"{path}: no such file; give a controller YAML, such as those in configs/controller"
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path}{line}: not valid YAML; {getattr(error, 'problem', None) or 'check it'}") from error
+        raise UserError(
+            f"{path}{line}: not valid YAML; {getattr(error, 'problem', None) or 'check it'}"
+        ) from error
     if not isinstance(data, dict):
         raise UserError(f"{path}: is not a mapping; it needs keys such as cgroups and law")
     host = _checked_host(data.pop("host", {"kind": "linux"}), path)
@@ -105,16 +111,21 @@ def _checked_host(section: Any, path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: host: must be a mapping such as {{kind: linux}}, not {section!r}")
     for key in section:
         if key not in HOST_KEYS:
-            raise UserError(
-                f"{path}: host.{key}: unknown key{nearest(str(key), HOST_KEYS)}; known are {', '.join(HOST_KEYS)}"
-            )
+            hint = nearest(str(key), HOST_KEYS)
+            raise UserError(f"{path}: host.{key}: unknown key{hint}; known are {', '.join(HOST_KEYS)}")
     kind = section.get("kind", "linux")
     if kind not in KINDS:
-        raise UserError(f"{path}: host.kind: must be linux or simulated, not {kind!r}{nearest(str(kind), KINDS)}")
+        raise UserError(
+            f"{path}: host.kind: must be linux or simulated, not {kind!r}{nearest(str(kind), KINDS)}"
+        )
     if kind == "linux" and len(section) > 1:
-        raise UserError(f"{path}: host: scenario and seed belong to kind simulated; leave them out for kind linux")
+        raise UserError(
+            f"{path}: host: scenario and seed belong to kind simulated; leave them out for kind linux"
+        )
     if kind == "simulated" and not isinstance(section.get("scenario"), str):
-        raise UserError(f"{path}: host.scenario: name the scenario to simulate; 'zswap-gym scenarios list' has them")
+        raise UserError(
+            f"{path}: host.scenario: name the scenario to simulate; 'zswap-gym scenarios list' has them"
+        )
     seed = section.get("seed", 0)
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise UserError(f"{path}: host.seed: must be a whole number from 0, not {seed!r}")
@@ -122,7 +133,12 @@ def _checked_host(section: Any, path: Path) -> dict[str, Any]:
 
 
 def run_controller(
-    settings: ControllerConfig, host: Mapping[str, Any], source: str, ticks: int | None, *, announce: bool = False
+    settings: ControllerConfig,
+    host: Mapping[str, Any],
+    source: str,
+    ticks: int | None,
+    *,
+    announce: bool = False,
 ) -> dict[str, Any]:
     """Run the loop and return a summary of what it decided; see :func:`zswap_gym.cli._decisions.summary`."""
     from zswap_gym.cli._decisions import summary
@@ -157,23 +173,29 @@ def _host(settings: ControllerConfig, host: Mapping[str, Any], source: str) -> H
             workers=settings.workers,
         )
     if settings.hints is not None:
-        raise UserError(f"{source}: hints: a simulated host takes its hints from the scenario; leave this out")
+        raise UserError(
+            f"{source}: hints: a simulated host takes its hints from the scenario; leave this out"
+        )
     from zswap_gym.cli._rendered import RenderedHost
     from zswap_gym.host.simulated import SimulatedHost
     from zswap_gym.workloads.scenario import load_scenario
 
-    return RenderedHost(SimulatedHost(load_scenario(host["scenario"]), host["seed"]))
+    scenario = load_scenario(host["scenario"])
+    machine = RenderedHost(SimulatedHost(scenario, host["seed"]))
+    machine.sleep(scenario.episode.warmup)  # until there is something in zswap to decide about
+    return machine
 
 
 def print_summary(summary: Mapping[str, Any]) -> None:
     """Print what the controller did as a table for people."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
+    from zswap_gym.cli._output import console
     from zswap_gym.units import format_size
 
-    title = f"{summary['rounds']} rounds, mode {summary['mode']}, decided by {', '.join(summary['by']) or 'nobody'}"
+    by = ", ".join(summary["by"]) or "nobody"
+    title = f"{summary['rounds']} rounds, mode {summary['mode']}, decided by {by}"
     table = Table(
         "cgroup", "asked", "allowed", "written back", "release asked", "held back by", title=title,
         box=box.SIMPLE, title_justify="left",
@@ -186,7 +208,7 @@ def print_summary(summary: Mapping[str, Any]) -> None:
             name, str(row["proposed"]), str(row["allowed"]), format_size(row["written_bytes"]),
             format_size(row["release_bytes"]), rails or "-",
         )  # fmt: skip
-    Console().print(table)
+    console().print(table)
     for errno, count in summary["errnos"].items():
         meaning = ": less than asked could be done" if errno == "EAGAIN" else ""
         print(f"{count} writes returned {errno}{meaning}")

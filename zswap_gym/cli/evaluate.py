@@ -20,7 +20,10 @@ def evaluate(
         typer.Option("--policy", help="A training run's folder or an exported file; repeat it for several."),
     ] = None,
     laws: Annotated[
-        str, typer.Option(help="Rules to compare with, separated by commas; parameters in brackets. 'all', 'none'.")
+        str,
+        typer.Option(
+            help="Rules to compare with, separated by commas; parameters in brackets. 'all', 'none'."
+        ),
     ] = "all",
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds; every policy meets the same ones.")] = 5,
     first_seed: Annotated[

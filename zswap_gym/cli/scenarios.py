@@ -26,7 +26,7 @@ def list_scenarios(as_json: Json = False) -> None:
         zswap-gym scenarios list
         zswap-gym scenarios list --json
     """
-    from zswap_gym.cli._output import print_json
+    from zswap_gym.cli._output import console, print_json
     from zswap_gym.workloads.scenario import load_scenario, scenario_names
 
     scenarios = [load_scenario(name) for name in scenario_names()]
@@ -34,18 +34,19 @@ def list_scenarios(as_json: Json = False) -> None:
         print_json([_summary(scenario) for scenario in scenarios])
         return
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("name", "split", "cgroups", "description", box=box.SIMPLE)
     for scenario in scenarios:
         table.add_row(scenario.name, scenario.split, str(len(scenario.cgroups)), scenario.description)
-    Console().print(table)
+    console().print(table)
 
 
 @app.command("show")
 def show(
-    scenario: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A name from the list, or a YAML file.")],
+    scenario: Annotated[
+        str, typer.Argument(metavar="NAME|FILE", help="A name from the list, or a YAML file.")
+    ],
     as_json: Json = False,
 ) -> None:
     """Show one scenario with every default filled in.

@@ -15,10 +15,12 @@ def train(
         str, typer.Argument(metavar="CONFIG", help="An experiment YAML, or a name in configs/experiments.")
     ],
     seed: Annotated[
-        list[int] | None, typer.Option("--seed", help="Repeat it for several runs. Default: the experiment's.")
+        list[int] | None,
+        typer.Option("--seed", help="Repeat it for several runs. Default: the experiment's."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder to write to. Default: runs/ and the experiment's name.")
+        Path | None,
+        typer.Option("--out", help="Folder to write to. Default: runs/ and the experiment's name."),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")

@@ -50,30 +50,31 @@ TERMS: tuple[str, ...] = tuple(f.name for f in fields(RewardTerms))
 class RewardWeights:
     """What one unit of each term is worth. All terms are costs, so weights are negative.
 
-    The unit of account is one GiB of DRAM held for one hour; override any weight in YAML. The
-    defaults hold a page that stays away for hours to be worth writing back and one that
-    returns within a minute not: 4 KiB held for an hour is 3.8e-6, about one read from disk.
+    The unit of account is one GiB of DRAM held for one hour; override any weight in YAML. With the
+    defaults a page written back has to stay away for about an hour and a half to be worth one
+    read from disk: two thirds of it were saved already by compressing it, so it frees 1.3 KiB,
+    1.2e-6 GiB*h an hour, and the read costs 1e-6 for its time and 1e-6 for its tail.
     """
 
-    # The unit. Rented memory costs about 0.004 dollars per GiB and hour.
+    # The unit. Rented memory costs about 0.0042 dollars per GiB and hour.
     dram_held: float = -1.0
-    # A rented vCPU costs about 7.5 times a GiB (0.032 against 0.0042 dollars an hour): a second in
-    # which a thread stands still wastes 7.5 / 3600 = 0.002. Somebody waits for the answer, and late
-    # answers cost more than idle silicon: five times that.
+    # A rented vCPU costs about 0.032 dollars an hour, 7.5 times a GiB: a second in which a thread
+    # stands still wastes 7.5 / 3600 = 0.002. Somebody waits for the answer, and late answers cost
+    # more than idle silicon: five times that. It is far below what the published service levels
+    # would allow as a price: Google holds promotions to 0.2 % of the working set a minute for
+    # about 0.13 GiB saved per GiB, which is 0.7 GiB*h per stalled second at most; TMO's 0.1 % of
+    # pressure for a fifth of the memory comes to about the same.
     stall_s: float = -0.01
-    # Google's far memory held promotions to 0.2 % of the working set a minute. A host that sits at
-    # that limit reads 31,500 pages per GiB and hour and saves 0.13 GiB (a fifth cold, 3:1
-    # compressed): the promise prices a promotion at 4.3e-6. It is the tail that is paid for here;
-    # the time itself is in stall_s.
-    disk_refaults: float = -4.0e-6
-    # A load from zswap takes 6 us where the disk takes 100 us or more: a sixteenth of a disk read.
-    zswap_loads: float = -2.5e-7
-    # Flash of one drive-write a day for five years costs about 8e-5 dollars per GiB written, which
-    # is 0.02 GiB*h.
+    # The mean time of a read is in stall_s. What it does not show is the tail: a read that queues
+    # behind writeback takes ten times as long, and one request in many waits for it. So each read
+    # is charged its 100 us once more.
+    disk_refaults: float = -1.0e-6
+    # A load from zswap takes 6 us where a disk takes 100 us: a sixteenth of a disk read.
+    zswap_loads: float = -6.0e-8
+    # Flash of one drive-write a day for five years costs about 8e-5 dollars per GiB written: 0.02 GiB*h.
     bytes_written: float = -0.02 / GIB
-    # A refused store has cost a compression and has to be tried again or goes to disk uncompressed:
-    # about a load.
-    rejects: float = -2.5e-7
+    # A refused store has cost a compression, and is tried again or goes to disk uncompressed: a load.
+    rejects: float = -6.0e-8
     # A killed service restarts, refills its caches and answers nobody meanwhile: a GiB for an hour.
     oom_kills: float = -1.0
     # Not a weight: how much more a stall counts in a window the operator calls critical.

@@ -12,7 +12,7 @@ import numpy as np
 
 from zswap_gym.kernel.access import NEVER, first_access
 from zswap_gym.kernel.calendar_queue import peek, pop, schedule
-from zswap_gym.kernel.fault import discard, fault, renew
+from zswap_gym.kernel.fault import discard, fault, oom_kill, renew
 from zswap_gym.kernel.jit import entry, inline, njit
 from zswap_gym.kernel.layout import (
     DONE_LOG,
@@ -30,7 +30,7 @@ from zswap_gym.kernel.memcg import refresh_writeback, usage
 from zswap_gym.kernel.mglru import work_now
 from zswap_gym.kernel.proactive import writeback_begin, writeback_step
 from zswap_gym.kernel.psi import PERIOD_US, tick
-from zswap_gym.kernel.reclaim import reclaim_begin, reclaim_step, try_free
+from zswap_gym.kernel.reclaim import MAX_RECLAIM_RETRIES, reclaim_begin, reclaim_step, try_free
 from zswap_gym.kernel.shrink_worker import worker_step
 from zswap_gym.kernel.stage_one import stage_one
 from zswap_gym.kernel.stateref import state_ref
@@ -261,16 +261,22 @@ def submit(block, c, kind, pages, age_us, release, report):
 
 
 @entry
-def limit_write(block, c, tries):
-    """memory.max / memory.high were lowered: reclaim at once (memory_max_write())."""
+def limit_write(block, c, hard):
+    """memory.max (``hard``) or memory.high was written: memory_max_write(), memory_high_write().
+
+    Reclaim at once; memory.max then kills until usage is below it or nothing is left to kill.
+    """
     st = state_ref(block)
-    limit = min(st.cgs[c].max, st.cgs[c].high)
+    limit = st.cgs[c].max if hard else st.cgs[c].high
+    tries = MAX_RECLAIM_RETRIES
     t = st.host[0].now
-    while usage(st, c) > limit and tries > 0:
-        freed, t = try_free(st, c, usage(st, c) - limit, t, False)
-        if freed == 0:
-            tries -= 1
-    return usage(st, c) <= limit
+    while usage(st, c) > limit:
+        if tries > 0:
+            freed, t = try_free(st, c, usage(st, c) - limit, t, False)
+            if freed == 0:
+                tries -= 1
+        elif not hard or oom_kill(st, c, -1) < 0:
+            return
 
 
 @entry

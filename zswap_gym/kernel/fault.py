@@ -79,15 +79,23 @@ def renew(st, c, p, work):
 
 
 @njit
-def _oom_kill(st, over):
-    """mem_cgroup_out_of_memory(): the biggest leaf below ``over`` loses all its pages."""
-    victim = over
-    most = -1
+def oom_kill(st, over, current):
+    """mem_cgroup_out_of_memory(): the biggest leaf below ``over`` loses all its pages.
+
+    Biggest by what a kill gives back: pages mapped or swapped (mm/oom_kill.c:oom_badness()). If
+    no leaf has any the victim is ``current``, whose charge failed (-1: nobody). Returns the victim.
+    """
+    victim = current
+    most = 0
     for c in range(over, st.cgs[over].sub_end):
-        if st.cgs[c].n_pages > 0 and not st.cgs[c].dead and usage(st, c) > most:
-            most = usage(st, c)
+        cg = st.cgs[c]
+        owned = cg.resident + cg.slots - cg.swapcached
+        if cg.n_pages > 0 and owned > most:
+            most = owned
             victim = c
     st.stat[over, S_EV_OOM] += 1
+    if victim < 0:
+        return victim
     st.stat[victim, S_EV_OOM_KILL] += 1
     cg = st.cgs[victim]
     work = work_now(st, victim) + RESTART_US
@@ -113,7 +121,7 @@ def _charge(st, c, t):
         freed, t = try_free(st, over, scale, t, True)
         tries = 0 if freed > 0 else tries + 1
         if tries > MAX_RECLAIM_RETRIES or (freed == 0 and usage(st, over) <= st.cgs[over].base):
-            if _oom_kill(st, over) == c:
+            if oom_kill(st, over, c) == c:
                 return False, t
             tries = 0
 

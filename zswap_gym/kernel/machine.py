@@ -143,7 +143,7 @@ class Machine:
         return WriteResult(errno.ENOENT)
 
     def _write_proactive(self, c: int, text: str, signal: bool) -> WriteResult:
-        if self.zswap_enabled and not self.state.cgs["writeback_effective"][c]:
+        if not self.state.cgs["writeback_effective"][c]:
             raise interfaces.BadWrite(errno.EINVAL)  # before parsing
         parsed = interfaces.parse_proactive(text)
         if parsed.age_s * US_PER_S >= self.now_us:
@@ -173,7 +173,7 @@ class Machine:
     def _write_limit(self, c: int, file: str, text: str) -> WriteResult:
         self.state.cgs[LIMIT_FILES[file]][c] = interfaces.parse_limit(text)
         if file in ("memory.max", "memory.high"):
-            engine.limit_write(self._block, c, 17)
+            engine.limit_write(self._block, c, file == "memory.max")
         return WriteResult(0)
 
     def set_zswap(
@@ -186,6 +186,7 @@ class Machine:
         """Change /sys/module/zswap/parameters at run time."""
         if enabled is not None:
             self.state.host["zswap_enabled"] = int(enabled)
+            engine.writeback_switched(self._block)
         if shrinker is not None:
             self.state.host["shrinker"] = int(shrinker)
         if max_pool_percent is not None:

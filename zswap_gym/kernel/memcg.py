@@ -108,8 +108,11 @@ def over_limit(st, c, extra):
 
 @njit
 def refresh_writeback(st):
-    """memory.zswap.writeback takes effect only if no ancestor has it off."""
+    """mem_cgroup_zswap_writeback_enabled(): on unless the cgroup or an ancestor has it off.
+
+    While zswap is disabled the switch is ignored.
+    """
     for c in range(len(st.cgs)):
         cg = st.cgs[c]
-        up = 1 if cg.parent < 0 else st.cgs[cg.parent].writeback_effective
-        cg.writeback_effective = 1 if (cg.writeback and up) else 0
+        up = cg.parent < 0 or st.cgs[cg.parent].writeback_effective == 1
+        cg.writeback_effective = 1 if (cg.writeback and up) or not st.host[0].zswap_enabled else 0

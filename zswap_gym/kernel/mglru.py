@@ -110,6 +110,15 @@ def examine(st, c, p):
     return accessed or seen & 1
 
 
+@inline
+def _walk_page(st, c, p, young):
+    """Pages tagged youngest need no look: the walk's timestamp voids their bits."""
+    page = st.pages[p]
+    if page.state == RESIDENT and page.gen != young and examine(st, c, p):
+        retag(st, c, p, st.cgs[c].max_seq)
+        page.flags &= ~F_FULLREF
+
+
 @njit
 def _walk(st, c):
     """walk_mm(): clear accessed bits; pages found young are tagged with the (old) youngest seq."""
@@ -118,12 +127,16 @@ def _walk(st, c):
     if now > cg.last_walk:  # else nothing can have been accessed since
         st.stat[c, S_WALKS] += 1
         young = cg.max_seq & 3
-        if length(st, c) > st.gen_count[c, young]:
-            for p in range(cg.first_page, cg.first_page + cg.n_pages):  # in memory order: cheap to prefetch
-                page = st.pages[p]
-                if page.state == RESIDENT and page.gen != young and examine(st, c, p):
-                    retag(st, c, p, cg.max_seq)
-                    page.flags &= ~F_FULLREF
+        old = length(st, c) - st.gen_count[c, young]
+        if old * 4 > cg.n_pages:  # in memory order: cheap to prefetch
+            for p in range(cg.first_page, cg.first_page + cg.n_pages):
+                _walk_page(st, c, p, young)
+        elif old > 0:
+            for seq in range(cg.min_seq, cg.max_seq):
+                p = st.lists[c * LISTS_PER_CGROUP + (seq & 3)].newest
+                while p >= 0:
+                    _walk_page(st, c, p, young)
+                    p = st.pages[p].older
         cg.last_walk = now
 
 

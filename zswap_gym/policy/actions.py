@@ -32,7 +32,7 @@ class ActionSpec:
 
     age_min_s: float = 5.0
     age_max_s: float = 7200.0
-    max_share: float = 0.5
+    max_share: float = 0.125
     """Largest share of a cgroup's zswapped bytes one decision may write."""
     nothing_below: float = -0.5
     min_bytes: int = 512 * 1024

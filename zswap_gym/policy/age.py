@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copy
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -39,28 +40,40 @@ EDGES_S: Array = np.unique(
 
 BINS = len(EDGES_S)
 
-# Chance that a load hits an entry falls with its age about as 1 / (age + 30 s): reuse distances are
-# heavy-tailed. 30 s lets everything stored within one decision interval be equally likely.
-_LOAD_WEIGHT = 1.0 / (EDGES_S + 30.0)
+_MIDDLE_S = np.append((EDGES_S[:-1] + EDGES_S[1:]) / 2.0, EDGES_S[-1])
 _OLDER_BINS = np.tril(np.ones((BINS, BINS)), -1)  # mass @ this = mass in strictly older bins
 _OLDER_THAN = (EDGES_S[:, None] >= np.array((0.0, *AGES_S))).astype(np.float64)
 _ALL = np.ones(BINS)  # mass @ this = the sum, faster than sum() on arrays this small
 
 
-@lru_cache(maxsize=64)
-def _ageing(dt_s: float) -> tuple[Array, Array]:
-    """Where mass lies ``dt_s`` later: a matrix (BINS, BINS), and where stores since then lie, (BINS,).
+class _Ageing(NamedTuple):
+    """What an interval does to the bins."""
 
-    Inside a bin entries are taken as spread evenly; so are stores over the interval.
+    move: Array
+    """(BINS, BINS): mass @ move = where it lies afterwards. Inside a bin entries are spread evenly."""
+    young: Array
+    """(BINS,): where the stores of the interval lie, themselves spread evenly."""
+    chance: Array
+    """(BINS,): chance that a load of the interval took an entry of this age, up to a factor.
+
+    It falls as 1 / (age + 30 s), as reuse does, and grows with the time the entry was there to be
+    taken. Against the true ages of the simulated kernel (ten archetypes, with and without
+    writeback) the shares in older_30s, _120s and _600s err by 0.10, 0.08 and 0.04 on average at
+    intervals of 10 and 30 s, by 0.15, 0.09 and 0.04 at 60 s.
     """
+
+
+@lru_cache(maxsize=64)
+def _ageing(dt_s: float) -> _Ageing:
     low, high = EDGES_S[:-1, None] + dt_s, EDGES_S[1:, None] + dt_s
     upper = np.append(EDGES_S[1:], np.inf)
     move = np.zeros((BINS, BINS))
     move[:-1] = np.maximum(np.minimum(upper, high) - np.maximum(EDGES_S, low), 0.0) / (high - low)
     move[-1, -1] = 1.0
     if dt_s <= 0:
-        return move, np.eye(BINS)[0]
-    return move, np.maximum(np.minimum(upper, dt_s) - EDGES_S, 0.0) / dt_s
+        return _Ageing(move, np.eye(BINS)[0], 1.0 / (_MIDDLE_S + 30.0))
+    young = np.maximum(np.minimum(upper, dt_s) - EDGES_S, 0.0) / dt_s
+    return _Ageing(move, young, np.minimum(_MIDDLE_S / dt_s, 1.0) / (_MIDDLE_S + 30.0))
 
 
 class AgeEstimate:
@@ -87,31 +100,18 @@ class AgeEstimate:
         Returns ``mass``; its sum is ``population``. What the flows do not explain is taken as
         stored just now if there is more than expected, as freed at any age if there is less.
         """
-        mass = self._grow_older(np.maximum(dt_s, 0.0), stored)
-        if loaded.any():
-            chance = (loaded / np.maximum(mass @ _LOAD_WEIGHT, 1e-9))[..., None] * _LOAD_WEIGHT
-            mass *= np.maximum(1.0 - chance, 0.0)
-        if written.any():
-            short = np.maximum(written[..., None] - mass @ _OLDER_BINS, 0.0)
-            mass -= np.minimum(short, mass)
-        total = mass @ _ALL
-        mass *= np.minimum(population / np.maximum(total, 1e-9), 1.0)[..., None]
-        mass[..., 0] += np.maximum(population - total, 0.0)
-        self.mass = mass
-        return mass
-
-    def _grow_older(self, dt_s: Array, stored: Array) -> Array:
         flat = dt_s.ravel()
         first = float(flat[0]) if flat.size else 0.0
-        if not (flat != first).any():  # the usual case: one interval for all
-            move, young = _ageing(round(first, 3))
-            return self.mass @ move + stored[..., None] * young
-        old, mass = self.mass.reshape(-1, BINS), np.empty((flat.size, BINS))
-        for dt in np.unique(flat):
-            here = flat == dt
-            move, young = _ageing(round(float(dt), 3))
-            mass[here] = old[here] @ move + stored.ravel()[here, None] * young
-        return mass.reshape(self.mass.shape)
+        flows = (stored, loaded, written, population)
+        if not np.count_nonzero(flat != first):  # the usual case: one interval for all
+            self.mass = _advance(self.mass, _ageing(round(first, 3)), *flows)
+        else:
+            mass = np.empty_like(self.mass)
+            for dt in np.unique(flat):
+                here = dt_s == dt
+                mass[here] = _advance(self.mass[here], _ageing(round(float(dt), 3)), *(x[here] for x in flows))
+            self.mass = mass
+        return self.mass
 
     def shares(self) -> Array:
         """Share of the entries older than each of :data:`AGES_S`, (*shape, 4); 0 where there are none."""
@@ -148,3 +148,21 @@ class AgeEstimate:
         width = np.append(np.diff(EDGES_S), 0.0)[last]
         share = np.clip(1.0 - short / np.maximum(here, 1e-9), 0.0, 1.0)
         return np.where(reached.any(-1), (EDGES_S[last] + width * share)[..., 0], 0.0)
+
+
+def _advance(
+    mass: Array, ageing: _Ageing, stored: Array, loaded: Array, written: Array, population: Array
+) -> Array:
+    """One interval of :meth:`AgeEstimate.update`."""
+    mass = mass @ ageing.move
+    mass += stored[..., None] * ageing.young
+    if np.count_nonzero(loaded):
+        factor = loaded / np.maximum(mass @ ageing.chance, 1e-9)
+        mass *= np.maximum(1.0 - factor[..., None] * ageing.chance, 0.0)
+    if np.count_nonzero(written):
+        short = np.maximum(written[..., None] - mass @ _OLDER_BINS, 0.0)
+        mass -= np.minimum(short, mass)
+    total = mass @ _ALL
+    mass *= np.minimum(population / np.maximum(total, 1e-9), 1.0)[..., None]
+    mass[..., 0] += np.maximum(population - total, 0.0)
+    return mass

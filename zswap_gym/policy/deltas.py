@@ -49,8 +49,8 @@ class Deltas:
         ``now`` is (C, M); where ``here`` is false its values are not looked at.
         """
         delta = now - self._last
-        known = here & self._seen & (delta >= 0).all(axis=0)
-        if not known.all():
+        known = here & self._seen & (np.minimum.reduce(delta, axis=0) >= 0)
+        if np.count_nonzero(known) < known.size:
             delta = np.where(known, delta, 0.0)
         self._last, self._seen = now, here
         return delta, known

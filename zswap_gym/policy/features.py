@@ -108,6 +108,9 @@ HIGH: Observation = np.array([f.high for f in FEATURES], np.float32)
 HOST_LOW: Observation = np.array([f.low for f in HOST_FEATURES], np.float32)
 HOST_HIGH: Observation = np.array([f.high for f in HOST_FEATURES], np.float32)
 
+_LOW, _HIGH = LOW.astype(np.float64)[:, None], HIGH.astype(np.float64)[:, None]
+_HOST_LOW, _HOST_HIGH = HOST_LOW.astype(np.float64)[:, None], HOST_HIGH.astype(np.float64)[:, None]
+
 # Features on a log scale lie side by side, in this order, with (floor, top) in their unit.
 _LOG_FROM = INDEX["store_rate"]
 _LOG_SCALES = np.array(
@@ -133,7 +136,9 @@ _HOST_GAUGES = (
 )  # fmt: skip
 _HOST_TAKE = np.array([COLUMN[name] for name in (*_HOST_COUNTERS, *_HOST_GAUGES)])
 _DAY_S = 86400.0
-_HOST_PSI_FLOOR, _INTERVAL_TOP_S = 1e-4, 3600.0
+_TICK_S = 0.01  # /proc/uptime counts hundredths
+_HOST_PSI_FLOOR = 1e-4
+_HOST_LOG_OUT = 1.0 / np.log1p([[1.0 / _HOST_PSI_FLOOR], [3600.0]])
 
 
 class FeatureExtractor:
@@ -203,16 +208,16 @@ class FeatureExtractor:
     def update(self, table: Table) -> Observation:
         """Observe a sample table (..., N, K); returns float32 (..., N, F) inside LOW and HIGH, no NaN."""
         x = table.reshape(-1, len(COLUMNS)).T[_TAKE]  # (columns, rows), a copy
-        total = x.sum(axis=0)
+        total = np.add.reduce(x, axis=0)
         here = total == total  # noqa: PLR0124 - false for NaN, in one pass
-        complete = bool(here.all())
+        complete = np.count_nonzero(here) == here.size
         if not complete:
             x[:, ~here] = 0.0
         delta, known = self._counters.update(x[: len(_COUNTERS)], here)
         out = np.empty((len(FEATURES), x.shape[1]))
         with np.errstate(all="ignore"):
             self._fill(out, x, delta, known)
-        np.fmin(np.fmax(out, LOW[:, None], out=out), HIGH[:, None], out=out)
+        np.fmin(np.fmax(out, _LOW, out=out), _HIGH, out=out)  # unlike clip(), NaN becomes LOW
         if not complete:
             out *= here
         # the cast makes the one copy
@@ -225,7 +230,7 @@ class FeatureExtractor:
             current, anon, swap, swapcached, zswapped, zswap, zswap_current, zswap_max, active, inactive,
             memory_max, memory_high, mem_total, writeback, avg60, hinted, until, left, expected,
         ) = x[len(_COUNTERS) :]  # fmt: skip
-        dt = np.where(elapsed > 0, elapsed, self.interval_s)
+        dt = np.maximum(elapsed, _TICK_S)  # where nothing elapsed nothing happened either
         on_disk = np.maximum(swap - zswapped - swapcached, 0.0)
         footprint = np.maximum(anon + zswapped + on_disk, PAGE_SIZE)
         logs = out[_LOG]
@@ -237,7 +242,7 @@ class FeatureExtractor:
         # the past
         growth = current - self._current
         self._current = current
-        if not known.all():
+        if np.count_nonzero(known) < known.size:
             growth *= known
             self._slow *= known
             self.age.mass *= known[:, None]
@@ -274,25 +279,34 @@ class FeatureExtractor:
 
     def host(self, table: Table) -> Observation:
         """Host features of a table, float32 (..., H), from its first present row; zeros if there is none."""
-        cube = table.reshape(-1, self.shape[-1], len(COLUMNS))[:, :, _HOST_TAKE]
-        here = ~np.isnan(cube).any(axis=-1)
-        found = here.any(axis=-1)
-        x = cube[np.arange(len(cube)), here.argmax(axis=-1)].T.copy()
-        if not found.all():
-            x[:, ~found] = 0.0
+        x, found = _host_columns(table.reshape(-1, self.shape[-1], len(COLUMNS)))
         (elapsed, stalled_us), _ = self._host_counters.update(x[:2], found)
         free, total, swap_free, swap_total, pool, percent, clock = x[2:]
         dt = np.where(elapsed > 0, elapsed, self.interval_s)
         day = clock * (2.0 * np.pi / _DAY_S)
-        out = np.stack([
-            free / np.maximum(total, 1.0),
-            swap_free / np.maximum(swap_total, 1.0),
-            pool / np.maximum(total * percent / 100.0, 1.0),
-            np.log1p(stalled_us / (dt * US_PER_S * _HOST_PSI_FLOOR)) / np.log1p(1.0 / _HOST_PSI_FLOOR),
-            np.log1p(dt) / np.log1p(_INTERVAL_TOP_S),
-            np.sin(day),
-            np.cos(day),
-        ], axis=-1)  # fmt: skip
-        np.clip(out, HOST_LOW, HOST_HIGH, out=out)
-        out *= found[:, None]
-        return out.astype(np.float32).reshape(*self.shape[:-1], len(HOST_FEATURES))
+        out = np.empty((len(HOST_FEATURES), len(found)))
+        out[0] = free / np.maximum(total, 1.0)
+        out[1] = swap_free / np.maximum(swap_total, 1.0)
+        out[2] = pool / np.maximum(total * percent / 100.0, 1.0)
+        out[3] = stalled_us / (dt * US_PER_S * _HOST_PSI_FLOOR)
+        out[4] = dt
+        np.log1p(out[3:5], out=out[3:5])
+        out[3:5] *= _HOST_LOG_OUT
+        out[5] = np.sin(day)
+        out[6] = np.cos(day)
+        np.fmin(np.fmax(out, _HOST_LOW, out=out), _HOST_HIGH, out=out)
+        out *= found
+        return out.T.astype(np.float32, order="C").reshape(*self.shape[:-1], len(HOST_FEATURES))
+
+
+def _host_columns(table: Table) -> tuple[Array, Mask]:
+    """Columns of the first complete row per table (E, N, K): (columns, E), and where there is one (E,)."""
+    x = table[:, 0, :].T[_HOST_TAKE]
+    found = ~np.isnan(np.add.reduce(x, axis=0))
+    if np.count_nonzero(found) < found.size:
+        cube = table[:, :, _HOST_TAKE]
+        here = ~np.isnan(cube).any(axis=-1)
+        found = here.any(axis=-1)
+        x = cube[np.arange(len(cube)), here.argmax(axis=-1)].T.copy()
+        x[:, ~found] = 0.0
+    return x, found

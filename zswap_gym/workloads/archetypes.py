@@ -115,7 +115,8 @@ def archetype_parts(
         raise UserError(
             f"archetype {name!r}: pages {n_pages} is too few to have a pattern; give at least {MIN_PAGES}"
         )
-    phases = _phases(told, day, span_us, rng)
+    # Its own stream: how many phases fit the span does not change which page is hot.
+    phases = _phases(told, day, span_us, np.random.default_rng(int(rng.integers(1 << 62))))
     if told.kind == "front":
         assert told.front is not None
         rate, page_class = _rates(told, n_pages, told.never, load, rng)

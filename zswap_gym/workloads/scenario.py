@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import ValidationError, model_validator
 
-import zswap_gym
 from zswap_gym.errors import UserError, nearest
 from zswap_gym.units import PAGE_SIZE
 from zswap_gym.workloads.archetypes import MIN_PAGES
@@ -79,7 +78,7 @@ class Scenario(Model):
         most = max((event.bytes for event in cgroup.events if not event.fresh), default=0)
         if most > (room := (cgroup.workload.pages - MIN_PAGES) * page):
             raise ValueError(
-                f"cgroup {cgroup.name!r}: an event touches {most} bytes, but {cgroup.workload.pages} pages of "
+                f"cgroup {cgroup.name!r}: an event touches {most} bytes, {cgroup.workload.pages} pages of "
                 f"{page} bytes have {room} to spare; lower its bytes, raise workload.pages or set fresh: true"
             )
 
@@ -134,7 +133,7 @@ class Scenario(Model):
 
 def _folders() -> list[Path]:
     """Where names are looked up: here, then beside the package in a checkout."""
-    places = [Path.cwd(), Path(zswap_gym.__file__).parents[1]]
+    places = [Path.cwd(), Path(__file__).parents[2]]
     return [place / "configs" / "scenarios" for place in dict.fromkeys(places)]
 
 

@@ -22,6 +22,8 @@ from zswap_gym.workloads.traces import CLASS_HOT
 if TYPE_CHECKING:
     from zswap_gym.workloads.profiles import Churn, Front, Ring
 
+LONG_AGO = -(1 << 60)
+"""Before anything began; `steps` cuts it off at 0."""
 GROUPS = 64
 BORN_US = US_PER_S // 2
 BORN_BOOST = 300.0
@@ -87,7 +89,7 @@ def front_parts(
     bounds = cut(len(rate), GROUPS)
     for a, b in pairwise(bounds):
         place = np.interp((a + b) / 2 / len(rate), share[:, 1], share[:, 0])
-        time, mult = [0], [0.0]
+        time, mult = [LONG_AGO], [0.0]
         touch = None
         frees = []
         for start, end, passes in jobs:
@@ -149,7 +151,7 @@ def ring_parts(
         width = int(period / arcs)
         exists = ring.fill >= 1 or g < head
         done = next_us + width + period * np.arange(-1 if exists else 0, span_us / period + 1)
-        time = np.concatenate([[0], done, done + ring.recent_s * US_PER_S])
+        time = np.concatenate([[LONG_AGO], done, done + ring.recent_s * US_PER_S])
         mult = np.concatenate([[0.0], np.full(len(done), ring.recent_hz), np.zeros(len(done))])
         order = np.argsort(time, kind="stable")
         reading = _within(time[order].astype(np.int64), mult[order], span_us)

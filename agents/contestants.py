@@ -1,0 +1,171 @@
+"""Who takes part in an evaluation: laws, exported policies, training runs, each under an arm if asked for.
+
+    never                              a law
+    fixed_age(age_s=60,max_bytes=8M)   a law with parameters
+    policy.npz                         an exported policy
+    runs/mine                          a training run: its last checkpoint
+    never@shrinker                     a law on the scenario with the shrinker on
+    never@max_pool_percent=10          ... with another pool limit; see Scenario.arm for the settings
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from zswap_gym.envs.writeback import Step, WritebackEnv
+from zswap_gym.errors import UserError, nearest
+from zswap_gym.policy.laws import LAWS, Law, make_law
+from zswap_gym.policy.runtime import Policy
+from zswap_gym.workloads.scenario import Scenario
+
+SHORT_ARMS: Mapping[str, dict[str, Any]] = {
+    "shrinker": {"shrinker_enabled": True},
+    "no_shrinker": {"shrinker_enabled": False},
+    "writeback_alone": {"release_after_writeback": False},
+}
+"""Arms with a name of their own."""
+
+
+class Driver(Protocol):
+    """Drives one episode of an environment."""
+
+    def start(self, env: WritebackEnv, obs: npt.NDArray[np.float32]) -> None:
+        """An episode has just been reset."""
+
+    def decide(self, env: WritebackEnv, obs: npt.NDArray[np.float32]) -> Any:
+        """The decision; this call is what is timed."""
+
+    def apply(self, env: WritebackEnv, decision: Any) -> Step:
+        """Carry the decision out."""
+
+
+@dataclass
+class LawDriver:
+    """A rule: reads the sample table, answers with requests."""
+
+    law: Law
+
+    def start(self, env: WritebackEnv, obs: npt.NDArray[np.float32]) -> None:  # noqa: ARG002 - a law sees samples
+        """Forget the last episode."""
+        self.law.reset(len(env.cgroups))
+
+    def decide(self, env: WritebackEnv, obs: npt.NDArray[np.float32]) -> Any:  # noqa: ARG002
+        """Requests."""
+        return self.law.decide(env.table, env.interval_s)
+
+    def apply(self, env: WritebackEnv, decision: Any) -> Step:
+        """Step by requests."""
+        return env.step_requests(decision)
+
+
+@dataclass
+class PolicyDriver:
+    """A learned policy: reads the observation, answers with an action."""
+
+    policy: Policy
+    where: str
+
+    def start(self, env: WritebackEnv, obs: npt.NDArray[np.float32]) -> None:  # noqa: ARG002
+        """Refuse an environment whose contract is not the policy's."""
+        env.contract.check(self.policy.contract, self.where, any_n=self.policy.kind == "shared")
+
+    def decide(self, env: WritebackEnv, obs: npt.NDArray[np.float32]) -> Any:  # noqa: ARG002
+        """An action."""
+        return self.policy.act(obs)
+
+    def apply(self, env: WritebackEnv, decision: Any) -> Step:
+        """Step by action."""
+        return env.step(decision)
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One who takes part: what drives, on which arm."""
+
+    driver: Driver
+    arm: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def learned(self) -> bool:
+        """True for a trained policy."""
+        return isinstance(self.driver, PolicyDriver)
+
+    @property
+    def n_max(self) -> int | None:
+        """Rows the environment must have: a flat network's own number, else as many as there are cgroups."""
+        if isinstance(self.driver, PolicyDriver) and self.driver.policy.kind == "mlp":
+            return self.driver.policy.contract.n_max
+        return None
+
+    def scenario(self, scenario: Scenario) -> Scenario:
+        """The scenario on this contestant's arm."""
+        return scenario.arm(**self.arm) if self.arm else scenario
+
+
+def contestant(spec: str | Path | Policy | Law) -> Contestant:
+    """Whom ``spec`` names; see the module's text. UserError says what was not understood."""
+    if isinstance(spec, Policy):
+        return Contestant(PolicyDriver(spec, "policy"))
+    if not isinstance(spec, (str, Path)):
+        return Contestant(LawDriver(spec))
+    text = str(spec)
+    if Path(text).exists():
+        return Contestant(_learned(Path(text)))
+    who, at, arm = text.rpartition("@")
+    if not at:
+        return Contestant(_driver(text))
+    return Contestant(_driver(who), parse_arm(arm, text))
+
+
+def _driver(text: str) -> Driver:
+    if Path(text).exists():
+        return _learned(Path(text))
+    if text.endswith(".npz") or "/" in text:
+        raise UserError(f"{text}: no such policy; give an exported file, a training run's folder or a law")
+    name = text.partition("(")[0].strip()
+    if name not in LAWS:
+        raise UserError(
+            f"{text!r}: neither a law{nearest(name, LAWS)} nor a file; laws are {', '.join(LAWS)}, "
+            "policies are exported files or folders of runs"
+        )
+    return LawDriver(make_law(text))
+
+
+def _learned(path: Path) -> PolicyDriver:
+    if path.is_file():
+        return PolicyDriver(Policy.load(path), str(path))
+    from agents.export import load_run, to_policy
+    from zswap_gym.policy.contract import Contract
+
+    model, vec, facts = load_run(path)
+    return PolicyDriver(to_policy(model, vec, Contract.from_dict(facts["contract"], str(path))), str(path))
+
+
+def parse_arm(text: str, where: str) -> dict[str, Any]:
+    """Keyword arguments of Scenario.arm from ``"shrinker"`` or ``"max_pool_percent=10,device=sata"``."""
+    known = [name for name in inspect.signature(Scenario.arm).parameters if name != "self"]
+    arm: dict[str, Any] = {}
+    for part in text.split(","):
+        key, equals, value = (piece.strip() for piece in part.partition("="))
+        if not equals and key in SHORT_ARMS:
+            arm |= SHORT_ARMS[key]
+        elif equals and key in known:
+            arm[key] = _value(value)
+        else:
+            names = [*SHORT_ARMS, *known]
+            raise UserError(f"{where}: unknown arm {key!r}{nearest(key, names)}; write {', '.join(SHORT_ARMS)} or "
+                            f"SETTING=VALUE with one of {', '.join(known)}")  # fmt: skip
+    return arm
+
+
+def _value(text: str) -> Any:
+    if text in ("true", "false"):
+        return text == "true"
+    return int(text) if text.isdigit() else text

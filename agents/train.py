@@ -1,0 +1,252 @@
+"""Training: from an experiment to a folder with a model, its normaliser and how they came about.
+
+    RUN/experiment.yaml      every setting, defaults filled in
+    RUN/provenance.json      seed, digests of settings and scenarios, versions, command
+    RUN/checkpoints/STEP/    the last two; see checkpoint.py
+    RUN/episodes.csv         one line per training episode
+    RUN/tensorboard/         for `tensorboard --logdir`
+    RUN/result.json          written last: the run is complete
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from stable_baselines3 import PPO, SAC
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import configure
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
+
+from agents import checkpoint
+from agents.callbacks import Bar, EpisodeLog, Saver, read_episodes
+from agents.config import Experiment, Ppo, load_experiment, parse_experiment
+from agents.networks import ACTIVATIONS, Layout, SharedActorCritic, SharedSacPolicy
+from agents.normalise import PooledNormalise
+from agents.provenance import provenance
+from agents.results import write_atomically
+from zswap_gym.envs.spaces import H
+from zswap_gym.envs.warmstart import scenario_digest
+from zswap_gym.envs.writeback import WritebackEnv
+from zswap_gym.errors import UserError
+from zswap_gym.policy.features import INDEX
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a training run came to."""
+
+    run: str
+    seed: int
+    steps: int
+    episodes: int
+    return_first: float
+    """Mean return of the first tenth of the episodes, GiB*h."""
+    return_last: float
+    """Of the last tenth."""
+    seconds: float
+    """Wall time of training, over all resumptions."""
+    steps_per_s: float
+    """Of the last session, learning included."""
+
+
+def train(
+    config: Experiment | str | Path, out: str | Path, seed: int, *, resume: bool = False, progress: bool = True
+) -> RunResult:
+    """Train one policy with one seed into folder ``out``.
+
+    Args:
+        config: an experiment, its file, or its name.
+        out: the run's folder.
+        seed: of weights, exploration and episodes.
+        resume: go on from the last checkpoint in ``out``; a finished run is returned as it is.
+        progress: draw a bar on stderr.
+
+    Raises:
+        UserError: ``out`` holds another run, or cannot be written.
+    """
+    experiment = config if isinstance(config, Experiment) else load_experiment(config)
+    run = Path(out)
+    torch.set_num_threads(1)  # these networks are too small to share: two threads halve the speed
+    if (run / "experiment.yaml").exists():
+        if not resume:
+            raise UserError(f"{run}: holds a run already; resume it (--resume) or name another folder")
+        _same_run(run, experiment, seed)
+        if (run / "result.json").exists():
+            return RunResult(**json.loads((run / "result.json").read_text()))
+        checkpoint.sweep(run)
+    found = checkpoint.checkpoints(run)
+    started = time.perf_counter()
+    if found:
+        model, vec = _resumed(experiment, found[-1])
+    else:
+        model, vec = _fresh(experiment, seed)
+        _describe(run, experiment, seed, vec)
+    done = model.num_timesteps
+    model.set_logger(configure(str(run / "tensorboard"), ["tensorboard"]))
+    log = EpisodeLog(run / "episodes.csv", after=done)
+    callbacks: list[BaseCallback] = [Saver(run, vec, experiment.checkpoint_every), log]
+    with Bar(experiment.total_steps, f"{experiment.name} seed {seed}", quiet=not progress) as bar:
+        model.learn(
+            max(experiment.total_steps - done, 0),
+            callback=[*callbacks, bar],
+            reset_num_timesteps=not found,
+            log_interval=_log_interval(experiment),
+        )
+    checkpoint.save(run, model, vec)
+    seconds = time.perf_counter() - started
+    result = _result(run, seed, model, seconds, (model.num_timesteps - done) / seconds)
+    write_atomically(run / "result.json", json.dumps(asdict(result), indent=1))
+    vec.close()
+    return result
+
+
+def make_env(experiment: Experiment, scenario: str, n_max: int | None) -> WritebackEnv:
+    """The environment of one training scenario."""
+    options = experiment.env
+    return WritebackEnv(
+        scenario,
+        n_max=n_max,
+        release=options.release,
+        reward=options.reward,
+        episode_s=options.episode_s,
+        snapshots=options.snapshots,
+    )
+
+
+def make_vec_env(experiment: Experiment) -> DummyVecEnv:
+    """All environments of an experiment, training scenarios in turn, padded to the same number of rows."""
+    names = experiment.scenarios.train
+    n_max = experiment.env.n_max or max(make_env(experiment, name, None).n_max for name in names)
+    chosen = [names[i % len(names)] for i in range(experiment.n_envs)]
+    return DummyVecEnv([_thunk(experiment, name, n_max) for name in chosen])
+
+
+def _thunk(experiment: Experiment, scenario: str, n_max: int) -> Callable[[], Monitor[Any, Any]]:
+    return lambda: Monitor(make_env(experiment, scenario, n_max))
+
+
+def layout_of(env: WritebackEnv) -> Layout:
+    """How the environment's observations are cut."""
+    return Layout(env.n_max, len(env.features), H, INDEX["present"])
+
+
+def normalised(experiment: Experiment, venv: VecEnv, layout: Layout) -> VecNormalize:
+    """The normaliser the experiment asks for around ``venv``."""
+    options, gamma = experiment.normalise, experiment.algorithm.gamma
+    if experiment.policy == "shared":
+        return PooledNormalise(
+            venv, layout, norm_obs=options.observations, norm_reward=options.reward, clip_obs=options.clip, gamma=gamma
+        )
+    return VecNormalize(
+        venv, norm_obs=options.observations, norm_reward=options.reward, clip_obs=options.clip, gamma=gamma
+    )
+
+
+def make_model(experiment: Experiment, vec: VecEnv, layout: Layout, seed: int, present: float) -> BaseAlgorithm:
+    """A new model. ``present`` is the mean number of cgroups: SAC's target entropy is per action in use."""
+    settings = experiment.algorithm.model_dump(exclude={"name", "log_std_init"})
+    network = experiment.network
+    kwargs: dict[str, Any] = {
+        "activation_fn": ACTIVATIONS[network.activation],
+        "log_std_init": experiment.algorithm.log_std_init,
+    }
+    shared = experiment.policy == "shared"
+    if shared:
+        kwargs |= {"layout": layout, "hidden": network.hidden}
+    elif isinstance(experiment.algorithm, Ppo):
+        kwargs["net_arch"] = {"pi": list(network.hidden), "vf": list(network.hidden)}
+    else:
+        kwargs["net_arch"] = list(network.hidden)
+    common = {"policy_kwargs": kwargs, "seed": seed, "device": "cpu", **settings}
+    if isinstance(experiment.algorithm, Ppo):
+        return PPO(SharedActorCritic if shared else "MlpPolicy", vec, **common)
+    target = -2.0 * present if shared else "auto"
+    return SAC(SharedSacPolicy if shared else "MlpPolicy", vec, target_entropy=target, **common)
+
+
+# --- starting and going on ------------------------------------------------------------------------
+
+
+def _fresh(experiment: Experiment, seed: int) -> tuple[BaseAlgorithm, VecNormalize]:
+    venv = make_vec_env(experiment)
+    envs: list[WritebackEnv] = [env.unwrapped for env in venv.envs]  # type: ignore[misc]
+    layout = layout_of(envs[0])
+    vec = normalised(experiment, venv, layout)
+    present = float(np.mean([_rows(env) for env in envs]))
+    model = make_model(experiment, vec, layout, seed, present)
+    venv.seed(seed * 1000)  # far enough apart that two runs share no first episode
+    return model, vec
+
+
+def _rows(env: WritebackEnv) -> int:
+    return sum(cgroup.workload is not None for cgroup in env.scenario.cgroups)
+
+
+def _resumed(experiment: Experiment, last: checkpoint.Checkpoint) -> tuple[BaseAlgorithm, VecNormalize]:
+    state = last.state()
+    envs = state["envs"]
+    venv = DummyVecEnv([lambda env=env: env for env in envs])  # type: ignore[misc]
+    vec = last.normaliser()
+    vec.set_venv(venv)
+    kind = PPO if isinstance(experiment.algorithm, Ppo) else SAC
+    model = kind.load(last.model_file, env=vec, device="cpu", force_reset=False)
+    checkpoint.restore(model, vec, state)
+    return model, vec
+
+
+def _same_run(run: Path, experiment: Experiment, seed: int) -> None:
+    import yaml
+
+    before = parse_experiment(yaml.safe_load((run / "experiment.yaml").read_text()), str(run / "experiment.yaml"))
+    facts = json.loads((run / "provenance.json").read_text())
+    if before.digest() != experiment.digest():
+        raise UserError(f"{run}: was started with other settings (see experiment.yaml there); name another folder")
+    if facts["seed"] != seed:
+        raise UserError(f"{run}: was started with seed {facts['seed']}, not {seed}; name another folder")
+
+
+def _describe(run: Path, experiment: Experiment, seed: int, vec: VecNormalize) -> None:
+    """Write what the run is before it starts. experiment.yaml last: its presence means there is a run."""
+    env = _first(vec)
+    scenarios = {env.scenario.name: scenario_digest(env.scenario) for env in _all(vec)}
+    facts = {
+        "seed": seed,
+        "experiment": experiment.digest(),
+        "scenarios": scenarios,
+        "contract": env.contract.to_dict(),
+        "weights": env.weights.as_dict(),
+        **provenance(),
+    }
+    write_atomically(run / "provenance.json", json.dumps(facts, indent=1))
+    write_atomically(run / "experiment.yaml", experiment.to_yaml())
+
+
+def _all(vec: VecNormalize) -> list[WritebackEnv]:
+    venv = vec.venv
+    assert isinstance(venv, DummyVecEnv)
+    return [env.unwrapped for env in venv.envs]  # type: ignore[misc]
+
+
+def _first(vec: VecNormalize) -> WritebackEnv:
+    return _all(vec)[0]
+
+
+def _log_interval(experiment: Experiment) -> int:
+    """Of SB3: PPO counts updates, SAC counts episodes."""
+    return 1 if isinstance(experiment.algorithm, Ppo) else experiment.n_envs
+
+
+def _result(run: Path, seed: int, model: BaseAlgorithm, seconds: float, rate: float) -> RunResult:
+    returns = [value for _, value in read_episodes(run / "episodes.csv")]
+    tenth = max(1, len(returns) // 10)
+    first, last = (float(np.mean(part)) if part else float("nan") for part in (returns[:tenth], returns[-tenth:]))
+    return RunResult(str(run), seed, model.num_timesteps, len(returns), first, last, seconds, rate)

@@ -1,0 +1,231 @@
+"""Bad input: one line on stderr that says what, where and what to do; exit 2; nothing half-written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from zswap_gym.policy.contract import Contract
+from zswap_gym.policy.features import FEATURES, HOST_FEATURES
+from zswap_gym.policy.runtime import Policy
+from zswap_gym.workloads.traces import DATA
+
+EXPERIMENT = {
+    "name": "mine",
+    "algorithm": {"name": "ppo", "n_steps": 16, "batch_size": 32},
+    "scenarios": {"train": ["demo-train"]},
+    "n_envs": 2,
+    "total_steps": 64,
+}
+SCENARIO = {
+    "name": "mine",
+    "cgroups": [{"name": "kv", "workload": {"trace": "redis_zipf", "pages": 512}}],
+    "episode": {"length": 30, "warmup": 5},
+}
+CONTROLLER = {
+    "host": {"kind": "simulated", "scenario": "demo-test", "seed": 1},
+    "law": "fixed_age",
+    "interval": "5s",
+}
+
+Refused = Callable[..., str]
+
+
+@pytest.fixture
+def refused(cli, tmp_path: Path) -> Refused:
+    """``refused(*args) -> the line``, after checking all that must hold of every refusal."""
+
+    def run(*args: object) -> str:
+        before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+        status, out, err = cli(*args)
+        assert status == 2, (out, err)
+        assert out == ""
+        assert err.startswith("zswap-gym: ")
+        assert err.count("\n") == 1
+        assert err.endswith("\n")
+        assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+        return err
+
+    return run
+
+
+def save(path: Path, content: object) -> Path:
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def bundle(path: Path, contract: Contract) -> Path:
+    """A small policy bundle with weights of zero."""
+    width = contract.n_max * len(FEATURES) + len(HOST_FEATURES)
+    layer = (np.zeros((2 * contract.n_max, width), np.float32), np.zeros(2 * contract.n_max, np.float32), "none")
+    return Policy("mlp", "clip", (layer,), (), None, None, contract, {}).save(path)
+
+
+# --- misspelt keys ----------------------------------------------------------------------------------
+
+
+def test_a_misspelt_key_of_an_experiment(refused: Refused, tmp_path: Path) -> None:
+    line = refused("train", save(tmp_path / "x.yaml", EXPERIMENT | {"total_stepz": 64}))
+    assert "x.yaml" in line
+    assert "'total_stepz' (did you mean 'total_steps'?)" in line
+
+
+def test_a_misspelt_key_of_a_scenario(refused: Refused, tmp_path: Path) -> None:
+    wrong = SCENARIO | {"host": {"compresor": "zstd"}}
+    line = refused("scenarios", "show", save(tmp_path / "x.yaml", wrong))
+    assert "x.yaml" in line
+    assert "'compresor' (did you mean 'compressor'?)" in line
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"modus": "act"}, "modus: unknown key (did you mean 'mode'?)"),
+        ({"rails": {"age_flor": "1m"}}, "rails: age_flor: unknown key (did you mean 'age_floor'?)"),
+        ({"host": {"kind": "simulated", "scenrio": "x"}}, "host.scenrio: unknown key (did you mean 'scenario'?)"),
+        ({"host": {"kind": "simulatd"}}, "host.kind: must be linux or simulated"),
+        ({"host": {"kind": "linux", "seed": 1}}, "belong to kind simulated"),
+        ({"host": {"kind": "simulated"}}, "host.scenario: name the scenario"),
+        ({"host": {"kind": "simulated", "scenario": "demo-test", "seed": -1}}, "host.seed: must be"),
+        ({"host": "linux"}, "host: must be a mapping"),
+        ({"hints": "hints.json"}, "hints: a simulated host takes its hints from the scenario"),
+        ({"interval": "often"}, "interval: 'often' is not a duration"),
+    ],
+)
+def test_a_wrong_value_or_key_of_a_controller(refused: Refused, tmp_path: Path, wrong, words: str) -> None:
+    line = refused("control", save(tmp_path / "x.yaml", CONTROLLER | wrong), "--decisions", 1)
+    assert "x.yaml" in line
+    assert words in line
+
+
+@pytest.mark.parametrize("command", [("train",), ("control",), ("scenarios", "show")], ids=" ".join)
+@pytest.mark.parametrize("content", ["a: [", "- a\n- b\n", ""], ids=["no yaml", "a list", "empty"])
+def test_a_config_that_is_no_mapping(refused: Refused, tmp_path: Path, command, content: str) -> None:
+    (tmp_path / "x.yaml").write_text(content)
+    assert "x.yaml" in refused(*command, tmp_path / "x.yaml")
+
+
+@pytest.mark.parametrize("command", [("train",), ("control",), ("scenarios", "show")], ids=" ".join)
+def test_a_config_that_is_not_there(refused: Refused, command) -> None:
+    assert "nowhere.yaml" in refused(*command, "nowhere.yaml")
+
+
+# --- traces and scenarios ---------------------------------------------------------------------------
+
+
+def test_an_unknown_scenario(refused: Refused) -> None:
+    assert "(did you mean 'bench-mix'?)" in refused("scenarios", "show", "bench-mixx")
+
+
+def test_an_unknown_trace(refused: Refused, tmp_path: Path) -> None:
+    wrong = SCENARIO | {"cgroups": [{"name": "kv", "workload": {"trace": "redis_zpif"}}]}
+    line = refused("evaluate", "--scenario", save(tmp_path / "x.yaml", wrong), "--laws", "never", "--seeds", 1)
+    assert "redis_zpif" in line
+    assert "(did you mean 'redis_zipf'?)" in line
+
+
+@pytest.mark.parametrize("kept", [0.1, 0.5, 0.99])
+def test_a_truncated_trace(refused: Refused, tmp_path: Path, kept: float) -> None:
+    whole = (DATA / "sidecar.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(whole[: int(kept * len(whole))])
+    wrong = SCENARIO | {"cgroups": [{"name": "kv", "workload": {"trace": str(tmp_path / "cut.npz")}}]}
+    line = refused("evaluate", "--scenario", save(tmp_path / "x.yaml", wrong), "--laws", "never", "--seeds", 1)
+    assert "cut.npz" in line
+
+
+# --- output -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", ["occupied/here", "/proc/here"])
+def test_an_unwritable_folder(refused: Refused, tmp_path: Path, place: str) -> None:
+    (tmp_path / "occupied").write_text("")
+    config = save(tmp_path / "x.yaml", EXPERIMENT)
+    controller = save(tmp_path / "c.yaml", CONTROLLER)
+    (tmp_path / "run").mkdir()
+    for command in (
+        ("train", config, "--out", place),
+        ("evaluate", "--scenario", "demo-test", "--laws", "never", "--seeds", 1, "--out", place),
+        ("export", "run", "--out", f"{place}/policy.npz"),
+        ("control", controller, "--decisions", 1, "--log", f"{place}/log.jsonl"),
+        ("demo", "--out", place),
+    ):
+        assert f"{place}" in refused(*command)
+
+
+# --- policies and laws ------------------------------------------------------------------------------
+
+
+def test_a_policy_of_another_contract(refused: Refused, tmp_path: Path) -> None:
+    contract = Contract(4, 5.0)
+    other = replace(contract, features=(("mood", "1", 0.0, 1.0), *contract.features[1:]))
+    path = bundle(tmp_path / "other.npz", other)
+    controller = save(tmp_path / "c.yaml", CONTROLLER | {"policy": str(path)})
+    for command in (
+        ("control", controller, "--decisions", 1),
+        ("evaluate", "--scenario", "demo-test", "--policy", path, "--laws", "never", "--seeds", 1),
+    ):
+        line = refused(*command)
+        assert "other.npz" in line
+        assert "features[0]" in line
+        assert "mood" in line
+
+
+def test_a_damaged_or_missing_policy(refused: Refused, tmp_path: Path) -> None:
+    path = bundle(tmp_path / "cut.npz", Contract(4, 5.0))
+    path.write_bytes(path.read_bytes()[:300])
+    for name in ("cut.npz", "nowhere.npz"):
+        controller = save(tmp_path / "c.yaml", CONTROLLER | {"policy": name})
+        assert name in refused("control", controller, "--decisions", 1)
+        assert name in refused("evaluate", "--scenario", "demo-test", "--policy", name, "--seeds", 1)
+
+
+def test_an_unknown_law(refused: Refused, tmp_path: Path) -> None:
+    controller = save(tmp_path / "c.yaml", CONTROLLER | {"law": "fixd_age"})
+    assert "did you mean 'fixed_age'?" in refused("control", controller, "--decisions", 1)
+    line = refused("evaluate", "--scenario", "demo-test", "--laws", "never,fixd_age", "--seeds", 1)
+    assert "did you mean 'fixed_age'?" in line
+
+
+@pytest.mark.parametrize(
+    ("laws", "words"),
+    [
+        ("fixed_age(agee_s=3)", "did you mean 'age_s'?"),
+        ("fixed_age(age_s=soon)", "fixed_age"),
+        ("fixed_age(", "write it as NAME or NAME(key=value,...)"),
+        (",", "names no law"),
+    ],
+)
+def test_a_badly_written_law(refused: Refused, laws: str, words: str) -> None:
+    assert words in refused("evaluate", "--scenario", "demo-test", "--laws", laws, "--seeds", 1)
+
+
+def test_exporting_what_is_no_run(refused: Refused, tmp_path: Path) -> None:
+    assert "nowhere: no such run" in refused("export", "nowhere")
+    (tmp_path / "empty").mkdir()
+    assert "empty" in refused("export", "empty")
+
+
+# --- usage ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("trian",), "trian"),
+        (("train",), "CONFIG"),
+        (("train", "demo", "--sed", "1"), "--sed"),
+        (("train", "demo", "--seed", "one"), "one"),
+        (("train", "demo", "--seed", "-1"), "seeds are 0 or more"),
+        (("evaluate", "--scenario", "demo-test", "--seeds", "0"), "--seeds"),
+        (("evaluate",), "--scenario"),
+        (("control", "x.yaml", "--mode", "acct"), "acct"),
+        (("scenarios", "lst"), "lst"),
+    ],
+)
+def test_wrong_usage(refused: Refused, args: tuple[str, ...], words: str) -> None:
+    assert words in refused(*args)
