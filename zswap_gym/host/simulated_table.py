@@ -1,25 +1,135 @@
 """The fast way from a simulated machine to a sample table: straight from its arrays, no text.
 
 It must say exactly what reading the files says, the kernel's rounding included: uptime and
-pressure averages are cut to hundredths, sizes of limits and usage are whole pages.
+pressure averages are cut to hundredths, sizes of limits and usage are whole pages. Compiled,
+because it runs at every decision and has three dozen columns.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import inf
 
 import numpy as np
 
-from zswap_gym.host.files import psi_percent
-from zswap_gym.host.reading import MEMINFO_FIELDS
-from zswap_gym.host.simulated_files import max_pool_percent, meminfo
+from zswap_gym.host.simulated_files import max_pool_percent
 from zswap_gym.host.types import COLUMN, COLUMNS, Table
+from zswap_gym.kernel.jit import entry, inline
 from zswap_gym.kernel.layout import INF_PAGES, STAT
-from zswap_gym.kernel.machine import GAUGES, Machine
-from zswap_gym.units import PAGE_SIZE
+from zswap_gym.kernel.machine import Machine
+from zswap_gym.kernel.memcg import usage
+from zswap_gym.kernel.stateref import state_ref
 
-_LIMITS = {"memory_max": "max", "memory_high": "high", "swap_max": "swap_max", "zswap_max": "zswap_max"}
+# Columns in the order in which the compiled code fills them; their places come in as an array,
+# so that its cache does not depend on the layout of a Sample.
+_OWN = (
+    "memory_current",
+    "memory_max",
+    "memory_high",
+    "swap_max",
+    "zswap_max",
+    "swap_current",
+    "zswap_current",
+    "zswap",
+    "zswapped",
+    "anon",
+    "swapcached",
+    "active_anon",
+    "inactive_anon",
+    "zswap_writeback",
+    "psi_some_avg10",
+    "psi_some_avg60",
+    "psi_full_avg10",
+    "psi_some_total_us",
+    "psi_full_total_us",
+)
+_MACHINE = (
+    "time_s",
+    "host_mem_total",
+    "host_mem_free",
+    "host_swap_total",
+    "host_swap_free",
+    "host_pool_bytes",
+    "host_zswapped",
+    "host_psi_some_avg10",
+    "host_psi_some_total_us",
+)
+_COUNTED = tuple(name for name in STAT if name in COLUMN)
+_PAGE = 4096.0
+_PSI_ONE = 2048  # 11 bits of fraction
+
+
+@inline
+def _percent(average):
+    """As printed: LOAD_INT and LOAD_FRAC cut, they do not round."""
+    return (average // _PSI_ONE * 100 + average % _PSI_ONE * 100 // _PSI_ONE) / 100.0
+
+
+@inline
+def _limit(pages):
+    return np.inf if pages >= INF_PAGES else pages * _PAGE
+
+
+@inline
+def _fill_own(st, c, row, at):
+    """The columns of _OWN for cgroup c."""
+    cg = st.cgs[c]
+    active = 0
+    every = 0
+    for d in range(c, cg.sub_end):
+        newest = st.cgs[d].max_seq
+        active += st.gen_count[d, newest & 3] + st.gen_count[d, (newest - 1) & 3]
+        every += st.gen_count[d, 0] + st.gen_count[d, 1] + st.gen_count[d, 2] + st.gen_count[d, 3]
+    scale = st.host[0].scale
+    row[at[0]] = usage(st, c) * _PAGE
+    row[at[1]] = _limit(cg.max)
+    row[at[2]] = _limit(cg.high)
+    row[at[3]] = _limit(cg.swap_max)
+    row[at[4]] = _limit(cg.zswap_max)
+    row[at[5]] = cg.slots * _PAGE
+    row[at[6]] = cg.zbytes
+    row[at[7]] = cg.zbytes
+    row[at[8]] = cg.zpages * _PAGE
+    row[at[9]] = cg.mapped * _PAGE
+    row[at[10]] = cg.swapcached * _PAGE
+    row[at[11]] = active * scale * _PAGE
+    row[at[12]] = (every - active) * scale * _PAGE
+    row[at[13]] = cg.writeback
+    row[at[14]] = _percent(cg.avg[0])
+    row[at[15]] = _percent(cg.avg[1])
+    row[at[16]] = _percent(cg.avg[3])
+    row[at[17]] = cg.some_us
+    row[at[18]] = cg.full_us
+
+
+@inline
+def _fill_machine(st, row, at):
+    """The columns of _MACHINE, the same in every row."""
+    host = st.host[0]
+    root = st.cgs[0]
+    row[at[0]] = host.now // 10_000 / 100.0
+    row[at[1]] = host.ram_pages * _PAGE
+    row[at[2]] = max(host.ram_pages - root.resident - root.base - host.pool_pages, 0) * _PAGE
+    row[at[3]] = host.swap_pages * _PAGE
+    row[at[4]] = (host.swap_pages - host.slots_used) * _PAGE
+    row[at[5]] = host.pool_pages * _PAGE
+    row[at[6]] = root.zpages * _PAGE
+    row[at[7]] = _percent(root.avg[0])
+    row[at[8]] = root.some_us
+
+
+@entry
+def _fill(block, cgroups, own, machine, counted, counters, out):
+    """Fill one row of ``out`` per entry of ``cgroups``; counters are sums over the subtree."""
+    st = state_ref(block)
+    for i in range(len(cgroups)):
+        c = cgroups[i]
+        _fill_own(st, c, out[i], own)
+        _fill_machine(st, out[i], machine)
+        for k in range(len(counted)):
+            total = 0
+            for d in range(c, st.cgs[c].sub_end):
+                total += st.stat[d, counters[k]]
+            out[i, counted[k]] = total
 
 
 class TableReader:
@@ -30,40 +140,17 @@ class TableReader:
 
     def __init__(self, machine: Machine, rows: Sequence[int]) -> None:
         self.machine = machine
-        self.rows = np.asarray(rows, np.intp)
-        counted = [name for name in STAT if name in COLUMN]
-        self._stat_from = [STAT.index(name) for name in counted]
-        self._stat_to = [COLUMN[name] for name in counted]
-        sized = [name for name in GAUGES if name in COLUMN]
-        self._gauge_from = [*(GAUGES.index(name) for name in sized), GAUGES.index("zswap")]
-        self._gauge_to = [*(COLUMN[name] for name in sized), COLUMN["zswap_current"]]
+        self.rows = np.asarray(rows, np.int64)
+        self._own = np.array([COLUMN[name] for name in _OWN])
+        self._machine = np.array([COLUMN[name] for name in _MACHINE])
+        self._counted = np.array([COLUMN[name] for name in _COUNTED])
+        self._counters = np.array([STAT.index(name) for name in _COUNTED])
 
     def read(self) -> Table:
         """The table now: float64, (len(rows), len(COLUMNS))."""
-        state, rows = self.machine.state, self.rows
-        out = np.zeros((len(rows), len(COLUMNS)))
-        out[:, self._stat_to] = self.machine.counters()[rows][:, self._stat_from]
-        out[:, self._gauge_to] = self.machine.gauges()[rows][:, self._gauge_from]
-        cgs = state.cgs[rows]
-        for name, field in _LIMITS.items():
-            pages = cgs[field]
-            out[:, COLUMN[name]] = np.where(pages >= INF_PAGES, inf, pages * float(PAGE_SIZE))
-        out[:, COLUMN["zswap_writeback"]] = cgs["writeback"]
-        average = psi_percent(cgs["avg"])
-        out[:, COLUMN["psi_some_avg10"]] = average[:, 0]
-        out[:, COLUMN["psi_some_avg60"]] = average[:, 1]
-        out[:, COLUMN["psi_full_avg10"]] = average[:, 3]
-        out[:, COLUMN["psi_some_total_us"]] = cgs["some_us"]
-        out[:, COLUMN["psi_full_total_us"]] = cgs["full_us"]
-        self._machine_columns(out)
-        return out
-
-    def _machine_columns(self, out: Table) -> None:
-        root = self.machine.state.cgs[0]
-        out[:, COLUMN["time_s"]] = self.machine.now_us // 10_000 / 100
-        sizes = meminfo(self.machine)
-        for name, key in MEMINFO_FIELDS.items():
-            out[:, COLUMN[name]] = sizes[key]
+        out = np.zeros((len(self.rows), len(COLUMNS)))
+        _fill(
+            self.machine.block, self.rows, self._own, self._machine, self._counted, self._counters, out
+        )
         out[:, COLUMN["host_max_pool_percent"]] = max_pool_percent(self.machine)
-        out[:, COLUMN["host_psi_some_avg10"]] = psi_percent(int(root["avg"][0]))
-        out[:, COLUMN["host_psi_some_total_us"]] = root["some_us"]
+        return out

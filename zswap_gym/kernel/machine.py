@@ -102,9 +102,9 @@ class Machine:
         self.state: State = build.state(
             host, self.specs, self.names, plans, stage_one or StageOneSpec(), seed, restart_on_oom, exact
         )
-        self._block = stateref.block(self.state)
+        self.block = stateref.block(self.state)
         self._refused: list[Finished] = []
-        engine.boot(self._block)
+        engine.boot(self.block)
 
     # --- time ------------------------------------------------------------------------------------
 
@@ -115,7 +115,7 @@ class Machine:
 
     def advance(self, until_us: int) -> None:
         """Let simulated time pass up to boot time ``until_us``."""
-        engine.advance(self._block, int(until_us), -1)
+        engine.advance(self.block, int(until_us), -1)
 
     # --- writing ---------------------------------------------------------------------------------
 
@@ -154,11 +154,11 @@ class Machine:
         """Run the operation in c's request slot to its end; other requests of c must be over."""
         job = c * SLOTS + SLOT_REQUEST
         if self.state.jobs["kind"][job] != J_NONE:
-            engine.advance(self._block, int(NEVER) - 1, job)
+            engine.advance(self.block, int(NEVER) - 1, job)
         start = self.now_us
-        engine.submit(self._block, c, kind, pages, age_us, 0, 0)
+        engine.submit(self.block, c, kind, pages, age_us, 0, 0)
         self.state.jobs["signal"][job] = int(signal)
-        engine.advance(self._block, int(NEVER) - 1, job)
+        engine.advance(self.block, int(NEVER) - 1, job)
         record = self.state.jobs[job]
         written = int(record["written"]) if kind == J_WRITEBACK else 0
         return WriteResult(int(record["errno"]), written, self.now_us - start)
@@ -167,13 +167,13 @@ class Machine:
         if text.strip() not in ("0", "1"):
             raise interfaces.BadWrite(errno.EINVAL)
         self.state.cgs["writeback"][c] = int(text)
-        engine.writeback_switched(self._block)
+        engine.writeback_switched(self.block)
         return WriteResult(0)
 
     def _write_limit(self, c: int, file: str, text: str) -> WriteResult:
         self.state.cgs[LIMIT_FILES[file]][c] = interfaces.parse_limit(text)
         if file in ("memory.max", "memory.high"):
-            engine.limit_write(self._block, c, file == "memory.max")
+            engine.limit_write(self.block, c, file == "memory.max")
         return WriteResult(0)
 
     def set_zswap(
@@ -186,7 +186,7 @@ class Machine:
         """Change /sys/module/zswap/parameters at run time."""
         if enabled is not None:
             self.state.host["zswap_enabled"] = int(enabled)
-            engine.writeback_switched(self._block)
+            engine.writeback_switched(self.block)
         if shrinker is not None:
             self.state.host["shrinker"] = int(shrinker)
         if max_pool_percent is not None:
@@ -208,7 +208,7 @@ class Machine:
                 submit = engine.submit
                 return bool(
                     submit(
-                        self._block, cgroup, J_WRITEBACK, max_pages, age_us, release_pages, REPORT_WRITEBACK
+                        self.block, cgroup, J_WRITEBACK, max_pages, age_us, release_pages, REPORT_WRITEBACK
                     )
                 )
         return self._release(cgroup, release_pages, 0)
@@ -219,7 +219,7 @@ class Machine:
         if self.state.jobs["kind"][job] != J_NONE:
             return False
         if pages > 0:
-            engine.submit(self._block, cgroup, J_RECLAIM, pages, 0, 0, REPORT_PAIR)
+            engine.submit(self.block, cgroup, J_RECLAIM, pages, 0, 0, REPORT_PAIR)
             self.state.jobs["wb_errno"][job] = writeback_errno
         elif writeback_errno:
             self._refused.append(Finished(cgroup, writeback_errno, 0, 0, 0))
@@ -261,7 +261,7 @@ class Machine:
         """True ages of zswap entries: real pages per [edges[i], edges[i+1]), last bin open. Privileged."""
         edges = (np.asarray(edges_s, np.float64) * US_PER_S).astype(np.int64)
         out = np.zeros(len(edges) + 1, np.int64)
-        engine.zswap_ages(self._block, cgroup, edges, out)
+        engine.zswap_ages(self.block, cgroup, edges, out)
         return out[:-1]
 
     @property
@@ -276,7 +276,7 @@ class Machine:
         twin = object.__new__(Machine)
         twin.__dict__.update(self.__dict__)
         twin.state = self.snapshot()
-        twin._block = stateref.block(twin.state)
+        twin.block = stateref.block(twin.state)
         twin._refused = list(self._refused)
         return twin
 

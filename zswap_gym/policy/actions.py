@@ -1,12 +1,14 @@
 """Actions: two numbers in [-1, 1] per cgroup become a Request, the same in training and on a host.
 
 The first is the minimum age, on a log scale between the bounds; its top tenth means *no
-writeback, release only*. The second is the amount: below the nothing zone nothing is done, above
-it the share of the cgroup's zswapped bytes grows with the square, fine where it is small.
+writeback, release only*. The second is the amount: in the nothing zone nothing is done, above it
+the share of the cgroup's zswapped bytes grows with the square, fine where it is small. What is
+written back is also released: the release has the size of the amount (DESIGN 7).
 
 A call whose age nobody meets rotates the oldest entries and spoils the next small calls
 (FINDINGS 7), and the kernel overshoots small budgets by up to a batch of 128 pages anyway, so an
-amount is at least ``min_bytes`` (512 KiB) wherever the cgroup has that much in zswap.
+amount is at least ``min_bytes`` (512 KiB) wherever the cgroup has that much in zswap, and all it
+has where it has less. Below one page nothing is left to ask for: version 1 says EINVAL.
 """
 
 from __future__ import annotations
@@ -19,11 +21,12 @@ import numpy as np
 import numpy.typing as npt
 
 from zswap_gym.host.types import COLUMN, NOTHING, Request, Table
+from zswap_gym.units import PAGE_SIZE
 
 Array = npt.NDArray[np.float64]
 
-RELEASE_ONLY_FROM = 0.8  # the top tenth of [-1, 1]
 PER_CGROUP = 2
+"""Numbers per cgroup: age and amount."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,34 +38,43 @@ class ActionSpec:
     max_share: float = 0.125
     """Largest share of a cgroup's zswapped bytes one decision may write."""
     nothing_below: float = -0.5
+    """Amounts up to this do nothing."""
     min_bytes: int = 512 * 1024
+    release_only_above: float = 0.8
+    """Ages above this mean: no writeback."""
 
 
 def decode(action: npt.ArrayLike, table: Table, spec: ActionSpec) -> tuple[Array, Array, Array]:
     """Physical requests for actions (..., N, 2) on a sample table (..., N, K).
 
     Returns (age_s, max_bytes, release_bytes), float64 (..., N): age NaN = no writeback; bytes
-    uncompressed, 0 = nothing. Actions are clipped to [-1, 1]; an absent cgroup gets nothing.
+    uncompressed, whole pages, 0 = nothing. Actions are clipped to [-1, 1] and a NaN counts as -1;
+    an absent cgroup gets nothing.
     """
     a = np.clip(np.nan_to_num(np.asarray(action, np.float64), nan=-1.0), -1.0, 1.0)
-    place = (a[..., 0] + 1.0) / (RELEASE_ONLY_FROM + 1.0)
+    place = (a[..., 0] + 1.0) / (spec.release_only_above + 1.0)
     log_min, log_max = math.log(spec.age_min_s), math.log(spec.age_max_s)
-    age = np.where(a[..., 0] > RELEASE_ONLY_FROM, np.nan, np.exp(log_min + place * (log_max - log_min)))
+    age = np.exp(log_min + place * (log_max - log_min))
+    age = np.where(a[..., 0] > spec.release_only_above, np.nan, age)
     amount = np.maximum((a[..., 1] - spec.nothing_below) / (1.0 - spec.nothing_below), 0.0)
     zswapped = np.nan_to_num(table[..., COLUMN["zswapped"]])
     size = np.maximum(amount * amount * spec.max_share * zswapped, np.minimum(spec.min_bytes, zswapped))
-    size = np.floor(size / 4096.0) * 4096.0
-    size = np.where((amount > 0) & (size >= 4096.0), size, 0.0)
+    size = np.floor(size / PAGE_SIZE) * PAGE_SIZE
+    size = np.where((amount > 0) & (size >= PAGE_SIZE), size, 0.0)
     return age, size, size
 
 
 def encode(age_s: float | None, share: float, spec: ActionSpec) -> tuple[float, float]:
-    """The action that decodes to this age (None = release only) and share of zswapped bytes."""
+    """The action that decodes to this age (None = release only) and share of zswapped bytes.
+
+    Both are cut to the spec's bounds; a share of 0 is nothing.
+    """
     if age_s is None:
         first = 1.0
     else:
         log_min, log_max = math.log(spec.age_min_s), math.log(spec.age_max_s)
-        first = (math.log(age_s) - log_min) / (log_max - log_min) * (RELEASE_ONLY_FROM + 1.0) - 1.0
+        place = min(max((math.log(age_s) - log_min) / (log_max - log_min), 0.0), 1.0)
+        first = place * (spec.release_only_above + 1.0) - 1.0
     if share <= 0:
         return first, -1.0
     amount = math.sqrt(min(share / spec.max_share, 1.0))
@@ -72,7 +84,7 @@ def encode(age_s: float | None, share: float, spec: ActionSpec) -> tuple[float, 
 def to_requests(age_s: Array, max_bytes: Array, release_bytes: Array) -> list[Request]:
     """Requests from decoded arrays of shape (N,)."""
     return [
-        Request(None if math.isnan(age) else age, int(size), int(release)) if size > 0 or release > 0 else NOTHING
+        Request(None if math.isnan(age) else age, int(size), int(release)) if max(size, release) > 0 else NOTHING
         for age, size, release in zip(age_s.tolist(), max_bytes.tolist(), release_bytes.tolist(), strict=True)
     ]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from zswap_gym.errors import UserError
@@ -17,26 +17,32 @@ from zswap_gym.policy.actions import ActionSpec
 from zswap_gym.policy.features import FEATURES, FEATURES_VERSION, HOST_FEATURES, Feature
 
 CONTRACT_VERSION = 1
+"""Raised whenever the contract itself gains, loses or redefines an entry."""
+
+Row = tuple[str, str, float, float]
+"""A feature in a contract: name, unit, low, high."""
 
 
-def _rows(features: tuple[Feature, ...]) -> tuple[tuple[str, str, float, float], ...]:
+def _rows(features: tuple[Feature, ...]) -> tuple[Row, ...]:
     return tuple((f.name, f.unit, float(f.low), float(f.high)) for f in features)
 
 
 @dataclass(frozen=True)
 class Contract:
-    """What a policy assumes. Two equal contracts are interchangeable.
+    """What a policy assumes. The defaults are this program's.
 
     ``n_max`` binds only policies with a flat network; a shared network drives any number.
+    ``scenario`` is the digest of what the policy was trained for; empty = says nothing.
     """
 
     n_max: int
     decision_interval_s: float
     action: ActionSpec = field(default_factory=ActionSpec)
-    features: tuple[tuple[str, str, float, float], ...] = _rows(FEATURES)
-    host_features: tuple[tuple[str, str, float, float], ...] = _rows(HOST_FEATURES)
+    features: tuple[Row, ...] = _rows(FEATURES)
+    host_features: tuple[Row, ...] = _rows(HOST_FEATURES)
     features_version: int = FEATURES_VERSION
     version: int = CONTRACT_VERSION
+    scenario: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form."""
@@ -44,54 +50,74 @@ class Contract:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], where: str = "policy") -> Contract:
-        """Read the JSON form. UserError naming ``where`` if it is not a contract."""
+        """Read the JSON form. UserError naming ``where`` if it is not a contract of this version."""
+        again = "export the policy again with this version of zswap-gym"
         try:
+            version = int(data["version"])
+            if version != CONTRACT_VERSION:
+                raise UserError(f"{where}: contract version {version}, this program has {CONTRACT_VERSION}; {again}")
             rows = {
                 key: tuple((str(n), str(u), float(lo), float(hi)) for n, u, lo, hi in data[key])
                 for key in ("features", "host_features")
             }
+            action = {f.name: float(data["action"][f.name]) for f in fields(ActionSpec)}
+            action["min_bytes"] = int(action["min_bytes"])
             return cls(
                 n_max=int(data["n_max"]),
                 decision_interval_s=float(data["decision_interval_s"]),
-                action=ActionSpec(**data["action"]),
+                action=ActionSpec(**action),  # type: ignore[arg-type] # min_bytes is whole
                 features_version=int(data["features_version"]),
-                version=int(data["version"]),
+                version=version,
+                scenario=str(data["scenario"]),
                 **rows,
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{where}: not a policy contract ({error}); export the policy again") from error
+            raise UserError(f"{where}: not a policy contract ({error!r}); {again}") from error
 
     def digest(self) -> str:
-        """Short hash of everything in the contract."""
+        """12 hex digits over everything in the contract."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:12]
 
-    def check(self, other: Contract, where: str = "policy", *, any_n: bool = True) -> None:
+    def check(self, other: Contract, where: str = "policy", *, any_n: bool = False) -> None:
         """Raise a UserError naming the first entry in which ``other`` (the policy's) differs from this.
 
-        The decision interval may differ: it is a feature. ``any_n``: the number of cgroups too.
+        ``where`` names the policy in the message. ``any_n``: the number of cgroups may differ, as
+        it may for a shared network. Scenarios are compared where both name one.
         """
         mine, theirs = self.to_dict(), other.to_dict()
         for key in ("version", "features_version", "features", "host_features", "action"):
             if mine[key] != theirs[key]:
-                detail = _first_difference(mine[key], theirs[key])
+                entry, here, there = _first_difference(key, mine[key], theirs[key])
                 raise UserError(
-                    f"{where}: its contract differs in {key}{detail}; train or export it again with this version"
+                    f"{where}: its contract differs in {entry}: it has {there!r}, this program {here!r}; "
+                    "train it again with this version, or run it with the version it was trained with"
                 )
         if not any_n and self.n_max != other.n_max:
             raise UserError(
-                f"{where}: a flat policy for {other.n_max} cgroups cannot drive {self.n_max}; "
-                f"use n_max {other.n_max} or train a shared policy"
+                f"{where}: its contract differs in n_max: it drives {other.n_max} cgroups, {self.n_max} are "
+                f"wanted; use n_max {other.n_max}, or train a shared policy, which drives any number"
+            )
+        if self.decision_interval_s != other.decision_interval_s:
+            raise UserError(
+                f"{where}: its contract differs in decision_interval_s: it decides every "
+                f"{other.decision_interval_s:g} s, {self.decision_interval_s:g} s is wanted; "
+                f"set the interval to {other.decision_interval_s:g} s, or train it for this one"
+            )
+        if self.scenario and other.scenario and self.scenario != other.scenario:
+            raise UserError(
+                f"{where}: its contract differs in scenario: it was trained for {other.scenario}, this is "
+                f"{self.scenario}; train it for this scenario, or compare without naming one"
             )
 
 
-def _first_difference(mine: Any, theirs: Any) -> str:
+def _first_difference(key: str, mine: Any, theirs: Any) -> tuple[str, Any, Any]:
+    """Name of the first entry that differs below ``key``, and its two values."""
     if isinstance(mine, dict) and isinstance(theirs, dict):
-        for key in mine:
-            if mine[key] != theirs.get(key):
-                return f".{key}: it has {theirs.get(key)!r}, this version {mine[key]!r}"
-    if isinstance(mine, (list, tuple)) and isinstance(theirs, (list, tuple)):
+        name = next(name for name in mine if mine[name] != theirs[name])
+        return f"{key}.{name}", mine[name], theirs[name]
+    if isinstance(mine, tuple) and isinstance(theirs, tuple):
         for i, (a, b) in enumerate(zip(mine, theirs, strict=False)):
             if a != b:
-                return f"[{i}]: it has {b!r}, this version {a!r}"
-        return f": it has {len(theirs)} entries, this version {len(mine)}"
-    return f": it has {theirs!r}, this version {mine!r}"
+                return f"{key}[{i}]", a, b
+        return f"number of {key}", len(mine), len(theirs)
+    return key, mine, theirs

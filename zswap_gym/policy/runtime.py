@@ -1,17 +1,27 @@
 """Run an exported policy with numpy: one file, no torch.
 
 A bundle is an .npz without pickles: float32 weights, the normaliser, and a JSON text with the
-architecture, the contract and the provenance. Two architectures:
+layers, the contract and the provenance. With F row features, H host features and A = 2 actions
+per cgroup, an observation is n_max * F row features followed by H host features, and an action
+n_max * A numbers. Two architectures:
 
-* ``mlp``: the whole observation, normalised, through dense layers.
-* ``shared``: the observation is split into N rows of F features and H host features. Rows are
-  normalised with statistics pooled over cgroups; absent rows (feature ``present`` = 0) become
-  zeros. The encoder gives e per row; the context is [mean of e, max of e over present rows,
-  host]; the head maps [e, context] to two outputs per row. Absent rows output 0. The weights do
-  not depend on N, so a policy trained on 4 cgroups drives 40.
+``mlp``: the whole observation, normalised element by element, through dense layers (``body``).
+n_max is fixed.
 
-``act`` equals Stable-Baselines3's ``predict(deterministic=True)`` to 1e-5: PPO clips the mean to
-the box (``squash: clip``), SAC squashes it with tanh (``squash: tanh``).
+``shared``: one set of weights for every cgroup, so a policy trained on 4 cgroups drives 40::
+
+    rows (N, F), host (H) = obs split
+    present = rows[:, 0] > 0.5                            # the raw feature, before normalising
+    rows = normalise_rows(rows) * present                 # statistics per feature, pooled over cgroups
+    host = normalise_host(host)
+    e = body(rows) * present                              # dense layers, each with its activation
+    context = [mean of e over present rows, max of e over present rows (0 if none), host]
+    out = head([e, context]) * present                    # dense layers; the last one has A outputs
+
+Normalising is clip((x - mean) / sqrt(var + epsilon), -clip, clip), as SB3's VecNormalize does.
+``act`` equals ``predict(deterministic=True)`` of Stable-Baselines3 to 1e-5: PPO clips the mean to
+the box (``squash: clip``), SAC squashes it with tanh (``squash: tanh``; unscaling to [-1, 1] is
+the identity). agents/networks.py has the same network in torch.
 """
 
 from __future__ import annotations
@@ -19,8 +29,8 @@ from __future__ import annotations
 import io
 import json
 import os
-import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,29 +42,39 @@ import numpy.typing as npt
 from zswap_gym.errors import UserError
 from zswap_gym.policy.actions import PER_CGROUP
 from zswap_gym.policy.contract import Contract
-from zswap_gym.policy.features import FEATURES, HOST_FEATURES
+from zswap_gym.policy.features import PRESENT
 
 Array = npt.NDArray[np.float32]
 Layer = tuple[Array, Array, str]
-"""Weight (out, in), bias (out,), activation."""
+"""Weight (out, in), bias (out,), activation: what torch.nn.Linear holds, and what follows it."""
 
 BUNDLE_VERSION = 1
-F, H = len(FEATURES), len(HOST_FEATURES)
+KINDS = ("mlp", "shared")
+SQUASHES = ("clip", "tanh")
 
-_ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
+
+def _relu(x: Array) -> Array:
+    return np.maximum(x, np.float32(0))
+
+
+def _elu(x: Array) -> Array:
+    return np.where(x > 0, x, np.expm1(np.minimum(x, np.float32(0))))
+
+
+ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
     "none": lambda x: x,
     "tanh": np.tanh,
-    "relu": lambda x: np.maximum(x, np.float32(0)),
-    "elu": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))).astype(np.float32),
+    "relu": _relu,
+    "elu": _elu,
 }
 
 
 @dataclass(frozen=True)
 class Normaliser:
-    """(x - mean) / sqrt(var + epsilon), clipped, as SB3's VecNormalize does."""
+    """(x - mean) / sqrt(var + epsilon), clipped, in double precision as SB3's VecNormalize does."""
 
-    mean: Array
-    var: Array
+    mean: npt.NDArray[np.floating[Any]]
+    var: npt.NDArray[np.floating[Any]]
     clip: float = 10.0
     epsilon: float = 1e-8
 
@@ -64,23 +84,19 @@ class Normaliser:
         return np.clip(scaled, -self.clip, self.clip).astype(np.float32)
 
 
-def _run(layers: Sequence[Layer], x: Array) -> Array:
-    for weight, bias, activation in layers:
-        x = _ACTIVATIONS[activation](x @ weight.T + bias)
-    return x
-
-
 @dataclass(frozen=True)
 class Policy:
-    """An exported policy.
+    """An exported policy. ValueError if its parts do not fit each other.
 
     Attributes:
         kind: ``mlp`` or ``shared``.
         squash: ``clip`` or ``tanh``.
         body: layers of the mlp, or of the shared encoder.
-        head: layers after the context (shared) or none.
-        rows, host: normalisers of the F row features and H host features (shared), or of the
-            whole observation (mlp: ``rows``; ``host`` is unused); None = no normalisation.
+        head: layers after the context (shared) or none (mlp).
+        rows, host: normalisers of the F row features and the H host features (shared), or of the
+            whole observation (mlp: ``rows``; ``host`` is None). None = no normalisation.
+        contract: what it was trained on.
+        provenance: where it comes from: any JSON values.
     """
 
     kind: str
@@ -92,33 +108,52 @@ class Policy:
     contract: Contract
     provenance: Mapping[str, Any]
 
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS or self.squash not in SQUASHES:
+            raise ValueError(f"kind {self.kind!r} and squash {self.squash!r}; known are {KINDS} and {SQUASHES}")
+        f, h, n = len(self.contract.features), len(self.contract.host_features), self.contract.n_max
+        if self.kind == "mlp":
+            _check_layers("body", self.body, n * f + h, n * PER_CGROUP)
+            _check_normaliser("rows", self.rows, n * f + h)
+        else:
+            code = _check_layers("body", self.body, f, None)
+            _check_layers("head", self.head, 3 * code + h, PER_CGROUP)
+            _check_normaliser("rows", self.rows, f)
+            _check_normaliser("host", self.host, h)
+
     def act(self, obs: npt.ArrayLike) -> Array:
-        """Actions (..., N * 2) in [-1, 1] for observations (..., N * F + H)."""
+        """Actions (..., N * 2) in [-1, 1] for observations (..., N * F + H).
+
+        N is n_max for an mlp and any number for a shared policy. ValueError for another length.
+        """
         x = np.asarray(obs, np.float32)
-        out = self._mlp(x) if self.kind == "mlp" else self._shared(x)
-        return np.tanh(out) if self.squash == "tanh" else np.clip(out, -1.0, 1.0).astype(np.float32)
+        f, h = len(self.contract.features), len(self.contract.host_features)
+        n = (x.shape[-1] - h) // f
+        if x.shape[-1] != n * f + h or n < 0 or (self.kind == "mlp" and n != self.contract.n_max):
+            raise ValueError(f"an observation of {x.shape[-1]} numbers; {self.kind} takes N * {f} + {h}")
+        out = self._mlp(x) if self.kind == "mlp" else self._shared(x, n, f)
+        return np.tanh(out) if self.squash == "tanh" else np.clip(out, np.float32(-1), np.float32(1))
 
     def _mlp(self, x: Array) -> Array:
-        return _run(self.body, self.rows(x) if self.rows else x)
+        return _run(self.body, x if self.rows is None else self.rows(x))
 
-    def _shared(self, x: Array) -> Array:
-        n = (x.shape[-1] - H) // F
-        rows = x[..., : n * F].reshape(*x.shape[:-1], n, F)
-        host = x[..., n * F :]
-        present = (rows[..., :1] > 0.5).astype(np.float32)
-        rows = (self.rows(rows) if self.rows else rows) * present
-        host = self.host(host) if self.host else host
+    def _shared(self, x: Array, n: int, f: int) -> Array:
+        rows = x[..., : n * f].reshape(*x.shape[:-1], n, f)
+        host = x[..., n * f :]
+        present = (rows[..., PRESENT : PRESENT + 1] > 0.5).astype(np.float32)
+        rows = (rows if self.rows is None else self.rows(rows)) * present
+        host = host if self.host is None else self.host(host)
         e = _run(self.body, rows) * present
-        count = np.maximum(present.sum(-2), 1.0)
-        highest = np.where(present > 0, e, -np.inf).max(-2)
-        highest = np.where(np.isfinite(highest), highest, 0.0).astype(np.float32)
-        context = np.concatenate([e.sum(-2) / count, highest, host], axis=-1)
+        mean = e.sum(-2) / np.maximum(present.sum(-2), np.float32(1))
+        highest = np.where(present > 0, e, np.float32(-np.inf)).max(-2, initial=-np.inf)
+        highest = np.where(np.isfinite(highest), highest, np.float32(0))
+        context = np.concatenate([mean, highest, host], axis=-1)
         spread = np.broadcast_to(context[..., None, :], (*e.shape[:-1], context.shape[-1]))
         out = _run(self.head, np.concatenate([e, spread], axis=-1)) * present
         return out.reshape(*x.shape[:-1], n * PER_CGROUP)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the bundle atomically; returns its path. UserError if the folder cannot be written."""
+        """Write the bundle, all or nothing; returns its path. UserError if it cannot be written."""
         arrays: dict[str, npt.NDArray[Any]] = {}
         meta: dict[str, Any] = {
             "bundle_version": BUNDLE_VERSION,
@@ -126,18 +161,18 @@ class Policy:
             "squash": self.squash,
             "contract": self.contract.to_dict(),
             "provenance": dict(self.provenance),
+            "layers": [],
         }
-        for part in ("body", "head"):
-            meta[part] = [layer[2] for layer in getattr(self, part)]
-            for i, (weight, bias, _) in enumerate(getattr(self, part)):
-                arrays[f"{part}.{i}.weight"] = weight.astype(np.float32)
-                arrays[f"{part}.{i}.bias"] = bias.astype(np.float32)
-        for part in ("rows", "host"):
-            norm = getattr(self, part)
+        for part, layers in (("body", self.body), ("head", self.head)):
+            for i, (weight, bias, activation) in enumerate(layers):
+                arrays[f"{part}.{i}.weight"] = np.asarray(weight, np.float32)
+                arrays[f"{part}.{i}.bias"] = np.asarray(bias, np.float32)
+                meta["layers"].append({"part": part, "name": f"{part}.{i}", "activation": activation})
+        for part, norm in (("rows", self.rows), ("host", self.host)):
             meta[f"norm_{part}"] = None if norm is None else {"clip": norm.clip, "epsilon": norm.epsilon}
             if norm is not None:
-                arrays[f"{part}.mean"] = norm.mean.astype(np.float64)
-                arrays[f"{part}.var"] = norm.var.astype(np.float64)
+                arrays[f"{part}.mean"] = np.asarray(norm.mean, np.float64)
+                arrays[f"{part}.var"] = np.asarray(norm.var, np.float64)
         arrays["meta"] = np.array(json.dumps(meta))
         return _write_npz(Path(path), arrays)
 
@@ -152,7 +187,9 @@ class Policy:
             version = meta["bundle_version"]
         except FileNotFoundError as error:
             raise UserError(f"{where}: no such policy file; export one with 'zswap-gym export'") from error
-        except (OSError, KeyError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
+        except IsADirectoryError as error:
+            raise UserError(f"{where}: is a folder, not a policy; export it with 'zswap-gym export'") from error
+        except _UNREADABLE as error:
             raise UserError(f"{where}: not an exported policy, or damaged ({error}); export it again") from error
         if version != BUNDLE_VERSION:
             raise UserError(f"{where}: bundle version {version}, this program reads {BUNDLE_VERSION}; export it again")
@@ -160,44 +197,79 @@ class Policy:
             return cls(
                 kind=str(meta["kind"]),
                 squash=str(meta["squash"]),
-                body=_layers(arrays, "body", meta["body"]),
-                head=_layers(arrays, "head", meta["head"]),
+                body=_layers(arrays, "body", meta["layers"]),
+                head=_layers(arrays, "head", meta["layers"]),
                 rows=_normaliser(arrays, "rows", meta["norm_rows"]),
                 host=_normaliser(arrays, "host", meta["norm_host"]),
                 contract=Contract.from_dict(meta["contract"], where),
-                provenance=meta["provenance"],
+                provenance=dict(meta["provenance"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{where}: incomplete policy bundle ({error}); export it again") from error
 
 
-def _layers(arrays: Mapping[str, Any], part: str, activations: Sequence[str]) -> tuple[Layer, ...]:
+# A cut or foreign file shows up as any of these, depending on where it was cut.
+_UNREADABLE = (OSError, KeyError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error)
+
+
+def _run(layers: Sequence[Layer], x: Array) -> Array:
+    for weight, bias, activation in layers:
+        x = ACTIVATIONS[activation](x @ weight.T + bias)
+    return x
+
+
+def _check_layers(part: str, layers: Sequence[Layer], n_in: int, n_out: int | None) -> int:
+    """Outputs of the last layer; ValueError where layers do not fit or hold no numbers."""
+    for i, (weight, bias, activation) in enumerate(layers):
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"layer {part}.{i}: activation {activation!r}; known are {', '.join(ACTIVATIONS)}")
+        if weight.ndim != 2 or weight.shape[1] != n_in or bias.shape != weight.shape[:1]:
+            raise ValueError(f"layer {part}.{i}: weight {weight.shape}, bias {bias.shape}, but {n_in} inputs")
+        n_in = weight.shape[0]
+    if not layers or (n_out is not None and n_in != n_out):
+        raise ValueError(f"{part} has {len(layers)} layers and {n_in} outputs, not {n_out or 'any'}")
+    return n_in
+
+
+def _check_normaliser(part: str, norm: Normaliser | None, n: int) -> None:
+    if norm is not None and (norm.mean.shape != (n,) or norm.var.shape != (n,)):
+        raise ValueError(f"normaliser {part}: {norm.mean.shape} and {norm.var.shape}, but {n} features")
+
+
+def _layers(arrays: Mapping[str, Any], part: str, described: Sequence[Mapping[str, Any]]) -> tuple[Layer, ...]:
     layers = []
-    for i, activation in enumerate(activations):
-        weight, bias = arrays[f"{part}.{i}.weight"], arrays[f"{part}.{i}.bias"]
-        if activation not in _ACTIVATIONS or weight.ndim != 2 or bias.shape != weight.shape[:1]:
-            raise ValueError(f"layer {part}.{i}")
-        if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
-            raise ValueError(f"layer {part}.{i} holds numbers that are not finite")
-        layers.append((weight.astype(np.float32), bias.astype(np.float32), activation))
+    for layer in described:
+        if layer["part"] == part:
+            name = layer["name"]
+            weight, bias = _finite(arrays, f"{name}.weight"), _finite(arrays, f"{name}.bias")
+            layers.append((weight.astype(np.float32), bias.astype(np.float32), str(layer["activation"])))
     return tuple(layers)
 
 
 def _normaliser(arrays: Mapping[str, Any], part: str, meta: Mapping[str, float] | None) -> Normaliser | None:
     if meta is None:
         return None
-    return Normaliser(arrays[f"{part}.mean"], arrays[f"{part}.var"], float(meta["clip"]), float(meta["epsilon"]))
+    mean, var = _finite(arrays, f"{part}.mean"), _finite(arrays, f"{part}.var")
+    return Normaliser(mean, var, float(meta["clip"]), float(meta["epsilon"]))
+
+
+def _finite(arrays: Mapping[str, Any], name: str) -> npt.NDArray[np.floating[Any]]:
+    array: npt.NDArray[np.floating[Any]] = arrays[name]
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} holds numbers that are not finite")
+    return array
 
 
 def _write_npz(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> Path:
     """All or nothing: a temporary file in the same folder, then a rename."""
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, suffix=".tmp", delete=False) as handle:
-            handle.write(buffer.getvalue())
-        os.replace(handle.name, path)
+        temporary.write_bytes(buffer.getvalue())
+        temporary.replace(path)
     except OSError as error:
+        temporary.unlink(missing_ok=True)
         raise UserError(f"{path}: cannot write the policy: {error.strerror}; choose another folder") from error
     return path

@@ -173,6 +173,7 @@ def _host_spec(scenario: Scenario, drawn: Draws, total: int) -> HostSpec:
     return HostSpec(
         ram_bytes=host.ram if host.ram is not None else _whole_pages(total * RAM_FACTOR),
         swap_bytes=host.swap if host.swap is not None else _whole_pages(total * SWAP_FACTOR),
+        kernel=scenario.kernel,
         zswap_enabled=host.zswap.enabled,
         max_pool_percent=host.zswap.max_pool_percent,
         accept_threshold_percent=host.zswap.accept_threshold_percent,

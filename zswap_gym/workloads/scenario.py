@@ -29,7 +29,7 @@ class Scenario(Model):
 
     name: str
     description: str = ""
-    kernel: Literal["6.12", "6.18", "7.3"] = "6.12"
+    kernel: Literal["6.12", "6.18"] = "6.12"
     split: Literal["train", "validation", "test"] = "train"
     host: Host = Host()
     stage_one: StageOne = StageOne()
