@@ -47,7 +47,7 @@ class EpisodeLog(BaseCallback):
         self.path = path
         kept = [row for row in _rows(path) if int(row["step"]) <= after]
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "w", newline="", encoding="utf-8") as file:
+        with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
             writer.writeheader()
             writer.writerows(kept)
@@ -55,7 +55,7 @@ class EpisodeLog(BaseCallback):
     def _on_step(self) -> bool:
         ended = [(i, info["episode"]) for i, info in enumerate(self.locals["infos"]) if "episode" in info]
         if ended:
-            with open(self.path, "a", newline="", encoding="utf-8") as file:
+            with self.path.open("a", newline="", encoding="utf-8") as file:
                 writer = csv.writer(file, lineterminator="\n")
                 writer.writerows([self.num_timesteps, i, e["r"], e["l"]] for i, e in ended)
         return True
@@ -69,7 +69,7 @@ def read_episodes(path: Path) -> list[tuple[int, float]]:
 def _rows(path: Path) -> list[dict[str, str]]:
     if not path.exists():
         return []
-    with open(path, newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         return [row for row in csv.DictReader(file) if all(row.get(name) for name in FIELDS)]
 
 

@@ -8,7 +8,6 @@ that was not. Folders appear by rename: there is no half-written checkpoint.
 
 from __future__ import annotations
 
-import os
 import pickle
 import random
 import shutil
@@ -58,11 +57,11 @@ class Checkpoint:
     def _load(self, name: str) -> Any:
         # A pickle runs code when it is read, so only runs of one's own should be resumed or exported.
         try:
-            with open(self.path / name, "rb") as file:
-                return pickle.load(file)  # noqa: S301
+            return pickle.loads((self.path / name).read_bytes())  # noqa: S301
         except (OSError, EOFError, pickle.UnpicklingError, AttributeError, ImportError) as error:
             raise UserError(
-                f"{self.path / name}: cannot be read ({error}); remove this checkpoint to go on from the one before"
+                f"{self.path / name}: cannot be read ({error}); "
+                "remove this checkpoint to go on from the one before"
             ) from error
 
 
@@ -80,13 +79,11 @@ def save(run: Path, model: BaseAlgorithm, vec: VecNormalize) -> Checkpoint:
     temporary = Path(tempfile.mkdtemp(dir=folder, prefix=".new-"))
     try:
         model.save(temporary / "model.zip")
-        with open(temporary / "normaliser.pkl", "wb") as file:
-            pickle.dump(vec, file)
-        with open(temporary / "state.pkl", "wb") as file:
-            pickle.dump(_state(model, vec), file, protocol=pickle.HIGHEST_PROTOCOL)
+        (temporary / "normaliser.pkl").write_bytes(pickle.dumps(vec))
+        (temporary / "state.pkl").write_bytes(pickle.dumps(_state(model, vec)))
         if final.exists():
             shutil.rmtree(final)
-        os.rename(temporary, final)
+        temporary.rename(final)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise

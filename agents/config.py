@@ -7,6 +7,8 @@
     seeds: [1]
     n_envs: 8
     total_steps: 60_000
+
+Names of hyperparameters are those of Stable-Baselines3.
 """
 
 from __future__ import annotations
@@ -188,7 +190,8 @@ def load_experiment(name: str | Path) -> Experiment:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path}{line}: is not valid YAML; {getattr(error, 'problem', None) or 'check it'}") from error
+        problem = getattr(error, "problem", None) or "check it"
+        raise UserError(f"{path}{line}: is not valid YAML; {problem}") from error
     if not isinstance(data, dict):
         raise UserError(f"{path}: is not a mapping; an experiment has keys such as algorithm and scenarios")
     return parse_experiment(data, str(path))
@@ -222,6 +225,9 @@ def _find(name: str) -> Path:
                 return folder / f"{name}.yaml"
         known = experiment_names()
         raise UserError(
-            f"no experiment {name!r}{nearest(name, known)}; give a YAML file or one of: {', '.join(known) or '(none)'}"
+            f"no experiment {name!r}{nearest(name, known)}; "
+            f"give a YAML file or one of: {', '.join(known) or '(none)'}"
         )
-    raise UserError(f"{name}: no such file; give the YAML file of an experiment, or a name in configs/experiments")
+    raise UserError(
+        f"{name}: no such file; give the YAML file of an experiment, or a name in configs/experiments"
+    )

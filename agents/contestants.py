@@ -5,7 +5,9 @@
     policy.npz                         an exported policy
     runs/mine                          a training run: its last checkpoint
     never@shrinker                     a law on the scenario with the shrinker on
-    never@max_pool_percent=10          ... with another pool limit; see Scenario.arm for the settings
+    never@max_pool_percent=10          ... with another pool limit
+
+Scenario.arm lists the settings an arm can change.
 """
 
 from __future__ import annotations
@@ -160,8 +162,10 @@ def parse_arm(text: str, where: str) -> dict[str, Any]:
             arm[key] = _value(value)
         else:
             names = [*SHORT_ARMS, *known]
-            raise UserError(f"{where}: unknown arm {key!r}{nearest(key, names)}; write {', '.join(SHORT_ARMS)} or "
-                            f"SETTING=VALUE with one of {', '.join(known)}")  # fmt: skip
+            raise UserError(
+                f"{where}: unknown arm {key!r}{nearest(key, names)}; "
+                f"write {', '.join(SHORT_ARMS)} or SETTING=VALUE with one of {', '.join(known)}"
+            )
     return arm
 
 

@@ -47,7 +47,10 @@ def evaluate(
         scenarios: names, files or Scenarios.
         seeds: the same for all.
         reference: whom the others are compared with; added where it is not among the policies.
-        reward, level, release, episode_s: of the environment, the same for all.
+        reward: weights, the same for all; as WritebackEnv takes them.
+        level: service level, the same for all.
+        release: whether a writeback is followed by a release; None = as the scenario says.
+        episode_s: length of the episodes, s; None = the scenario's.
         on_episode: called with a short text after each episode, for a progress bar.
 
     Raises:
@@ -141,11 +144,17 @@ def _check(scenarios: Sequence[Scenario], seeds: Sequence[int]) -> None:
 
 
 def _facts(
-    named: Mapping[str, Any], scenarios: Sequence[Scenario], reward: RewardWeights | Mapping[str, float] | None
+    named: Mapping[str, Any],
+    scenarios: Sequence[Scenario],
+    reward: RewardWeights | Mapping[str, float] | None,
 ) -> dict[str, Any]:
+    said = {
+        name: str(spec) if isinstance(spec, (str, Path)) else type(spec).__name__
+        for name, spec in named.items()
+    }
     return {
         **provenance(),
-        "policies": {name: str(spec) if isinstance(spec, (str, Path)) else type(spec).__name__ for name, spec in named.items()},
+        "policies": said,
         "scenarios": {s.name: scenario_digest(s) for s in scenarios},
         "weights": RewardWeights.of(reward).as_dict(),
     }

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import nn
 
@@ -38,19 +39,26 @@ def export_run(run: str | Path, out: str | Path) -> Path:
     """
     run = Path(run)
     model, vec, facts = load_run(run)
-    policy = to_policy(model, vec, Contract.from_dict(facts["contract"], str(run)), _provenance(run, model, facts))
+    contract = Contract.from_dict(facts["contract"], str(run))
+    policy = to_policy(model, vec, contract, _provenance(run, model, facts))
     if len(policy.contract.features) != len(FEATURES):
-        raise UserError(f"{run}: was trained on privileged observations, which no host has; train on Writeback-v0")
+        raise UserError(
+            f"{run}: was trained on privileged observations, which no host has; train on Writeback-v0"
+        )
     return policy.save(out)
 
 
 def load_run(run: Path) -> tuple[BaseAlgorithm, VecNormalize, dict[str, Any]]:
     """The model and normaliser of a run's last checkpoint, and its provenance.json."""
     if not (run / "experiment.yaml").is_file():
-        raise UserError(f"{run}: is not a training run (no experiment.yaml); give the folder 'zswap-gym train' wrote")
+        raise UserError(
+            f"{run}: is not a training run (no experiment.yaml); give the folder 'zswap-gym train' wrote"
+        )
     found = checkpoint.checkpoints(run)
     if not found:
-        raise UserError(f"{run}: has no checkpoint yet; wait for one, or go on with 'zswap-gym train --resume'")
+        raise UserError(
+            f"{run}: has no checkpoint yet; wait for one, or go on with 'zswap-gym train --resume'"
+        )
     experiment = experiment_of(run)
     kind = PPO if isinstance(experiment.algorithm, Ppo) else SAC
     # Replay buffers come at full size and are not needed to predict.
@@ -78,13 +86,15 @@ def to_policy(
     elif isinstance(model, SAC):
         actor = model.actor
         if isinstance(actor, SharedActor):
-            body = _layers(actor.latent_pi.layers)
-            head = (*_layers(actor.mu.layers), _linear(actor.mu.out))
+            body = _layers(actor.rows.layers)
+            head = (*_layers(actor.head.layers), _linear(actor.head.out))
         else:
             assert isinstance(actor.mu, nn.Linear)
             body = (*_layers(actor.latent_pi), _linear(actor.mu))
     else:
-        body = (*_layers(net.mlp_extractor.policy_net), _linear(net.action_net))  # type: ignore[arg-type, union-attr]
+        assert isinstance(net, ActorCriticPolicy)
+        assert isinstance(net.action_net, nn.Linear)
+        body = (*_layers(net.mlp_extractor.policy_net), _linear(net.action_net))
     return Policy(
         kind="shared" if head else "mlp",
         squash="tanh" if isinstance(model, SAC) else "clip",
@@ -100,12 +110,11 @@ def to_policy(
 def _normalisers(vec: VecNormalize) -> tuple[Normaliser | None, Normaliser | None]:
     if not vec.norm_obs:
         return None, None
-    stats = vec.obs_rms
+    stats: Any = vec.obs_rms
     if isinstance(stats, PooledMeanStd):
         parts = (stats.rows, stats.hosts)
         rows, host = (Normaliser(s.mean.copy(), s.var.copy(), vec.clip_obs, vec.epsilon) for s in parts)
         return rows, host
-    assert not isinstance(stats, dict)
     return Normaliser(stats.mean.copy(), stats.var.copy(), vec.clip_obs, vec.epsilon), None
 
 

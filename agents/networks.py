@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -51,7 +53,7 @@ class Layout:
 def mlp(sizes: Sequence[int], activation: type[nn.Module]) -> nn.Sequential:
     """Linear layers of ``sizes``, an activation after each."""
     layers: list[nn.Module] = []
-    for before, after in zip(sizes, sizes[1:], strict=False):
+    for before, after in pairwise(sizes):
         layers += [nn.Linear(before, after), activation()]
     return nn.Sequential(*layers)
 
@@ -62,7 +64,9 @@ class RowEncoder(nn.Module):
     ``extra`` values per row (a critic's actions) are appended to the features.
     """
 
-    def __init__(self, layout: Layout, hidden: Sequence[int], activation: type[nn.Module], extra: int = 0) -> None:
+    def __init__(
+        self, layout: Layout, hidden: Sequence[int], activation: type[nn.Module], extra: int = 0
+    ) -> None:
         super().__init__()
         self.layout = layout
         self.layers = mlp([layout.features + extra, *hidden], activation)
@@ -85,7 +89,9 @@ class RowEncoder(nn.Module):
 class RowHead(nn.Module):
     """From a row's code and the context to ``out`` values per row."""
 
-    def __init__(self, encoder: RowEncoder, hidden: int, activation: type[nn.Module], out: int = ACTIONS) -> None:
+    def __init__(
+        self, encoder: RowEncoder, hidden: int, activation: type[nn.Module], out: int = ACTIONS
+    ) -> None:
         super().__init__()
         self.layers = mlp([encoder.code + encoder.context, hidden], activation)
         self.out = nn.Linear(hidden, out)
@@ -130,16 +136,20 @@ class MaskedGaussian(DiagGaussianDistribution):
 
     def log_prob(self, actions: Tensor) -> Tensor:
         """(B,), present rows only."""
-        return (self.distribution.log_prob(actions) * self.mask).sum(dim=1)
+        each: Tensor = self.distribution.log_prob(actions)  # type: ignore[no-untyped-call]
+        return (each * self.mask).sum(dim=1)
 
     def entropy(self) -> Tensor:
         """(B,), present rows only."""
-        return (self.distribution.entropy() * self.mask).sum(dim=1)
+        each: Tensor = self.distribution.entropy()  # type: ignore[no-untyped-call]
+        return (each * self.mask).sum(dim=1)
 
     def sample(self) -> Tensor:
+        """(B, N * 2), absent rows 0."""
         return self.distribution.rsample() * self.mask
 
     def mode(self) -> Tensor:
+        """(B, N * 2), absent rows 0."""
         return self.distribution.mean * self.mask
 
 
@@ -151,6 +161,7 @@ class MaskedSquashedGaussian(SquashedDiagGaussianDistribution):
     def actions_from_params(
         self, mean_actions: Tensor, log_std: Tensor, deterministic: bool = False, mask: Tensor | None = None
     ) -> Tensor:
+        """Sampled or deterministic actions (B, N * 2)."""
         assert mask is not None
         self.mask = mask
         return super().actions_from_params(mean_actions, log_std, deterministic)
@@ -158,19 +169,24 @@ class MaskedSquashedGaussian(SquashedDiagGaussianDistribution):
     def log_prob_from_params(
         self, mean_actions: Tensor, log_std: Tensor, mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
+        """Sampled actions and their log-probabilities (B,)."""
         actions = self.actions_from_params(mean_actions, log_std, mask=mask)
         return actions, self.log_prob(actions, self.gaussian_actions)
 
     def log_prob(self, actions: Tensor, gaussian_actions: Tensor | None = None) -> Tensor:
         """(B,), present rows only; needs the actions before the tanh, as SAC has them."""
         assert gaussian_actions is not None
-        inside = self.distribution.log_prob(gaussian_actions) - torch.log(1 - actions**2 + self.epsilon)
-        return (inside * self.mask).sum(dim=1)
+        each: Tensor = self.distribution.log_prob(gaussian_actions)  # type: ignore[no-untyped-call]
+        # What tanh does to a density, as in the original SAC.
+        each = each - torch.log(1 - actions**2 + self.epsilon)
+        return (each * self.mask).sum(dim=1)
 
     def sample(self) -> Tensor:
+        """(B, N * 2), absent rows 0."""
         return super().sample() * self.mask
 
     def mode(self) -> Tensor:
+        """(B, N * 2), absent rows 0."""
         return super().mode() * self.mask
 
 
@@ -193,7 +209,9 @@ class SharedActorCritic(ActorCriticPolicy):
     ) -> None:
         self.layout = layout
         self.hidden = tuple(hidden)
-        super().__init__(observation_space, action_space, lr_schedule, net_arch=[], activation_fn=activation_fn, **kwargs)
+        super().__init__(
+            observation_space, action_space, lr_schedule, net_arch=[], activation_fn=activation_fn, **kwargs
+        )
 
     def _build(self, lr_schedule: Schedule) -> None:
         act, last = self.activation_fn, self.hidden[-1]
@@ -204,10 +222,12 @@ class SharedActorCritic(ActorCriticPolicy):
         self.log_std = nn.Parameter(torch.full((ACTIONS,), float(self.log_std_init)))
         self.action_dist = MaskedGaussian(self.layout.n_max * ACTIONS)
         if self.ortho_init:
-            for module, gain in ((self.actor_rows, 2**0.5), (self.actor_head.layers, 2**0.5),
-                                 (self.critic_rows, 2**0.5), (self.critic_head, 1.0), (self.actor_head.out, 0.01)):  # fmt: skip
-                module.apply(lambda m, gain=gain: self.init_weights(m, gain=gain))  # type: ignore[misc]
-        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
+            for module in (self.actor_rows, self.actor_head.layers, self.critic_rows):
+                module.apply(partial(self.init_weights, gain=2**0.5))
+            self.critic_head.apply(self.init_weights)
+            self.init_weights(self.actor_head.out, gain=0.01)  # the first actions are near the middle
+        rate = {"lr": lr_schedule(1), **self.optimizer_kwargs}
+        self.optimizer = self.optimizer_class(self.parameters(), **rate)
 
     def _distribution(self, obs: Tensor) -> MaskedGaussian:
         codes, context, mask = self.actor_rows(obs)
@@ -253,21 +273,21 @@ class SharedActor(Actor):
 
     def __init__(self, *args: Any, layout: Layout, hidden: Sequence[int], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.layout = layout
+        del self.latent_pi, self.mu, self.log_std  # the flat network's
         last, act = hidden[-1], self.activation_fn
-        self.latent_pi: RowEncoder = RowEncoder(layout, hidden, act)  # type: ignore[assignment]
-        self.mu = RowHead(self.latent_pi, last, act)
-        self.log_std = nn.Linear(last, ACTIONS)
-        nn.init.zeros_(self.log_std.weight)
-        nn.init.constant_(self.log_std.bias, self.log_std_init)
+        self.rows = RowEncoder(layout, hidden, act)
+        self.head = RowHead(self.rows, last, act)
+        self.spread = nn.Linear(last, ACTIONS)
+        nn.init.zeros_(self.spread.weight)
+        nn.init.constant_(self.spread.bias, self.log_std_init)
         self.action_dist = MaskedSquashedGaussian(layout.n_max * ACTIONS)  # type: ignore[assignment]
 
     def get_action_dist_params(self, obs: PyTorchObs) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Mean and log standard deviation (B, N * 2), and the mask of the same shape."""
-        codes, context, mask = self.latent_pi(obs)
-        features = self.mu.features(codes, context)
-        mean = self.mu.out(features)
-        log_std = torch.clamp(self.log_std(features), LOG_STD_MIN, LOG_STD_MAX)  # type: ignore[operator]
+        codes, context, mask = self.rows(obs)
+        features = self.head.features(codes, context)
+        mean = self.head.out(features)
+        log_std = torch.clamp(self.spread(features), LOG_STD_MIN, LOG_STD_MAX)
         return mean.flatten(1), log_std.flatten(1), {"mask": mask.expand_as(mean).flatten(1)}
 
 
@@ -288,9 +308,10 @@ class _RowQ(nn.Module):
 class SharedCritic(ContinuousCritic):
     """SAC's critics: a row encoder over features and actions, pooled."""
 
-    def __init__(self, *args: Any, layout: Layout, hidden: Sequence[int], activation_fn: type[nn.Module], **kwargs: Any) -> None:
-        super().__init__(*args, activation_fn=activation_fn, **kwargs)
-        self.q_networks = [_RowQ(layout, hidden, activation_fn) for _ in range(self.n_critics)]  # type: ignore[misc]
+    def __init__(self, *, layout: Layout, hidden: Sequence[int], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        act = kwargs["activation_fn"]
+        self.q_networks = [_RowQ(layout, hidden, act) for _ in range(self.n_critics)]
         for i, q in enumerate(self.q_networks):
             self.add_module(f"qf{i}", q)
 
@@ -309,7 +330,7 @@ class SharedSacPolicy(SACPolicy):
     def __init__(self, *args: Any, layout: Layout, hidden: Sequence[int] = (64, 64), **kwargs: Any) -> None:
         self.layout = layout
         self.hidden = tuple(hidden)
-        super().__init__(*args, net_arch=list(hidden), **kwargs)
+        super().__init__(*args, **{"net_arch": list(hidden), **kwargs})
 
     def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> SharedActor:
         """A new actor."""

@@ -41,7 +41,13 @@ def commit() -> str | None:
 
 
 def _git(root: Path, *args: str) -> str:
-    done = subprocess.run(["git", "-C", str(root), *args], capture_output=True, text=True, check=True, timeout=10)  # noqa: S603, S607
+    done = subprocess.run(  # noqa: S603 - fixed arguments
+        ["git", "-C", str(root), *args],  # noqa: S607 - whichever git is on the path
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=10,
+    )
     return done.stdout.strip()
 
 

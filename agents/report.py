@@ -17,14 +17,30 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _COLUMNS: tuple[tuple[str, str, Callable[[Summary], str]], ...] = (
-    ("gain %", "reward above {reference}, in percent of its loss, with 95 % interval", lambda s: _range(s.gain_pct)),
-    ("seeds won", "share of seeds on which it earned more than {reference}", lambda s: f"{100 * s.better_share:.0f} %"),
-    ("DRAM saved", "memory that {reference} held and this policy did not", lambda s: f"{s.dram_saved_pct.value:.1f} %"),
+    (
+        "gain %",
+        "reward above {reference}, in percent of its loss, with 95 % interval",
+        lambda s: _range(s.gain_pct),
+    ),
+    (
+        "seeds won",
+        "share of seeds on which it earned more than {reference}",
+        lambda s: f"{100 * s.better_share:.0f} %",
+    ),
+    (
+        "DRAM saved",
+        "memory that {reference} held and this policy did not",
+        lambda s: f"{s.dram_saved_pct.value:.1f} %",
+    ),
     ("disk reads/min", "pages read back from the swap device", lambda s: f"{s.disk_reads_min.value:.0f}"),
     ("zswap loads/min", "pages loaded back from zswap", lambda s: f"{s.zswap_loads_min.value:.0f}"),
     ("written MiB/min", "written to the swap device", lambda s: f"{s.written_mib_min.value:.1f}"),
     ("PSI some", "pressure of the worst cgroup", lambda s: f"{s.psi_some_pct.value:.2f} %"),
-    ("SLO broken", "share of decisions after which some cgroup was over", lambda s: f"{100 * s.violation_share.value:.0f} %"),
+    (
+        "SLO broken",
+        "share of decisions after which some cgroup was over",
+        lambda s: f"{100 * s.violation_share.value:.0f} %",
+    ),
     ("OOM kills", "over all seeds", lambda s: f"{s.oom_kills:.0f}"),
 )
 
@@ -35,7 +51,9 @@ def table(results: Results, scenario: str = OVERALL) -> Table:
     from rich.table import Table as RichTable
 
     title = f"{scenario}: {len(results.seeds)} seeds, compared pair by pair with {results.reference}"
-    out = RichTable("policy", *(name for name, _, _ in _COLUMNS), title=title, box=box.SIMPLE, title_justify="left")
+    out = RichTable(
+        "policy", *(name for name, _, _ in _COLUMNS), title=title, box=box.SIMPLE, title_justify="left"
+    )
     for column in out.columns[1:]:
         column.justify = "right"
     for summary in results.summaries(scenario):
@@ -76,18 +94,24 @@ def write_html(
     """
     scenarios = [*results.scenarios, *([OVERALL] if len(results.scenarios) > 1 else [])]
     parts = [f"<h1>{html.escape(title)}</h1>", _conclusions(results, notes)]
-    parts += [_figure(_gain_figure(results), "Reward above the reference, by scenario. Points are interquartile "
-              "means of paired differences, bars their 95 % bootstrap intervals; left of zero is worse than doing "
-              "nothing.")]  # fmt: skip
-    parts += [_figure(_trade_figure(results), "What the memory cost: pages read back from disk against memory saved. "
-              "Right and low is good.")]  # fmt: skip
+    parts += [_figure(_gain_figure(results), _GAIN_CAPTION), _figure(_trade_figure(results), _TRADE_CAPTION)]
     if learning:
-        parts.append(_figure(_learning_figure(learning), "Training: return of each episode, and a running mean."))
+        parts.append(
+            _figure(_learning_figure(learning), "Training: return of each episode, and a running mean.")
+        )
     parts += [_html_table(results, scenario) for scenario in scenarios]
     parts.append(_making(results))
     page = _PAGE.format(title=html.escape(title), body="\n".join(parts))
     return write_atomically(Path(path), page)
 
+
+_GAIN_CAPTION = (
+    "Reward above the reference, by scenario. Points are interquartile means of paired differences, bars "
+    "their 95 % bootstrap intervals; left of zero is worse than doing nothing."
+)
+_TRADE_CAPTION = (
+    "What the memory cost: pages read back from disk against memory saved. Right and low is good."
+)
 
 # --- HTML ------------------------------------------------------------------------------------------
 
@@ -95,7 +119,8 @@ _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <style>
-body {{ font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }}
+body {{ font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 62rem; margin: 2rem auto;
+  padding: 0 1rem; }}
 table {{ border-collapse: collapse; font-size: .85rem; margin: 1rem 0 2rem; }}
 th, td {{ padding: .3rem .6rem; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }}
 th:first-child, td:first-child {{ text-align: left; }}
@@ -164,7 +189,9 @@ def _new_figure(width: float, height: float, columns: int = 1) -> tuple[Figure, 
 
 def _gain_figure(results: Results) -> Figure:
     others = [s.policy for s in results.summaries() if s.policy != results.reference]
-    figure, axes = _new_figure(max(4.0 * len(results.scenarios), 6.0), 1.0 + 0.4 * len(others), len(results.scenarios))
+    figure, axes = _new_figure(
+        max(4.0 * len(results.scenarios), 6.0), 1.0 + 0.4 * len(others), len(results.scenarios)
+    )
     for ax, scenario in zip(axes, results.scenarios, strict=True):
         for y, policy in enumerate(reversed(others)):
             gain = results.summary(policy, scenario).gain_pct

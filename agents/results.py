@@ -211,10 +211,10 @@ def write_atomically(path: Path, content: str | bytes) -> Path:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).replace(path)
     except BaseException:
-        os.unlink(temporary)
+        Path(temporary).unlink()
         raise
     return path
 
@@ -225,7 +225,9 @@ def _umask() -> int:
     return current
 
 
-def check_pairs(episodes: Sequence[Episode], policies: Sequence[str], scenarios: Sequence[str], seeds: Sequence[int]) -> None:
+def check_pairs(
+    episodes: Sequence[Episode], policies: Sequence[str], scenarios: Sequence[str], seeds: Sequence[int]
+) -> None:
     """ValueError unless every policy met every scenario on every seed, once."""
     want = {(p, s, k) for p in policies for s in scenarios for k in seeds}
     have = [(e.policy, e.scenario, e.seed) for e in episodes]

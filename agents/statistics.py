@@ -73,7 +73,7 @@ def bootstrap(
 
 
 def paired_difference(ours: npt.ArrayLike, theirs: npt.ArrayLike, *, seed: int = 0) -> Estimate:
-    """IQM of ours - theirs, run by run, with its interval. Shapes (n,) or (groups, n), same seeds in order."""
+    """IQM of ours - theirs, run by run, with its interval; shapes (n,) or (groups, n), seeds in order."""
     a, b = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
     if a.shape != b.shape:
         raise ValueError(f"paired runs need the same seeds: shapes {a.shape} and {b.shape}")

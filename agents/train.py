@@ -1,11 +1,11 @@
 """Training: from an experiment to a folder with a model, its normaliser and how they came about.
 
-    RUN/experiment.yaml      every setting, defaults filled in
-    RUN/provenance.json      seed, digests of settings and scenarios, versions, command
-    RUN/checkpoints/STEP/    the last two; see checkpoint.py
-    RUN/episodes.csv         one line per training episode
-    RUN/tensorboard/         for `tensorboard --logdir`
-    RUN/result.json          written last: the run is complete
+RUN/experiment.yaml      every setting, defaults filled in
+RUN/provenance.json      seed, digests of settings and scenarios, versions, command
+RUN/checkpoints/STEP/    the last two; see checkpoint.py
+RUN/episodes.csv         one line per training episode
+RUN/tensorboard/         for `tensorboard --logdir`
+RUN/result.json          written last: the run is complete
 """
 
 from __future__ import annotations
@@ -59,7 +59,12 @@ class RunResult:
 
 
 def train(
-    config: Experiment | str | Path, out: str | Path, seed: int, *, resume: bool = False, progress: bool = True
+    config: Experiment | str | Path,
+    out: str | Path,
+    seed: int,
+    *,
+    resume: bool = False,
+    progress: bool = True,
 ) -> RunResult:
     """Train one policy with one seed into folder ``out``.
 
@@ -125,7 +130,14 @@ def make_env(experiment: Experiment, scenario: str, n_max: int | None) -> Writeb
 def make_vec_env(experiment: Experiment) -> DummyVecEnv:
     """All environments of an experiment, training scenarios in turn, padded to the same number of rows."""
     names = experiment.scenarios.train
-    n_max = experiment.env.n_max or max(make_env(experiment, name, None).n_max for name in names)
+    probes = [make_env(experiment, name, None) for name in names]
+    for probe in probes[1:]:
+        if probe.interval_s != probes[0].interval_s:
+            raise UserError(
+                f"scenarios.train: {probe.scenario.name} decides every {probe.interval_s:g} s, "
+                f"{probes[0].scenario.name} every {probes[0].interval_s:g} s; a policy has one interval"
+            )
+    n_max = experiment.env.n_max or max(probe.n_max for probe in probes)
     chosen = [names[i % len(names)] for i in range(experiment.n_envs)]
     return DummyVecEnv([_thunk(experiment, name, n_max) for name in chosen])
 
@@ -144,14 +156,21 @@ def normalised(experiment: Experiment, venv: VecEnv, layout: Layout) -> VecNorma
     options, gamma = experiment.normalise, experiment.algorithm.gamma
     if experiment.policy == "shared":
         return PooledNormalise(
-            venv, layout, norm_obs=options.observations, norm_reward=options.reward, clip_obs=options.clip, gamma=gamma
+            venv,
+            layout,
+            norm_obs=options.observations,
+            norm_reward=options.reward,
+            clip_obs=options.clip,
+            gamma=gamma,
         )
     return VecNormalize(
         venv, norm_obs=options.observations, norm_reward=options.reward, clip_obs=options.clip, gamma=gamma
     )
 
 
-def make_model(experiment: Experiment, vec: VecEnv, layout: Layout, seed: int, present: float) -> BaseAlgorithm:
+def make_model(
+    experiment: Experiment, vec: VecEnv, layout: Layout, seed: int, present: float
+) -> BaseAlgorithm:
     """A new model. ``present`` is the mean number of cgroups: SAC's target entropy is per action in use."""
     settings = experiment.algorithm.model_dump(exclude={"name", "log_std_init"})
     network = experiment.network
@@ -206,10 +225,14 @@ def _resumed(experiment: Experiment, last: checkpoint.Checkpoint) -> tuple[BaseA
 def _same_run(run: Path, experiment: Experiment, seed: int) -> None:
     import yaml
 
-    before = parse_experiment(yaml.safe_load((run / "experiment.yaml").read_text()), str(run / "experiment.yaml"))
+    before = parse_experiment(
+        yaml.safe_load((run / "experiment.yaml").read_text()), str(run / "experiment.yaml")
+    )
     facts = json.loads((run / "provenance.json").read_text())
     if before.digest() != experiment.digest():
-        raise UserError(f"{run}: was started with other settings (see experiment.yaml there); name another folder")
+        raise UserError(
+            f"{run}: was started with other settings (see experiment.yaml there); name another folder"
+        )
     if facts["seed"] != seed:
         raise UserError(f"{run}: was started with seed {facts['seed']}, not {seed}; name another folder")
 
@@ -248,5 +271,7 @@ def _log_interval(experiment: Experiment) -> int:
 def _result(run: Path, seed: int, model: BaseAlgorithm, seconds: float, rate: float) -> RunResult:
     returns = [value for _, value in read_episodes(run / "episodes.csv")]
     tenth = max(1, len(returns) // 10)
-    first, last = (float(np.mean(part)) if part else float("nan") for part in (returns[:tenth], returns[-tenth:]))
+    first, last = (
+        float(np.mean(part)) if part else float("nan") for part in (returns[:tenth], returns[-tenth:])
+    )
     return RunResult(str(run), seed, model.num_timesteps, len(returns), first, last, seconds, rate)

@@ -8,11 +8,8 @@ from agents.statistics import Estimate
 
 def verdicts(results: Results) -> list[str]:
     """One sentence per learned policy and scenario, then one overall; empty where nothing was learned."""
-    said = []
-    for policy in results.learned:
-        for scenario in (*results.scenarios, OVERALL) if len(results.scenarios) > 1 else results.scenarios:
-            said.append(verdict(results, policy, scenario))
-    return said
+    scenarios = (*results.scenarios, OVERALL) if len(results.scenarios) > 1 else results.scenarios
+    return [verdict(results, policy, scenario) for policy in results.learned for scenario in scenarios]
 
 
 def verdict(results: Results, policy: str, scenario: str) -> str:
@@ -24,13 +21,14 @@ def verdict(results: Results, policy: str, scenario: str) -> str:
     against = results.difference(policy, rule, scenario)
     sentence = f"{policy} {_compared(against)} the best rule ({rule}) {where}: {_percent(against)}"
     if rule != results.reference:
-        sentence += f"; against {results.reference}: {_percent(results.difference(policy, results.reference, scenario))}"
-    summary = results.summary(policy, scenario)
-    other = results.summary(rule, scenario)
-    if summary.violation_share.low > other.violation_share.high:
+        plain = results.difference(policy, results.reference, scenario)
+        sentence += f"; against {results.reference}: {_percent(plain)}"
+    ours = results.summary(policy, scenario).violation_share
+    theirs = results.summary(rule, scenario).violation_share
+    if ours.low > theirs.high:
         sentence += (
-            f". It breaks the service level more often ({100 * summary.violation_share.value:.0f} % of decisions "
-            f"against {100 * other.violation_share.value:.0f} %)"
+            f". It breaks the service level more often: after {100 * ours.value:.0f} % of decisions, "
+            f"the rule after {100 * theirs.value:.0f} %"
         )
     return sentence + "."
 

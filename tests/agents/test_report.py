@@ -44,7 +44,9 @@ def test_the_verdict_is_honest(make_results, edge: float, words: str) -> None:
 
 def test_broken_promises_are_said_even_of_a_winner(make_results) -> None:
     results = make_results({"agent": 0.3, "tuned": 0.1}, learned=("agent",), violations={"agent": 0.4})
-    assert "breaks the service level more often (40 % of decisions against 0 %)" in verdict(results, "agent", "calm")
+    assert "breaks the service level more often: after 40 % of decisions, the rule after 0 %" in verdict(
+        results, "agent", "calm"
+    )
 
 
 def test_the_terminal_report_names_every_policy(make_results) -> None:
@@ -65,7 +67,11 @@ class _Outline(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.count[tag] = self.count.get(tag, 0) + 1
-        self.sources += [value or "" for key, value in attrs if key in ("src", "href") and not (value or "").startswith("#")]
+        self.sources += [
+            value or ""
+            for key, value in attrs
+            if key in ("src", "href") and not (value or "").startswith("#")
+        ]
         if tag not in ("meta", "br", "link", "img"):
             self.open.append(tag)
 
@@ -79,7 +85,9 @@ class _Outline(HTMLParser):
 
 def test_the_html_report_stands_alone(make_results, tmp_path: Path) -> None:
     results = make_results({"agent <1>": 0.2, "tuned": 0.1}, learned=("agent <1>",))
-    path = write_html(results, tmp_path / "deep" / "report.html", learning=[(10, -1.0), (20, -0.5)], notes=["a & b"])
+    path = write_html(
+        results, tmp_path / "deep" / "report.html", learning=[(10, -1.0), (20, -0.5)], notes=["a & b"]
+    )
     page = path.read_text()
     outline = _Outline()
     outline.feed(page)
@@ -109,7 +117,7 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monkey
     def fail(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("agents.results.os.replace", fail)
+    monkeypatch.setattr("agents.results.Path.replace", fail)
     with pytest.raises(KeyboardInterrupt):
         write_atomically(target, "new")
     assert [p.name for p in tmp_path.iterdir()] == ["x"]

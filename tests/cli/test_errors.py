@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -62,7 +63,11 @@ def save(path: Path, content: object) -> Path:
 def bundle(path: Path, contract: Contract) -> Path:
     """A small policy bundle with weights of zero."""
     width = contract.n_max * len(FEATURES) + len(HOST_FEATURES)
-    layer = (np.zeros((2 * contract.n_max, width), np.float32), np.zeros(2 * contract.n_max, np.float32), "none")
+    layer = (
+        np.zeros((2 * contract.n_max, width), np.float32),
+        np.zeros(2 * contract.n_max, np.float32),
+        "none",
+    )
     return Policy("mlp", "clip", (layer,), (), None, None, contract, {}).save(path)
 
 
@@ -87,7 +92,10 @@ def test_a_misspelt_key_of_a_scenario(refused: Refused, tmp_path: Path) -> None:
     [
         ({"modus": "act"}, "modus: unknown key (did you mean 'mode'?)"),
         ({"rails": {"age_flor": "1m"}}, "rails: age_flor: unknown key (did you mean 'age_floor'?)"),
-        ({"host": {"kind": "simulated", "scenrio": "x"}}, "host.scenrio: unknown key (did you mean 'scenario'?)"),
+        (
+            {"host": {"kind": "simulated", "scenrio": "x"}},
+            "host.scenrio: unknown key (did you mean 'scenario'?)",
+        ),
         ({"host": {"kind": "simulatd"}}, "host.kind: must be linux or simulated"),
         ({"host": {"kind": "linux", "seed": 1}}, "belong to kind simulated"),
         ({"host": {"kind": "simulated"}}, "host.scenario: name the scenario"),
@@ -124,7 +132,9 @@ def test_an_unknown_scenario(refused: Refused) -> None:
 
 def test_an_unknown_trace(refused: Refused, tmp_path: Path) -> None:
     wrong = SCENARIO | {"cgroups": [{"name": "kv", "workload": {"trace": "redis_zpif"}}]}
-    line = refused("evaluate", "--scenario", save(tmp_path / "x.yaml", wrong), "--laws", "never", "--seeds", 1)
+    line = refused(
+        "evaluate", "--scenario", save(tmp_path / "x.yaml", wrong), "--laws", "never", "--seeds", 1
+    )
     assert "redis_zpif" in line
     assert "(did you mean 'redis_zipf'?)" in line
 
@@ -134,7 +144,9 @@ def test_a_truncated_trace(refused: Refused, tmp_path: Path, kept: float) -> Non
     whole = (DATA / "sidecar.npz").read_bytes()
     (tmp_path / "cut.npz").write_bytes(whole[: int(kept * len(whole))])
     wrong = SCENARIO | {"cgroups": [{"name": "kv", "workload": {"trace": str(tmp_path / "cut.npz")}}]}
-    line = refused("evaluate", "--scenario", save(tmp_path / "x.yaml", wrong), "--laws", "never", "--seeds", 1)
+    line = refused(
+        "evaluate", "--scenario", save(tmp_path / "x.yaml", wrong), "--laws", "never", "--seeds", 1
+    )
     assert "cut.npz" in line
 
 
@@ -219,7 +231,7 @@ def test_exporting_what_is_no_run(refused: Refused, tmp_path: Path) -> None:
         (("trian",), "trian"),
         (("train",), "CONFIG"),
         (("train", "demo", "--sed", "1"), "--sed"),
-        (("train", "demo", "--seed", "one"), "one"),
+        (("train", "demo", "--seed", "one"), "--seed"),
         (("train", "demo", "--seed", "-1"), "seeds are 0 or more"),
         (("evaluate", "--scenario", "demo-test", "--seeds", "0"), "--seeds"),
         (("evaluate",), "--scenario"),
@@ -229,3 +241,33 @@ def test_exporting_what_is_no_run(refused: Refused, tmp_path: Path) -> None:
 )
 def test_wrong_usage(refused: Refused, args: tuple[str, ...], words: str) -> None:
     assert words in refused(*args)
+
+
+# --- what is not bad input --------------------------------------------------------------------------
+
+
+def test_an_interrupt_is_130_and_no_traceback(cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zswap_gym.workloads.scenario.load_scenario", _raise(KeyboardInterrupt()))
+    status, _, err = cli("scenarios", "show", "bench-mix")
+    assert status == 130
+    assert "Traceback" not in err
+
+
+def test_a_bug_is_not_dressed_up_as_bad_input(cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zswap_gym.workloads.scenario.load_scenario", _raise(ZeroDivisionError("a bug")))
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        cli("scenarios", "show", "bench-mix")
+
+
+def test_a_missing_extra_is_named(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "agents.train", raising=False)
+    monkeypatch.setitem(sys.modules, "torch", None)  # importing it raises ModuleNotFoundError
+    line = refused("train", "demo")
+    assert "training needs torch, which is not installed; pip install 'zswap-gym[train]'" in line
+
+
+def _raise(error: BaseException) -> Callable[..., object]:
+    def function(*_: object) -> object:
+        raise error
+
+    return function

@@ -20,7 +20,7 @@ COMMANDS = (
     ("scenarios", "show"),
     ("demo",),
 )
-HEAVY = ("numba", "llvmlite", "torch", "gymnasium", "stable_baselines3", "matplotlib", "numpy", "pydantic")
+HEAVY = ("numba", "llvmlite", "torch", "gymnasium", "stable_baselines3", "matplotlib", "numpy", "yaml")
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

@@ -1,4 +1,4 @@
-"""A small scenario that runs a thousand steps in a second or two, with everything in it that an environment meets."""
+"""A small and quick scenario that has in it everything an environment meets."""
 
 from __future__ import annotations
 

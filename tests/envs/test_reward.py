@@ -62,12 +62,16 @@ def test_the_environments_reward_is_that_sum_and_the_terms_are_the_models(make_e
     from zswap_gym.kernel.layout import STAT
 
     disk, loads, written = (int((after - before)[STAT.index(name)]) for name in names)
-    assert (sums["disk_refaults"], sums["zswap_loads"], sums["bytes_written"]) == (disk, loads, written * 4096)
+    assert (sums["disk_refaults"], sums["zswap_loads"], sums["bytes_written"]) == (
+        disk,
+        loads,
+        written * 4096,
+    )
     assert sums["bytes_written"] > 0
     assert sums["dram_held"] == pytest.approx(np.trapezoid(held, dx=10.0) / 2**30 / 3600, rel=1e-3)
 
 
-def test_a_stall_counts_more_in_a_critical_window(make_env, make_scenario) -> None:
+def test_a_stall_counts_more_in_a_critical_window(make_env) -> None:
     def stalls(factor: float) -> list[float]:
         env = make_env(reward={"critical_factor": factor})
         env.reset(seed=0)

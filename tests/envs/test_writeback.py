@@ -24,7 +24,7 @@ from zswap_gym.envs.registration import ENTRY_POINTS, register
 from zswap_gym.envs.writeback import WritebackEnv
 from zswap_gym.errors import UserError
 from zswap_gym.host.types import COLUMN, NOTHING, Request
-from zswap_gym.policy.actions import encode
+from zswap_gym.policy.actions import ActionSpec, encode
 from zswap_gym.policy.features import FEATURES, HOST_FEATURES, INDEX
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +36,9 @@ def rollout(env, seed: int, steps: int = 25, actions_seed: int = 0):
     found = [env.reset(seed=seed)[0]]
     rest = []
     for _ in range(steps):
-        obs, reward, terminated, truncated, _ = env.step(rng.uniform(-1, 1, env.action_space.shape).astype(np.float32))
+        obs, reward, terminated, truncated, _ = env.step(
+            rng.uniform(-1, 1, env.action_space.shape).astype(np.float32)
+        )
         found.append(obs)
         rest.append((reward, terminated, truncated))
         if truncated:
@@ -127,7 +129,9 @@ for seed in {seeds}:
 def test_the_same_seed_gives_bit_equal_rollouts_in_two_processes_whatever_they_did_before() -> None:
     def run(seeds: list[int]) -> dict[str, str]:
         script = _PRINT_ROLLOUT.format(seeds=seeds)
-        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+        done = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
+        )
         return dict(line.split() for line in done.stdout.splitlines())
 
     first, second = run([7, 11, 3]), run([3, 7])
@@ -225,7 +229,9 @@ def test_an_sb3_vector_equals_single_environments(make_env) -> None:
             assert (obs[i] == (env.reset()[0] if truncated else one)).all()
 
 
-@pytest.mark.parametrize("twin_of", [lambda e: pickle.loads(pickle.dumps(e)), copy.deepcopy], ids=["pickle", "deepcopy"])
+@pytest.mark.parametrize(
+    "twin_of", [lambda e: pickle.loads(pickle.dumps(e)), copy.deepcopy], ids=["pickle", "deepcopy"]
+)
 def test_a_copy_in_mid_episode_goes_on_identically(make_env, twin_of) -> None:
     env = make_env(render_mode="ansi")
     assert twin_of(env).reset(seed=1)[0] in env.observation_space  # before the first reset, too
@@ -265,11 +271,12 @@ def test_actions_and_requests_are_the_same_thing(make_env) -> None:
     by_request.reset(seed=0)
     spec = by_action.contract.action
     zswapped = by_action.table[:, COLUMN["zswapped"]]
-    action = np.array([encode(20.0, 0.25, spec), encode(None, 0.1, spec), encode(60.0, 0.0, spec)])
-    sizes = [int(share * size // 4096 * 4096) for share, size in zip((0.25, 0.1), zswapped, strict=False)]
-    assert min(sizes) >= spec.min_bytes
+    action = np.array([encode(20.5, 0.1, spec), encode(None, 0.05, spec), encode(60.0, 0.0, spec)])
+    sizes = [int(share * size // 4096 * 4096) for share, size in zip((0.1, 0.05), zswapped, strict=False)]
+    assert min(sizes) > 0
+    sizes = [max(size, min(spec.min_bytes, int(zswapped[i]))) for i, size in enumerate(sizes)]
     a = by_action.step(action.ravel())
-    b = by_request.step_requests([Request(20.0, sizes[0]), Request(None, sizes[1]), NOTHING])
+    b = by_request.step_requests([Request(20.5, sizes[0]), Request(None, sizes[1]), NOTHING])
     assert a[1] == pytest.approx(b[1], rel=0.01)
     assert a[4]["outcomes"][0][0] in ("kv", "agent")
 
@@ -313,7 +320,10 @@ def test_nothing_works_before_reset(make_env) -> None:
         ({"episode_s": 1.0}, "episode_s = 1: shorter than one decision of 10 s"),
         ({"render_mode": "human"}, "render_mode = 'human'; use one of ansi, rgb_array"),
         ({"scenario": "demo-trian"}, "did you mean 'demo-train'"),
-        ({"scenario": "demo-train", "episode_s": 3600}, "replays recordings for 140 s and they are never looped"),
+        (
+            {"scenario": "demo-train", "episode_s": 3600},
+            "replays recordings for 140 s and they are never looped",
+        ),
         ({"reward": {"stal_s": -1}}, "did you mean 'stall_s'"),
     ],
 )
@@ -372,15 +382,29 @@ def test_rendering_without_a_mode_warns(make_env) -> None:
 
 def test_the_docstring_is_a_manual_page_that_is_true() -> None:
     text = WritebackEnv.__doc__
-    sections = ["Description", "Action Space", "Observation Space", "Rewards", "Starting State", "Episode End",
-                "Arguments", "Vectorized environment", "Version History"]  # fmt: skip
+    sections = """Description, Action Space, Observation Space, Rewards, Starting State, Episode End,
+                  Arguments, Vectorized environment, Version History"""
     found = re.findall(r"^ *## (.+)$", text, re.MULTILINE)
-    assert found == sections
-    rows = [tuple(cell.strip() for cell in line.strip().strip("|").split("|")) for line in text.splitlines() if line.strip().startswith("|")]
+    assert found == [name.strip() for name in sections.split(",")]
+    rows = [
+        tuple(cell.strip() for cell in line.strip(" |").split("|"))
+        for line in text.splitlines()
+        if line.strip().startswith("|")
+    ]
     table = {row[1]: row[2:] for row in rows if len(row) == 6}
     for feature in (*FEATURES, *HOST_FEATURES):
         unit, low, high, origin = table[feature.name]
-        assert (unit, float(low), float(high), origin) == (feature.unit, feature.low, feature.high, feature.origin)
+        assert (unit, float(low), float(high), origin) == (
+            feature.unit,
+            feature.low,
+            feature.high,
+            feature.origin,
+        )
+    spec = ActionSpec()
+    assert (spec.age_min_s, spec.age_max_s, spec.release_only_above) == (5.0, 7200.0, 0.8)
+    assert "5 s at -1 to 2 h at 0.8; above 0.8: no writeback" in text
+    assert (spec.nothing_below, spec.max_share) == (-0.5, 1 / 8)
+    assert "nothing up to -0.5; then growing with the square, an eighth of it at 1" in text
 
 
 # --- the privileged id ---------------------------------------------------------------------------------
@@ -399,7 +423,7 @@ def test_privileged_rows_hold_the_true_ages(make_env) -> None:
     assert ages.shape == (3, len(AGE_FEATURES))
     assert np.allclose(ages.sum(axis=1), 1.0)
     assert ages[:, -1].sum() == 0  # nothing is an hour old after a warm-up of a minute
-    with pytest.raises(UserError, match="contract differs in features"):
+    with pytest.raises(UserError, match="contract differs in number of features"):
         plain.contract.check(env.contract)
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-WIDE = 140
+WIDE = 160
 
 
 def ensure_writable(path: Path, *, folder: bool = False) -> None:

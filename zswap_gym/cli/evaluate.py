@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -10,25 +12,25 @@ import typer
 
 from zswap_gym.errors import UserError
 
+HELD_OUT = 1000
+"""The first seed of an evaluation unless told otherwise."""
+
 
 def evaluate(
     scenario: Annotated[
         list[str], typer.Option("--scenario", help="A scenario's name or YAML file; repeat it for several.")
     ],
     policy: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Option("--policy", help="A training run's folder or an exported file; repeat it for several."),
     ] = None,
     laws: Annotated[
-        str,
-        typer.Option(
-            help="Rules to compare with, separated by commas; parameters in brackets. 'all', 'none'."
-        ),
+        str, typer.Option(help="Rules to compare with: names separated by commas, or 'all', or 'none'.")
     ] = "all",
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds; every policy meets the same ones.")] = 5,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds; everybody meets the same ones.")] = 5,
     first_seed: Annotated[
-        int, typer.Option(min=0, help="The first of them. Training used small numbers; these should be new.")
-    ] = 1000,
+        int, typer.Option(min=0, help="The first of them. Training uses small ones, so these are new.")
+    ] = HELD_OUT,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for results.json, episodes.csv and report.html.")
     ] = None,
@@ -36,28 +38,88 @@ def evaluate(
 ) -> None:
     """Compare policies with the rules everybody knows, on the same workloads and seeds.
 
-    Each policy and rule meets every scenario on every seed. What is printed is the difference to
-    doing nothing, pair by pair, with 95 % intervals; where a rule does as well, it says so.
+    Everybody meets every scenario on every seed. What is printed is the difference to doing nothing,
+    pair by pair, with 95 % intervals; where a rule does as well as a policy, it says so.
+
+    A rule may have parameters in brackets, and an arm after @: the same rule on a machine with
+    another setting, such as the kernel's own shrinker switched on.
 
     Examples:
 
         zswap-gym evaluate --policy runs/mine --scenario bench-mix
-        zswap-gym evaluate --policy policy.npz --scenario A --scenario B --seeds 20 --out results
-        zswap-gym evaluate --scenario A --laws "never,fixed_age(age_s=30,max_bytes=8M),tmo" --json
+        zswap-gym evaluate --policy policy.npz --scenario demo-test --seeds 20 --out results
+        zswap-gym evaluate --scenario single-kv --laws "never,fixed_age(age_s=30,max_bytes=8M),tmo"
+        zswap-gym evaluate --scenario single-kv --laws "never,never@shrinker" --json
     """
+    from zswap_gym.cli._extras import optional_parts
+    from zswap_gym.cli._output import console, ensure_writable
+    from zswap_gym.workloads.scenario import load_scenario
+
+    # Everything that can be wrong is looked at before the first second of simulation.
+    names = split_laws(laws)
+    if policy:
+        check_policies(policy)
+    scenarios = [load_scenario(name) for name in scenario]
+    if out is not None:
+        ensure_writable(out, folder=True)
+    with optional_parts("evaluating"):
+        from agents.evaluate import evaluate as run
+        from agents.report import print_report, write_html
+
+    who = list(dict.fromkeys([*(policy or ()), *names]))
+    chosen = range(first_seed, first_seed + seeds)
+    with episode_bar((len(who) + ("never" not in who)) * len(scenarios) * seeds, quiet=as_json) as tick:
+        results = run(who, scenarios, chosen, on_episode=tick)
+
+    if out is not None:
+        written = results.save(out)
+        with optional_parts("drawing the report"):
+            written.append(write_html(results, out / "report.html"))
+    if as_json:
+        print(results.to_json())
+        return
+    print_report(results, console())
+    if out is not None:
+        print("wrote " + ", ".join(str(path) for path in written))
 
 
 def split_laws(text: str) -> list[str]:
-    """``"a,b(x=1,y=2)"`` as ``["a", "b(x=1,y=2)"]``; each is checked, UserError names a wrong one."""
-    from zswap_gym.policy.laws import LAWS, make_law
+    """``"a,b(x=1,y=2)@z=1,w=2"`` as ``["a", "b(x=1,y=2)@z=1,w=2"]``. UserError where one is wrong."""
+    from agents.contestants import contestant
+    from zswap_gym.policy.laws import LAWS
 
     if text.strip() == "none":
         return []
     if text.strip() == "all":
         return list(LAWS)
-    specs = [part.strip() for part in re.split(r",(?![^()]*\))", text) if part.strip()]
-    for spec in specs:
-        make_law(spec)
+    # A comma inside brackets, or before KEY=, belongs to the law it follows.
+    specs = [part.strip() for part in re.split(r",(?![^()]*\))(?!\s*\w+=)", text) if part.strip()]
     if not specs:
         raise UserError("--laws: names no law; write 'all', 'none' or names separated by commas")
+    for spec in specs:
+        contestant(spec)
     return list(dict.fromkeys(specs))
+
+
+def check_policies(specs: Sequence[str]) -> None:
+    """UserError where an exported file is missing, damaged or of another contract."""
+    from zswap_gym.controller.decider import load_policy
+
+    for spec in specs:
+        if not Path(spec).is_dir():
+            load_policy(spec)
+
+
+@contextmanager
+def episode_bar(total: int, *, quiet: bool) -> Iterator[Callable[[str], None]]:
+    """A progress bar on stderr over ``total`` episodes; yields what to call after each."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    bar = Progress(
+        TextColumn("episodes"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        TextColumn("{task.description}"), console=Console(stderr=True), disable=quiet,
+    )  # fmt: skip
+    with bar:
+        task = bar.add_task("", total=total)
+        yield lambda what: bar.update(task, advance=1, description=what)

@@ -59,8 +59,12 @@ def train(
     runs = []
     for number in seeds:
         where = folder / f"seed-{number}" if len(seeds) > 1 else folder
-        runs.append(train_one(experiment, where, number, resume=resume))
+        runs.append(train_one(experiment, where, number, resume=resume, progress=not as_json))
         if not as_json:
-            print(f"seed {number}: {where}; next: zswap-gym evaluate --policy {where}")
+            done = runs[-1]
+            print(
+                f"seed {number}: {done.steps} steps in {done.seconds:.0f} s; mean return of the first tenth "
+                f"of its episodes {done.return_first:.4f}, of the last {done.return_last:.4f}; {where}"
+            )
     if as_json:
         print_json(runs)

@@ -19,7 +19,8 @@ from zswap_gym.units import PAGE_SIZE, US_PER_S
 from zswap_gym.workloads.events import RealisedEvent
 
 _PSWPIN, _ZSWPIN, _PSWPOUT, _REFUSED, _OOM, _STALL = (
-    STAT.index(name) for name in ("pswpin", "zswpin", "pswpout", "stores_refused", "events_oom_kill", "stall_us")
+    STAT.index(name)
+    for name in ("pswpin", "zswpin", "pswpout", "stores_refused", "events_oom_kill", "stall_us")
 )
 _PSI, _ANON = COLUMN["psi_some_total_us"], COLUMN["anon"]
 

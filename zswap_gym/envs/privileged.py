@@ -16,7 +16,8 @@ EDGES_S = (0.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
 """Lower edges of the age bins, seconds; the last is open."""
 
 AGE_FEATURES = tuple(
-    Feature(f"true_age_{edge:.0f}s", "share", 0.0, 1.0, "none: read from the model's zswap entries") for edge in EDGES_S
+    Feature(f"true_age_{edge:.0f}s", "share", 0.0, 1.0, "none: read from the model's zswap entries")
+    for edge in EDGES_S
 )
 """Share of the cgroup's zswapped bytes whose age lies in each bin."""
 

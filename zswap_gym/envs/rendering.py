@@ -87,7 +87,10 @@ class History:
 def render_ansi(history: History, title: str) -> str:
     """The last step as a table."""
     lines = [title]
-    head = f"{'cgroup':<16}{'resident':>11}{'zswap':>11}{'disk':>11}{'age >=':>9}{'asked':>11}{'written':>11}{'reads':>7}{'psi %':>8}"
+    head = (
+        f"{'cgroup':<16}{'resident':>11}{'zswap':>11}{'disk':>11}{'age >=':>9}"
+        f"{'asked':>11}{'written':>11}{'reads':>7}{'psi %':>8}"
+    )
     lines.append(head)
     if not history.steps:
         lines.extend(history.names)

@@ -90,11 +90,16 @@ class RewardWeights:
         known = [f.name for f in fields(cls)]
         for key, value in weights.items():
             if key not in known:
-                raise UserError(f"{where}: unknown term {key!r}{nearest(key, known)}; known are {', '.join(known)}")
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value):
+                raise UserError(
+                    f"{where}: unknown term {key!r}{nearest(key, known)}; known are {', '.join(known)}"
+                )
+            given: object = value  # YAML does not keep to the annotation
+            if isinstance(given, bool) or not isinstance(given, (int, float)) or not isfinite(given):
                 raise UserError(f"{where}: {key} = {value!r}; give a number")
             if key in TERMS and value > 0:
-                raise UserError(f"{where}: {key} = {value!r}; every term is a cost, so its weight is at most 0")
+                raise UserError(
+                    f"{where}: {key} = {value!r}; every term is a cost, so its weight is at most 0"
+                )
             if key == "critical_factor" and value < 1:
                 raise UserError(f"{where}: {key} = {value!r}; a critical second counts at least once")
         return cls(**{key: float(value) for key, value in weights.items()})

@@ -7,37 +7,39 @@ without a cgroup are zero; feature 0, ``present``, tells them from idle cgroups.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Space
 
 from zswap_gym.policy.actions import PER_CGROUP
 from zswap_gym.policy.features import HOST_FEATURES, Feature
+
+Vector = npt.NDArray[np.float32]
 
 H = len(HOST_FEATURES)
 """Host features."""
 
 
-def observation_space(n_max: int, features: Sequence[Feature]) -> Box:
+def observation_space(n_max: int, features: Sequence[Feature]) -> Space[Vector]:
     """Box (n_max * F + H,) float32 within the declared bounds of the features; an absent row is 0."""
     low = np.minimum([f.low for f in features], 0.0)
     high = np.maximum([f.high for f in features], 0.0)
-    return Box(
+    box = Box(
         np.concatenate([np.tile(low, n_max), [f.low for f in HOST_FEATURES]]).astype(np.float32),
         np.concatenate([np.tile(high, n_max), [f.high for f in HOST_FEATURES]]).astype(np.float32),
         dtype=np.float32,
     )
+    return cast("Space[Vector]", box)
 
 
-def action_space(n_max: int) -> Box:
+def action_space(n_max: int) -> Space[Vector]:
     """Box (n_max * 2,) float32 in [-1, 1]: minimum age and amount of each row in turn."""
-    return Box(-1.0, 1.0, (n_max * PER_CGROUP,), np.float32)
+    return cast("Space[Vector]", Box(-1.0, 1.0, (n_max * PER_CGROUP,), np.float32))
 
 
-def rows_and_host(
-    observation: npt.NDArray[np.float32], n_features: int
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+def rows_and_host(observation: Vector, n_features: int) -> tuple[Vector, Vector]:
     """A flat observation (..., n_max * F + H) as rows (..., n_max, F) and host features (..., H): views."""
     cut = observation.shape[-1] - H
     rows = observation[..., :cut].reshape(*observation.shape[:-1], cut // n_features, n_features)

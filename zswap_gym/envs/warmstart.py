@@ -91,7 +91,7 @@ def warm_up(scenario: Scenario, member: int) -> WarmStart:
     """
     drawn = np.random.default_rng([_name_key(scenario), member, 0])
     parts = scenario.realise(drawn)
-    host = SimulatedHost(tuple(parts), seed=int(drawn.integers(1, 1 << 62)))
+    host = SimulatedHost(parts, seed=int(drawn.integers(1, 1 << 62)))
     interval = scenario.episode.decision_interval
     n = len(host.cgroups())
     extractor = FeatureExtractor(interval, (n,))

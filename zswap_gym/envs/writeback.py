@@ -13,7 +13,7 @@ import numpy.typing as npt
 from zswap_gym.envs.accounting import Meter
 from zswap_gym.envs.rendering import History, StepView, render_ansi, render_rgb
 from zswap_gym.envs.reward import RewardWeights, ServiceLevel
-from zswap_gym.envs.spaces import action_space, observation_space, rows_and_host
+from zswap_gym.envs.spaces import H, action_space, observation_space, rows_and_host
 from zswap_gym.envs.warmstart import WarmStart, episode_start
 from zswap_gym.errors import UserError
 from zswap_gym.host.types import COLUMN, Request, Table
@@ -28,9 +28,134 @@ Step = tuple[Observation, float, bool, bool, dict[str, Any]]
 
 
 class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
-    """DOC"""
+    """One host with its cgroups; every interval, how old and how much to write back from zswap, per cgroup.
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}
+    ## Description
+    Linux keeps cold memory compressed in zswap and can write the oldest of it on to a swap device
+    (``memory.zswap.proactive_writeback``). Written back it costs no memory and a disk read when it is
+    wanted again; kept it costs a third of a page. A stage-one reclaimer, part of the scenario, fills
+    zswap meanwhile, and the programs go on touching their pages. The kernel is simulated page by page:
+    see ``zswap_gym.kernel``.
+
+    A decision is a pair per cgroup: write back, then release (``memory.reclaim`` of as many bytes),
+    because a page written back stays in the swap cache until reclaim takes it. Both take simulated
+    time, compete with faults for the disk, and may still run at the next decision; a cgroup that is
+    busy then takes no new request.
+
+    ## Action Space
+    ``Box(-1, 1, (n_max * 2,), float32)``: two numbers per row, decoded by ``zswap_gym.policy.actions``
+    exactly as the controller does it on a host.
+
+    | # | action | unit | meaning |
+    |---|---|---|---|
+    | 2i | minimum age | log seconds | 5 s at -1 to 2 h at 0.8; above 0.8: no writeback, release only |
+    | 2i+1 | amount | share of the cgroup's zswapped bytes | nothing up to -0.5; then growing with the square, an eighth of it at 1 |
+
+    Actions of rows without a cgroup are ignored.
+
+    ## Observation Space
+    ``Box((n_max * F + H,), float32)``: ``n_max`` rows of F = 30 features, one row per cgroup, then H = 7
+    features of the host. :meth:`rows_and_host` gives the (n_max, F) view. Rows without a cgroup are 0;
+    feature ``present`` tells them from idle cgroups. Only what the files of a stock kernel and the
+    operator's hints say is in it; what is *estimated* from them says so.
+
+    Per cgroup, at ``row * F + #``:
+
+    | # | feature | unit | low | high | kernel file of origin |
+    |---|---|---|---|---|---|
+    | 0 | present | 0/1 | 0 | 1 | the cgroup exists; everything else is 0 where it does not |
+    | 1 | host_share | share | 0 | 1 | memory.current / MemTotal |
+    | 2 | limit_fill | share | 0 | 1 | memory.current / min(memory.max, memory.high, MemTotal) |
+    | 3 | zswapped_share | share | 0 | 1 | memory.stat zswapped / footprint |
+    | 4 | disk_share | share | 0 | 1 | on disk only / footprint |
+    | 5 | swapcached_share | share | 0 | 1 | memory.stat swapcached / footprint: freed by a release at no cost |
+    | 6 | compression | share | 0 | 1 | memory.stat zswap / zswapped: what a page held takes |
+    | 7 | active_share | share | 0 | 1 | memory.stat active_anon / (active_anon + inactive_anon) |
+    | 8 | zswap_fill | share | 0 | 1 | memory.zswap.current / memory.zswap.max |
+    | 9 | return_ratio | share | 0 | 1 | disk refaults / zswpwb, 10 min averages |
+    | 10 | writeback_on | 0/1 | 0 | 1 | memory.zswap.writeback |
+    | 11 | growth | share | -1 | 1 | memory.current since the last decision, / footprint |
+    | 12 | older_30s | share | 0 | 1 | of zswapped, estimated from zswpout, zswpin, zswpwb (age.py) |
+    | 13 | older_120s | share | 0 | 1 | as older_30s |
+    | 14 | older_600s | share | 0 | 1 | as older_30s |
+    | 15 | older_3600s | share | 0 | 1 | as older_30s |
+    | 16 | store_rate | log share of footprint/min, 1e-4..10 | 0 | 1 | memory.stat zswpout |
+    | 17 | load_rate | log share of footprint/min, 1e-4..10 | 0 | 1 | memory.stat zswpin |
+    | 18 | disk_refault_rate | log share of footprint/min, 1e-4..10 | 0 | 1 | memory.stat pgmajfault - zswpin |
+    | 19 | writeback_rate | log share of footprint/min, 1e-4..10 | 0 | 1 | memory.stat zswpwb |
+    | 20 | reclaim_rate | log share of footprint/min, 1e-4..10 | 0 | 1 | memory.stat pgsteal |
+    | 21 | load_rate_slow | log share of footprint/min, 1e-4..10 | 0 | 1 | zswpin, 10 min average |
+    | 22 | disk_refault_slow | log share of footprint/min, 1e-4..10 | 0 | 1 | pgmajfault - zswpin, 10 min average |
+    | 23 | writeback_slow | log share of footprint/min, 1e-4..10 | 0 | 1 | zswpwb, 10 min average |
+    | 24 | psi_some | log share of time, 1e-4..1 | 0 | 1 | memory.pressure some total, since the last decision |
+    | 25 | psi_some_avg60 | log %, 0.01..100 | 0 | 1 | memory.pressure some avg60 |
+    | 26 | until_event | log s, 1..86400 | 0 | 1 | hints file seconds_to_event; 1 = far off or unknown |
+    | 27 | event_left | log s, 1..86400 | 0 | 1 | hints file seconds_left |
+    | 28 | event_size | log share of footprint, 0.01..10 | 0 | 1 | hints file expected_bytes |
+    | 29 | no_hint | 0/1 | 0 | 1 | hints file says nothing about the cgroup |
+
+    Of the host, at ``n_max * F + #``:
+
+    | # | feature | unit | low | high | kernel file of origin |
+    |---|---|---|---|---|---|
+    | 0 | free_memory | share | 0 | 1 | /proc/meminfo MemFree / MemTotal |
+    | 1 | free_swap | share | 0 | 1 | /proc/meminfo SwapFree / SwapTotal |
+    | 2 | pool_fill | share | 0 | 1.5 | /proc/meminfo Zswap / (MemTotal x zswap max_pool_percent) |
+    | 3 | host_psi | log share of time, 1e-4..1 | 0 | 1 | /proc/pressure/memory some total, since the last |
+    | 4 | interval | log s, 1..3600 | 0 | 1 | /proc/uptime, since the last decision |
+    | 5 | day_sin | 1 | -1 | 1 | local clock |
+    | 6 | day_cos | 1 | -1 | 1 | local clock |
+
+    ## Rewards
+    The sum of weight times term over the interval; ``info["terms"]`` holds the terms, in physical units:
+    ``dram_held`` (GiB*h), ``stall_s`` (thread-seconds, more in critical windows), ``disk_refaults``,
+    ``zswap_loads`` and ``rejects`` (pages), ``bytes_written``, ``oom_kills``. The unit of the reward is
+    one GiB*h of memory; :class:`zswap_gym.envs.reward.RewardWeights` says what each weight rests on.
+    ``info["cost"]`` holds what an operator promises and the reward does not contain:
+    ``refault_pct_wss_min`` (disk reads, % of the resident set per minute, worst cgroup),
+    ``psi_some_pct`` (worst cgroup) and ``violations`` (cgroups over either bound of ``level``).
+    ``info["outcomes"]`` lists the requests that ended, as (cgroup, errno, pages, seconds, errno of the
+    release); ``info["busy"]`` counts requests refused because the last one still ran.
+
+    ## Starting State
+    A machine at the end of its warm-up: memory, zswap and disk filled by the stage-one reclaimer, with
+    a mild fixed-age law writing back. ``reset(seed=s)`` takes draw ``s mod snapshots`` of the scenario
+    (sizes, devices, events) and a random stream of its own; with ``snapshots=0`` every seed is a draw
+    of its own. The same seed gives the same episode, bit for bit, in any process.
+
+    ## Episode End
+    Truncation after the scenario's ``episode.length``. Never terminated: a cgroup the OOM killer hits
+    restarts.
+
+    ## Arguments
+    | argument | default | meaning |
+    |---|---|---|
+    | scenario | "bench-mix" | name, file, or ``workloads.scenario.Scenario`` |
+    | n_max | None | rows; None = as many as the scenario has cgroups with a workload |
+    | release | None | whether writebacks are followed by a release; None = what the scenario says |
+    | reward | None | ``RewardWeights``, or a mapping that replaces some of the weights |
+    | episode_s | None | length of an episode in seconds; None = the scenario's |
+    | snapshots | None | size of the pool of warm starts; None = the scenario's, 0 = one per seed |
+    | level | None | ``ServiceLevel`` that violations are counted against |
+    | render_mode | None | "ansi": the last step as text; "rgb_array": the episode as a picture |
+
+    ```python
+    env = gymnasium.make("zswap_gym/Writeback-v0", scenario="kv-and-sidecar")
+    obs, info = env.reset(seed=1)
+    obs, reward, terminated, truncated, info = env.step(env.action_space.sample())
+    ```
+
+    Rules drive the same environment by requests: ``env.unwrapped.step_requests(law.decide(table, dt))``.
+
+    ## Vectorized environment
+    ``gymnasium.make_vec(..., vectorization_mode="sync")`` and SB3's ``DummyVecEnv`` give what single
+    environments give, bit for bit.
+
+    ## Version History
+    * v0: first version.
+    """  # noqa: E501 - tables
+
+    metadata: dict[str, Any] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}  # noqa: RUF012
     features: ClassVar[tuple[Feature, ...]] = FEATURES
     """What a row of the observation holds."""
 
@@ -51,10 +176,13 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         self.n_max = rows if n_max is None else n_max
         if rows > self.n_max:
             raise UserError(
-                f"n_max = {self.n_max}: scenario {self.scenario.name} has {rows} cgroups; give at least {rows}"
+                f"n_max = {self.n_max}: scenario {self.scenario.name} has {rows} cgroups; "
+                f"give at least {rows}"
             )
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
-            raise UserError(f"render_mode = {render_mode!r}; use one of {', '.join(self.metadata['render_modes'])}")
+            raise UserError(
+                f"render_mode = {render_mode!r}; use one of {', '.join(self.metadata['render_modes'])}"
+            )
         self.render_mode = render_mode
         self.weights = RewardWeights.of(reward)
         self.level = level or ServiceLevel()
@@ -76,16 +204,20 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
     ) -> tuple[Observation, dict[str, Any]]:
         """Start an episode. The same seed starts the same one, in any process and at any time.
 
-        Without a seed the next one is drawn from the environment's own stream. ``options`` has no keys.
+        Without a seed the next one is drawn from the environment's own stream. No ``options`` exist.
         """
-        super().reset(seed=seed)
+        super().reset(seed=seed, options=options)
         episode = int(self.np_random.integers(1 << 62)) if seed is None else seed
         self._at = at = episode_start(self.scenario, episode, self.snapshots)
         machine = at.host.machine
         self._names = at.host.cgroups()
         self._steps = 0
         self._meter = Meter(
-            machine, [machine.index[name] for name in self._names], at.events, self.weights.critical_factor, self.level
+            machine,
+            [machine.index[name] for name in self._names],
+            at.events,
+            self.weights.critical_factor,
+            self.level,
         )
         self._meter.start(at.table)
         self._history = History.start(self._names, self.interval_s)
@@ -178,7 +310,7 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
     def _observation(self, rows: Observation) -> Observation:
         at = self._running()
         n, f = len(self._names), len(self.features)
-        out = np.zeros(self.observation_space.shape, np.float32)
+        out = np.zeros(self.n_max * f + H, np.float32)
         out[: n * f] = self._row_features(at, rows).ravel()
         out[self.n_max * f :] = at.extractor.host(at.table)
         return out
@@ -211,10 +343,9 @@ def _with_options(scenario: Scenario, release: bool | None, episode_s: float | N
     if release is not None and release != scenario.release_after_writeback:
         scenario = scenario.arm(release_after_writeback=release)
     if episode_s is not None:
-        if episode_s < scenario.episode.decision_interval:
-            raise UserError(
-                f"episode_s = {episode_s:g}: shorter than one decision of {scenario.episode.decision_interval:g} s"
-            )
+        interval = scenario.episode.decision_interval
+        if episode_s < interval:
+            raise UserError(f"episode_s = {episode_s:g}: shorter than one decision of {interval:g} s")
         if episode_s > scenario.episode.length and scenario.age_limit_s() is not None:
             raise UserError(
                 f"episode_s = {episode_s:g}: scenario {scenario.name} replays recordings for "

@@ -9,9 +9,8 @@ ignored for old entries; young ones are rotated. Overshoot up to a batch is the 
 from __future__ import annotations
 
 from zswap_gym.kernel.jit import inline, njit
-from zswap_gym.kernel.layout import F_REFERENCED, S_EV_MAX, S_ZSWPWB_PROACTIVE
-from zswap_gym.kernel.memcg import over_limit
-from zswap_gym.kernel.reclaim import try_free
+from zswap_gym.kernel.layout import F_REFERENCED, S_ZSWPWB_PROACTIVE
+from zswap_gym.kernel.reclaim import charge_writeback, refuse_writeback
 from zswap_gym.kernel.swapdev import queue_full, settle
 from zswap_gym.kernel.zswap import entries, oldest_entry, rotate, write_back
 
@@ -112,12 +111,12 @@ def _walk(st, j, t):
             rotate(st, m, p)
             continue
         page.flags &= ~F_REFERENCED  # no second chance
-        over = over_limit(st, m, scale)
-        if over >= 0:  # the new page is charged like any other (GFP_KERNEL)
-            st.stat[over, S_EV_MAX] += 1
-            _, t = try_free(st, over, scale, t, False)
-            if oldest_entry(st, m) != p:
-                continue
+        charged, t = charge_writeback(st, m, t)
+        if oldest_entry(st, m) != p:  # that reclaim's shrinker took it
+            continue
+        if not charged:
+            refuse_writeback(st, m, p)
+            continue
         t = write_back(st, m, p, t, False)
         st.stat[m, S_ZSWPWB_PROACTIVE] += scale
         job.walk_hit += 1

@@ -18,14 +18,17 @@ from zswap_gym.kernel.layout import (
     F_SWEEP,
     F_WORKINGSET,
     RESIDENT,
+    S_EV_MAX,
     S_PGACTIVATE,
     S_PGSTEAL,
+    S_REJECT_RECLAIM_FAIL,
     S_SWPOUT_ZERO,
     SWAPCACHE,
     ZERO,
 )
 from zswap_gym.kernel.memcg import (
     account,
+    over_limit,
     swap_room,
     take_slot,
 )
@@ -42,7 +45,7 @@ from zswap_gym.kernel.mglru import (
 )
 from zswap_gym.kernel.shrinker import shrink_slab
 from zswap_gym.kernel.swapdev import settle, write
-from zswap_gym.kernel.zswap import charge_cpu, store
+from zswap_gym.kernel.zswap import charge_cpu, rotate, store
 
 SCAN_US = 0.3  # isolate, rmap, unmap and free of one page besides compression
 WALK_US = 30.0  # one aging pass
@@ -242,6 +245,31 @@ def try_free(st, root, goal, t, in_fault):
     while st.jobs[j].active:
         t = step(st, j, root, t, in_fault)
     return st.jobs[j].freed, t
+
+
+@njit
+def charge_writeback(st, c, t):
+    """Charge the folio a zswap writeback outside reclaim decompresses into: (charged?, time to go on).
+
+    GFP_KERNEL (mm/zswap.c:zswap_writeback_entry()): it may reclaim, and fails where that frees nothing.
+    """
+    scale = st.host[0].scale
+    tries = MAX_RECLAIM_RETRIES
+    over = over_limit(st, c, scale)
+    while over >= 0 and tries > 0:
+        st.stat[over, S_EV_MAX] += 1
+        freed, t = try_free(st, over, scale, t, False)
+        if freed == 0:
+            tries -= 1
+        over = over_limit(st, c, scale)
+    return over < 0, t
+
+
+@inline
+def refuse_writeback(st, c, p):
+    """The charge failed (ENOMEM): the entry stays, at the tail of its LRU."""
+    rotate(st, c, p)
+    st.stat[0, S_REJECT_RECLAIM_FAIL] += st.host[0].scale
 
 
 # --- memory.reclaim ------------------------------------------------------------------------------

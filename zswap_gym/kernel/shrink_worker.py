@@ -8,14 +8,20 @@ k it is 16 simulated entries.
 
 from __future__ import annotations
 
-from zswap_gym.kernel.jit import njit
-from zswap_gym.kernel.memcg import over_limit
-from zswap_gym.kernel.reclaim import MAX_RECLAIM_RETRIES, try_free
+from zswap_gym.kernel.jit import inline, njit
+from zswap_gym.kernel.layout import F_REFERENCED
+from zswap_gym.kernel.reclaim import MAX_RECLAIM_RETRIES, charge_writeback, refuse_writeback
 from zswap_gym.kernel.swapdev import queue_full, settle
 from zswap_gym.kernel.zswap import oldest_entry, shrink_memcg
 
 VISIT_US = 2  # one shrink_memcg() call that writes nothing
 VISITS_PER_STEP = 32
+
+
+@inline
+def _will_write(st, c, p):
+    """shrink_memcg() is about to write back entry p of c: only then is a folio charged."""
+    return p >= 0 and st.cgs[c].writeback_effective == 1 and not st.pages[p].flags & F_REFERENCED
 
 
 @njit
@@ -38,10 +44,16 @@ def worker_step(st, j, t):
                     return True, t
             job.attempts = 0
             continue
-        over = over_limit(st, host.worker_iter, host.scale)
-        if over >= 0 and oldest_entry(st, host.worker_iter) >= 0:  # the new folio is charged, GFP_KERNEL
-            _, t = try_free(st, over, host.scale, t, False)
-        result, t = shrink_memcg(st, host.worker_iter, t, False)
+        m = host.worker_iter
+        p = oldest_entry(st, m)
+        charged = True
+        if _will_write(st, m, p):
+            charged, t = charge_writeback(st, m, t)
+        result = 0
+        if charged:
+            result, t = shrink_memcg(st, m, t, False)
+        elif oldest_entry(st, m) == p:
+            refuse_writeback(st, m, p)
         if result < 0:
             continue
         if not host.exact:

@@ -84,7 +84,9 @@ def encode(age_s: float | None, share: float, spec: ActionSpec) -> tuple[float, 
 def to_requests(age_s: Array, max_bytes: Array, release_bytes: Array) -> list[Request]:
     """Requests from decoded arrays of shape (N,)."""
     return [
-        Request(None if math.isnan(age) else age, int(size), int(release)) if max(size, release) > 0 else NOTHING
+        Request(None if math.isnan(age) else age, int(size), int(release))
+        if max(size, release) > 0
+        else NOTHING
         for age, size, release in zip(age_s.tolist(), max_bytes.tolist(), release_bytes.tolist(), strict=True)
     ]
 

@@ -55,7 +55,9 @@ class Contract:
         try:
             version = int(data["version"])
             if version != CONTRACT_VERSION:
-                raise UserError(f"{where}: contract version {version}, this program has {CONTRACT_VERSION}; {again}")
+                raise UserError(
+                    f"{where}: contract version {version}, this program has {CONTRACT_VERSION}; {again}"
+                )
             rows = {
                 key: tuple((str(n), str(u), float(lo), float(hi)) for n, u, lo, hi in data[key])
                 for key in ("features", "host_features")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 import numpy.typing as npt
 
@@ -9,11 +11,19 @@ from zswap_gym.host.types import Table
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
+_T = TypeVar("_T", bound=np.generic)
 
 
 def present(table: Table) -> Mask:
     """Rows (...,) of a table (..., K) that hold a cgroup: those without NaN, whole or in part."""
-    return ~np.isnan(table).any(axis=-1)
+    return ~np.asarray(np.isnan(table).any(axis=-1))
+
+
+def fitted(array: npt.NDArray[_T], rows: int) -> npt.NDArray[_T]:
+    """The array (..., M) with ``rows`` in place of M: cut, or filled up with zeros."""
+    missing = max(rows - array.shape[-1], 0)
+    filled = np.zeros((*array.shape[:-1], missing), array.dtype)
+    return np.concatenate([array[..., :rows], filled], axis=-1)
 
 
 class Deltas:
@@ -38,10 +48,7 @@ class Deltas:
     def resize(self, rows: int) -> None:
         """Keep the first ``rows`` rows; further ones are new."""
         if rows != self._seen.size:
-            keep = min(rows, self._seen.size)
-            last, seen = np.zeros((len(self._last), rows)), np.zeros(rows, bool)
-            last[:, :keep], seen[:keep] = self._last[:, :keep], self._seen[:keep]
-            self._last, self._seen = last, seen
+            self._last, self._seen = fitted(self._last, rows), fitted(self._seen, rows)
 
     def update(self, now: Array, here: Mask) -> tuple[Array, Mask]:
         """Increase (C, M), 0 where unknown, and where it is known (M,).

@@ -59,7 +59,9 @@ FEATURES: tuple[Feature, ...] = (
     Feature("limit_fill", "share", 0, 1, "memory.current / min(memory.max, memory.high, MemTotal)"),
     Feature("zswapped_share", "share", 0, 1, "memory.stat zswapped / footprint"),
     Feature("disk_share", "share", 0, 1, "on disk only / footprint"),
-    Feature("swapcached_share", "share", 0, 1, "memory.stat swapcached / footprint: freed by a release at no cost"),
+    Feature(
+        "swapcached_share", "share", 0, 1, "memory.stat swapcached / footprint: freed by a release at no cost"
+    ),
     Feature("compression", "share", 0, 1, "memory.stat zswap / zswapped: what a page held takes"),
     Feature("active_share", "share", 0, 1, "memory.stat active_anon / (active_anon + inactive_anon)"),
     Feature("zswap_fill", "share", 0, 1, "memory.zswap.current / memory.zswap.max"),
@@ -78,7 +80,9 @@ FEATURES: tuple[Feature, ...] = (
     Feature("load_rate_slow", _RATE, 0, 1, "zswpin, 10 min average"),
     Feature("disk_refault_slow", _RATE, 0, 1, "pgmajfault - zswpin, 10 min average"),
     Feature("writeback_slow", _RATE, 0, 1, "zswpwb, 10 min average"),
-    Feature("psi_some", "log share of time, 1e-4..1", 0, 1, "memory.pressure some total, since the last decision"),
+    Feature(
+        "psi_some", "log share of time, 1e-4..1", 0, 1, "memory.pressure some total, since the last decision"
+    ),
     Feature("psi_some_avg60", "log %, 0.01..100", 0, 1, "memory.pressure some avg60"),
     Feature("until_event", "log s, 1..86400", 0, 1, "hints file seconds_to_event; 1 = far off or unknown"),
     Feature("event_left", "log s, 1..86400", 0, 1, "hints file seconds_left"),
@@ -91,7 +95,9 @@ HOST_FEATURES: tuple[Feature, ...] = (
     Feature("free_memory", "share", 0, 1, "/proc/meminfo MemFree / MemTotal"),
     Feature("free_swap", "share", 0, 1, "/proc/meminfo SwapFree / SwapTotal"),
     Feature("pool_fill", "share", 0, 1.5, "/proc/meminfo Zswap / (MemTotal x zswap max_pool_percent)"),
-    Feature("host_psi", "log share of time, 1e-4..1", 0, 1, "/proc/pressure/memory some total, since the last"),
+    Feature(
+        "host_psi", "log share of time, 1e-4..1", 0, 1, "/proc/pressure/memory some total, since the last"
+    ),
     Feature("interval", "log s, 1..3600", 0, 1, "/proc/uptime, since the last decision"),
     Feature("day_sin", "1", -1, 1, "local clock"),
     Feature("day_cos", "1", -1, 1, "local clock"),
@@ -213,9 +219,9 @@ class FeatureExtractor:
         complete = np.count_nonzero(here) == here.size
         if not complete:
             x[:, ~here] = 0.0
-        delta, known = self._counters.update(x[: len(_COUNTERS)], here)
         out = np.empty((len(FEATURES), x.shape[1]))
         with np.errstate(all="ignore"):
+            delta, known = self._counters.update(x[: len(_COUNTERS)], here)
             self._fill(out, x, delta, known)
         np.fmin(np.fmax(out, _LOW, out=out), _HIGH, out=out)  # unlike clip(), NaN becomes LOW
         if not complete:
@@ -280,11 +286,19 @@ class FeatureExtractor:
     def host(self, table: Table) -> Observation:
         """Host features of a table, float32 (..., H), from its first present row; zeros if there is none."""
         x, found = _host_columns(table.reshape(-1, self.shape[-1], len(COLUMNS)))
+        out = np.empty((len(HOST_FEATURES), len(found)))
+        with np.errstate(all="ignore"):
+            self._fill_host(out, x, found)
+        np.fmin(np.fmax(out, _HOST_LOW, out=out), _HOST_HIGH, out=out)
+        out *= found
+        return out.T.astype(np.float32, order="C").reshape(*self.shape[:-1], len(HOST_FEATURES))
+
+    def _fill_host(self, out: Array, x: Array, found: Mask) -> None:
+        """Write all host features (H, E) into ``out``."""
         (elapsed, stalled_us), _ = self._host_counters.update(x[:2], found)
         free, total, swap_free, swap_total, pool, percent, clock = x[2:]
         dt = np.where(elapsed > 0, elapsed, self.interval_s)
         day = clock * (2.0 * np.pi / _DAY_S)
-        out = np.empty((len(HOST_FEATURES), len(found)))
         out[0] = free / np.maximum(total, 1.0)
         out[1] = swap_free / np.maximum(swap_total, 1.0)
         out[2] = pool / np.maximum(total * percent / 100.0, 1.0)
@@ -294,9 +308,6 @@ class FeatureExtractor:
         out[3:5] *= _HOST_LOG_OUT
         out[5] = np.sin(day)
         out[6] = np.cos(day)
-        np.fmin(np.fmax(out, _HOST_LOW, out=out), _HOST_HIGH, out=out)
-        out *= found
-        return out.T.astype(np.float32, order="C").reshape(*self.shape[:-1], len(HOST_FEATURES))
 
 
 def _host_columns(table: Table) -> tuple[Array, Mask]:

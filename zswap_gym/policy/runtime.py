@@ -26,6 +26,7 @@ the identity). agents/networks.py has the same network in torch.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -81,7 +82,7 @@ class Normaliser:
     def __call__(self, x: Array) -> Array:
         """Normalise along the last axis."""
         scaled = (x - self.mean) / np.sqrt(self.var + self.epsilon)
-        return np.clip(scaled, -self.clip, self.clip).astype(np.float32)
+        return np.asarray(np.clip(scaled, -self.clip, self.clip), np.float32)
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,9 @@ class Policy:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS or self.squash not in SQUASHES:
-            raise ValueError(f"kind {self.kind!r} and squash {self.squash!r}; known are {KINDS} and {SQUASHES}")
+            raise ValueError(
+                f"kind {self.kind!r} and squash {self.squash!r}; known are {KINDS} and {SQUASHES}"
+            )
         f, h, n = len(self.contract.features), len(self.contract.host_features), self.contract.n_max
         if self.kind == "mlp":
             _check_layers("body", self.body, n * f + h, n * PER_CGROUP)
@@ -188,11 +191,17 @@ class Policy:
         except FileNotFoundError as error:
             raise UserError(f"{where}: no such policy file; export one with 'zswap-gym export'") from error
         except IsADirectoryError as error:
-            raise UserError(f"{where}: is a folder, not a policy; export it with 'zswap-gym export'") from error
+            raise UserError(
+                f"{where}: is a folder, not a policy; export it with 'zswap-gym export'"
+            ) from error
         except _UNREADABLE as error:
-            raise UserError(f"{where}: not an exported policy, or damaged ({error}); export it again") from error
+            raise UserError(
+                f"{where}: not an exported policy, or damaged ({error}); export it again"
+            ) from error
         if version != BUNDLE_VERSION:
-            raise UserError(f"{where}: bundle version {version}, this program reads {BUNDLE_VERSION}; export it again")
+            raise UserError(
+                f"{where}: bundle version {version}, this program reads {BUNDLE_VERSION}; export it again"
+            )
         try:
             return cls(
                 kind=str(meta["kind"]),
@@ -209,7 +218,16 @@ class Policy:
 
 
 # A cut or foreign file shows up as any of these, depending on where it was cut.
-_UNREADABLE = (OSError, KeyError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error)
+_UNREADABLE = (
+    OSError,
+    KeyError,
+    ValueError,
+    EOFError,
+    TypeError,
+    AttributeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def _run(layers: Sequence[Layer], x: Array) -> Array:
@@ -222,7 +240,9 @@ def _check_layers(part: str, layers: Sequence[Layer], n_in: int, n_out: int | No
     """Outputs of the last layer; ValueError where layers do not fit or hold no numbers."""
     for i, (weight, bias, activation) in enumerate(layers):
         if activation not in ACTIVATIONS:
-            raise ValueError(f"layer {part}.{i}: activation {activation!r}; known are {', '.join(ACTIVATIONS)}")
+            raise ValueError(
+                f"layer {part}.{i}: activation {activation!r}; known are {', '.join(ACTIVATIONS)}"
+            )
         if weight.ndim != 2 or weight.shape[1] != n_in or bias.shape != weight.shape[:1]:
             raise ValueError(f"layer {part}.{i}: weight {weight.shape}, bias {bias.shape}, but {n_in} inputs")
         n_in = weight.shape[0]
@@ -236,7 +256,9 @@ def _check_normaliser(part: str, norm: Normaliser | None, n: int) -> None:
         raise ValueError(f"normaliser {part}: {norm.mean.shape} and {norm.var.shape}, but {n} features")
 
 
-def _layers(arrays: Mapping[str, Any], part: str, described: Sequence[Mapping[str, Any]]) -> tuple[Layer, ...]:
+def _layers(
+    arrays: Mapping[str, Any], part: str, described: Sequence[Mapping[str, Any]]
+) -> tuple[Layer, ...]:
     layers = []
     for layer in described:
         if layer["part"] == part:
@@ -270,6 +292,9 @@ def _write_npz(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> Path:
         temporary.write_bytes(buffer.getvalue())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise UserError(f"{path}: cannot write the policy: {error.strerror}; choose another folder") from error
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise UserError(
+            f"{path}: cannot write the policy: {error.strerror}; choose another folder"
+        ) from error
     return path

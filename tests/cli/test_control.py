@@ -1,0 +1,149 @@
+"""zswap-gym control over a simulated host, through its files, and over a tree of files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from zswap_gym.cli._rendered import RenderedHost
+from zswap_gym.controller.decisions import read_log
+from zswap_gym.controller.replay import replay
+from zswap_gym.host.simulated import SimulatedHost
+from zswap_gym.host.types import Request
+from zswap_gym.workloads.scenario import load_scenario
+
+FIXTURE = Path(__file__).parents[1] / "fixtures" / "cgroup" / "6.12-v1"
+MIB = 1 << 20
+
+
+def simulated(tmp_path: Path, **changes: object) -> Path:
+    config = {
+        "host": {"kind": "simulated", "scenario": "demo-test", "seed": 3},
+        "mode": "act",
+        "interval": "5s",
+        "cgroups": ["*"],
+        "law": "fixed_age(age_s=5,max_bytes=2M)",
+        "log": str(tmp_path / "log.jsonl"),
+        "rails": {"age_floor": "5s"},
+    }
+    path = tmp_path / "controller.yaml"
+    path.write_text(yaml.safe_dump(config | changes))
+    return path
+
+
+def test_ten_rounds_of_acting_write_pages_back(cli, tmp_path: Path) -> None:
+    status, out, err = cli("control", simulated(tmp_path), "--decisions", 10, "--json")
+    assert (status, err) == (0, "")
+    told = json.loads(out)
+    assert told["rounds"] == 10
+    assert told["mode"] == "act"
+    assert sorted(told["cgroups"]) == ["cache", "logs", "ml", "service"]
+    records = list(read_log(tmp_path / "log.jsonl"))
+    decisions = [r for r in records if r["kind"] == "decision"]
+    assert len(decisions) == 40
+    # The summary is the log added up, and the counters the kernel printed say the same.
+    outcomes = [r for r in records if r["kind"] == "outcome"]
+    for name, row in told["cgroups"].items():
+        assert row["written_bytes"] == sum(r["bytes"] for r in outcomes if r["cgroup"] == name)
+    assert sum(row["written_bytes"] for row in told["cgroups"].values()) > MIB
+
+
+def test_observing_is_the_default_and_writes_nothing_back(cli, tmp_path: Path) -> None:
+    config = yaml.safe_load(simulated(tmp_path).read_text())
+    del config["mode"]
+    (tmp_path / "controller.yaml").write_text(yaml.safe_dump(config))
+    _, out, _ = cli("control", tmp_path / "controller.yaml", "--decisions", 3, "--json")
+    told = json.loads(out)
+    assert told["mode"] == "observe"
+    assert sum(row["proposed"] for row in told["cgroups"].values()) > 0
+    assert {row["written_bytes"] for row in told["cgroups"].values()} == {0}
+    last = [r for r in read_log(tmp_path / "log.jsonl") if r["kind"] == "decision"][-4:]
+    assert {r["seen"]["zswpwb"] for r in last} == {0}
+
+
+def test_options_win_over_the_config(cli, tmp_path: Path) -> None:
+    args = ("--decisions", 1, "--mode", "observe", "--log", "sub/other.jsonl", "--json")
+    _, out, _ = cli("control", simulated(tmp_path), *args)
+    assert json.loads(out)["mode"] == "observe"
+    assert (tmp_path / "sub" / "other.jsonl").exists()
+    assert not (tmp_path / "log.jsonl").exists()
+
+
+def test_the_log_of_a_run_replays(cli, tmp_path: Path) -> None:
+    cli("control", simulated(tmp_path), "--decisions", 4, "--json")
+    again = replay(tmp_path / "log.jsonl")
+    assert again.decisions == 16
+    assert again.mismatches == []
+
+
+def test_the_summary_is_of_the_last_run_only(cli, tmp_path: Path) -> None:
+    path = simulated(tmp_path)
+    _, first, _ = cli("control", path, "--decisions", 2, "--json")
+    _, second, _ = cli("control", path, "--decisions", 2, "--json")
+    assert json.loads(first) == json.loads(second)
+
+
+def test_the_table_names_every_cgroup_and_rail(cli, tmp_path: Path) -> None:
+    path = simulated(tmp_path, rails={"age_floor": "5s", "bytes_per_write": "1M"})
+    _, out, _ = cli("control", path, "--decisions", 3)
+    assert "acting on 4 cgroups every 5 s" in out
+    for words in ("service", "cache", "logs", "ml", "bytes-per-write x"):
+        assert words in out
+
+
+def test_a_tree_of_files_is_observed_and_left_alone(cli, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    shutil.copytree(FIXTURE, tree)
+    before = {p: p.read_bytes() for p in tree.rglob("*") if p.is_file()}
+    config = {
+        "cgroups": ["web", "batch.slice/*"],
+        "law": "fixed_age(age_s=300)",
+        "interval": "10ms",
+        "log": str(tmp_path / "log.jsonl"),
+        "cgroup_root": str(tree / "cgroup"),
+        "proc_root": str(tree / "proc"),
+        "sys_root": str(tree / "sys"),
+    }
+    path = tmp_path / "linux.yaml"
+    path.write_text(yaml.safe_dump(config))
+    status, out, _ = cli("control", path, "--decisions", 2, "--json")
+    assert status == 0
+    assert sorted(json.loads(out)["cgroups"]) == ["batch.slice/job1", "web"]
+    assert {p: p.read_bytes() for p in tree.rglob("*") if p.is_file()} == before
+
+
+@pytest.fixture
+def pair() -> tuple[RenderedHost, SimulatedHost]:
+    """The same machine twice: seen and moved through text, and directly."""
+    scenario = load_scenario("demo-test")
+    rendered, direct = RenderedHost(SimulatedHost(scenario, 5)), SimulatedHost(scenario, 5)
+    for host in (rendered, direct):
+        host.sleep(40.0)
+    return rendered, direct
+
+
+def test_text_shows_what_the_model_holds(pair) -> None:
+    rendered, direct = pair
+    for text, fast in zip(rendered.sample(), direct.sample(), strict=True):
+        assert text.cgroup == fast.cgroup
+        np.testing.assert_array_equal(text.row(), fast.row())
+
+
+def test_a_write_through_text_moves_the_same_pages(pair) -> None:
+    rendered, direct = pair
+    assert rendered.submit("service", Request(5.0, 2 * MIB))
+    ((name, outcome),) = rendered.outcomes()
+    assert direct.submit("service", Request(5.0, 2 * MIB))
+    ended: list = []
+    while not ended:
+        direct.sleep(0.001)
+        ended = direct.outcomes()
+    assert name == "service"
+    assert outcome.pages == ended[0][1].pages > 0
+    assert outcome.bytes == outcome.pages * 4096
+    assert rendered.outcomes() == []

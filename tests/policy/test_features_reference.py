@@ -1,0 +1,264 @@
+"""The vectorised features against the same formulas written out plainly, one cgroup at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import fields
+
+import numpy as np
+import pytest
+
+from zswap_gym.host.types import COLUMN, COLUMNS, Sample, Table
+from zswap_gym.policy.age import AGES_S, BINS, EDGES_S
+from zswap_gym.policy.features import FEATURES, HOST_FEATURES, Feature, FeatureExtractor
+
+Values = dict[str, float]
+
+COUNTERS = ("time_s", "psi_some_total_us", "zswpout", "zswpin", "pgmajfault", "zswpwb", "pgsteal")
+EDGES = EDGES_S.tolist()
+PAGE = 4096.0
+
+
+def log_scaled(x: float, floor: float, top: float) -> float:
+    return math.log1p(x / floor) / math.log1p(top / floor)
+
+
+def bounded(values: Values, features: tuple[Feature, ...]) -> list[float]:
+    assert set(values) == {f.name for f in features}
+    return [min(max(values[f.name], f.low), f.high) for f in features]
+
+
+class PlainAges:
+    """AgeEstimate of one cgroup, in loops."""
+
+    def __init__(self) -> None:
+        self.mass = [0.0] * BINS
+
+    def pass_time(self, dt: float) -> None:
+        moved = [0.0] * BINS
+        for i, pages in enumerate(self.mass[:-1]):
+            low, high = EDGES[i] + dt, EDGES[i + 1] + dt
+            for j in range(BINS):
+                upper = EDGES[j + 1] if j + 1 < BINS else math.inf
+                moved[j] += pages * max(min(upper, high) - max(EDGES[j], low), 0.0) / (high - low)
+        moved[-1] += self.mass[-1]
+        self.mass = moved
+
+    def store(self, pages: float, dt: float) -> None:
+        if dt <= 0:
+            self.mass[0] += pages
+            return
+        for j in range(BINS):
+            upper = EDGES[j + 1] if j + 1 < BINS else math.inf
+            self.mass[j] += pages * max(min(upper, dt) - EDGES[j], 0.0) / dt
+
+    def load(self, pages: float, dt: float) -> None:
+        middles = [(a + b) / 2 for a, b in zip(EDGES[:-1], EDGES[1:], strict=True)] + [EDGES[-1]]
+        chances = [(min(m / dt, 1.0) if dt > 0 else 1.0) / (m + 30.0) for m in middles]
+        weight = max(sum(m * c for m, c in zip(self.mass, chances, strict=True)), 1e-9)
+        self.mass = [m * max(1.0 - pages / weight * c, 0.0) for m, c in zip(self.mass, chances, strict=True)]
+
+    def write(self, pages: float) -> None:
+        for j in reversed(range(BINS)):
+            taken = min(pages, self.mass[j])
+            self.mass[j] -= taken
+            pages -= taken
+
+    def tie(self, population: float) -> None:
+        total = sum(self.mass)
+        factor = min(population / max(total, 1e-9), 1.0)
+        self.mass = [m * factor for m in self.mass]
+        self.mass[0] += max(population - total, 0.0)
+
+    def share_older(self, age: float) -> float:
+        older = sum(m for m, edge in zip(self.mass, EDGES, strict=True) if edge >= age)
+        return older / max(sum(self.mass), 1e-9)
+
+
+class PlainCgroup:
+    """FeatureExtractor.update of one cgroup."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        self.last: Values | None = None
+        self.slow = [0.0, 0.0, 0.0]
+        self.ages = PlainAges()
+
+    def update(self, row: list[float]) -> list[float]:
+        if any(math.isnan(x) for x in row):
+            self.forget()
+            return [0.0] * len(FEATURES)
+        x = dict(zip(COLUMNS, row, strict=True))
+        if self.last is not None and any(x[name] < self.last[name] for name in COUNTERS):
+            self.forget()
+        grown = {name: x[name] - self.last[name] if self.last else 0.0 for name in COUNTERS}
+        current_before = self.last["memory_current"] if self.last else x["memory_current"]
+        self.last = x
+
+        elapsed = grown["time_s"]
+        dt = max(elapsed, 0.01)
+        on_disk = max(x["swap_current"] - x["zswapped"] - x["swapcached"], 0.0)
+        footprint = max(x["anon"] + x["zswapped"] + on_disk, PAGE)
+
+        def per_minute(pages: float) -> float:
+            return pages * PAGE / footprint / dt * 60.0
+
+        disk_refaults = max(grown["pgmajfault"] - grown["zswpin"], 0.0)
+        rates = [per_minute(grown["zswpin"]), per_minute(disk_refaults), per_minute(grown["zswpwb"])]
+        weight = 1.0 - math.exp(-elapsed / 600.0)
+        self.slow = [s + (r - s) * weight for s, r in zip(self.slow, rates, strict=True)]
+        loads_slow, refaults_slow, writes_slow = self.slow
+
+        self.ages.pass_time(elapsed)
+        self.ages.store(grown["zswpout"], elapsed)
+        self.ages.load(grown["zswpin"], elapsed)
+        self.ages.write(grown["zswpwb"])
+        self.ages.tie(x["zswapped"] / PAGE)
+
+        total = max(x["host_mem_total"], 1.0)
+        values = {
+            "present": 1.0,
+            "host_share": x["memory_current"] / total,
+            "limit_fill": x["memory_current"] / min(x["memory_max"], x["memory_high"], total),
+            "zswapped_share": x["zswapped"] / footprint,
+            "disk_share": on_disk / footprint,
+            "swapcached_share": x["swapcached"] / footprint,
+            "compression": x["zswap"] / max(x["zswapped"], 1.0),
+            "active_share": x["active_anon"] / max(x["active_anon"] + x["inactive_anon"], 1.0),
+            "zswap_fill": x["zswap_current"] / max(x["zswap_max"], 1.0),
+            "return_ratio": refaults_slow / max(writes_slow, 1e-9),
+            "writeback_on": x["zswap_writeback"],
+            "growth": (x["memory_current"] - current_before) / footprint,
+            **{f"older_{age:.0f}s": self.ages.share_older(age) for age in AGES_S},
+            "store_rate": log_scaled(per_minute(grown["zswpout"]), 1e-4, 10.0),
+            "load_rate": log_scaled(rates[0], 1e-4, 10.0),
+            "disk_refault_rate": log_scaled(rates[1], 1e-4, 10.0),
+            "writeback_rate": log_scaled(rates[2], 1e-4, 10.0),
+            "reclaim_rate": log_scaled(per_minute(grown["pgsteal"]), 1e-4, 10.0),
+            "load_rate_slow": log_scaled(loads_slow, 1e-4, 10.0),
+            "disk_refault_slow": log_scaled(refaults_slow, 1e-4, 10.0),
+            "writeback_slow": log_scaled(writes_slow, 1e-4, 10.0),
+            "psi_some": log_scaled(grown["psi_some_total_us"] / 1e6 / dt, 1e-4, 1.0),
+            "psi_some_avg60": log_scaled(x["psi_some_avg60"], 0.01, 100.0),
+            "until_event": log_scaled(x["hint_seconds_to_event"], 1.0, 86400.0),
+            "event_left": log_scaled(x["hint_seconds_left"], 1.0, 86400.0),
+            "event_size": log_scaled(x["hint_expected_bytes"] / footprint, 0.01, 10.0),
+            "no_hint": float(x["hint_known"] <= 0),
+        }
+        return bounded(values, FEATURES)
+
+
+class PlainHost:
+    """FeatureExtractor.host of one table."""
+
+    def __init__(self, interval_s: float) -> None:
+        self.interval_s = interval_s
+        self.last: Values | None = None
+
+    def update(self, rows: list[list[float]]) -> list[float]:
+        there = [row for row in rows if not any(math.isnan(x) for x in row)]
+        if not there:
+            self.last = None
+            return [0.0] * len(HOST_FEATURES)
+        x = dict(zip(COLUMNS, there[0], strict=True))
+        names = ("time_s", "host_psi_some_total_us")
+        if self.last is not None and any(x[name] < self.last[name] for name in names):
+            self.last = None
+        elapsed, stalled = (x[name] - self.last[name] if self.last else 0.0 for name in names)
+        self.last = x
+        dt = elapsed if elapsed > 0 else self.interval_s
+        turn = 2.0 * math.pi * x["time_of_day_s"] / 86400.0
+        pool_limit = x["host_mem_total"] * x["host_max_pool_percent"] / 100.0
+        values = {
+            "free_memory": x["host_mem_free"] / max(x["host_mem_total"], 1.0),
+            "free_swap": x["host_swap_free"] / max(x["host_swap_total"], 1.0),
+            "pool_fill": x["host_pool_bytes"] / max(pool_limit, 1.0),
+            "host_psi": log_scaled(stalled / 1e6 / dt, 1e-4, 1.0),
+            "interval": math.log1p(dt) / math.log1p(3600.0),
+            "day_sin": math.sin(turn),
+            "day_cos": math.cos(turn),
+        }
+        return bounded(values, HOST_FEATURES)
+
+
+MIB = float(1 << 20)
+SIZED = [COLUMN[f.name] for f in fields(Sample) if f.metadata.get("unit") in ("B", "pages", "faults")]
+USUAL = Sample(
+    "c", time_s=5e3, memory_current=600 * MIB, memory_max=800 * MIB, anon=500 * MIB, swap_current=240 * MIB,
+    zswapped=200 * MIB, zswap=60 * MIB, zswap_current=60 * MIB, zswap_max=240 * MIB, active_anon=3e8,
+    inactive_anon=2e8, pgmajfault=3e3, zswpin=2e3, zswpout=9e3, zswpwb=1e3, pgsteal=2e4,
+    psi_some_total_us=1e6, host_psi_some_total_us=2e6, host_mem_total=8192 * MIB, host_mem_free=2048 * MIB,
+    host_swap_total=4096 * MIB, host_swap_free=3072 * MIB, host_pool_bytes=400 * MIB,
+)  # fmt: skip
+
+
+def walk(rng: np.random.Generator, steps: int, *shape: int, dt_s: float = 10.0) -> Iterator[Table]:
+    """Tables (*shape, K) of cgroups that live on."""
+    now = np.zeros((*shape, 1)) + USUAL.row()
+    now[..., SIZED] *= rng.integers(1, 9, (*shape, 1))
+    for _ in range(steps):
+        now = now.copy()
+        now[..., COLUMN["time_s"]] += dt_s
+        for name in ("zswpin", "zswpout", "zswpwb", "pgsteal", "psi_some_total_us"):
+            now[..., COLUMN[name]] += rng.integers(0, 3000, shape)
+        now[..., COLUMN["host_psi_some_total_us"]] += rng.integers(0, 30000)
+        now[..., COLUMN["pgmajfault"]] += rng.integers(0, 5000, shape)
+        for name in ("memory_current", "anon", "zswapped", "zswap", "active_anon"):
+            now[..., COLUMN[name]] *= rng.choice([0.875, 1.0, 1.125], shape)
+        yield now.copy()
+
+
+def disturb(table: Table, rng: np.random.Generator) -> None:
+    """Absent cgroups, limits of max, counters that start again, hints, and a cgroup without zswap."""
+    if rng.random() < 0.3:
+        table[rng.integers(len(table))] = np.nan
+    for name in ("memory_max", "memory_high", "zswap_max"):
+        table[rng.random(len(table)) < 0.3, COLUMN[name]] = np.inf
+    if rng.random() < 0.3:
+        table[rng.integers(len(table)), COLUMN[rng.choice(COUNTERS[1:])]] *= 0.5
+    hinted = rng.random(len(table)) < 0.5
+    table[hinted, COLUMN["hint_known"]] = 1.0
+    table[hinted, COLUMN["hint_seconds_to_event"]] = rng.uniform(0, 1e5)
+    table[hinted, COLUMN["hint_expected_bytes"]] = rng.uniform(0, 1e9)
+    if rng.random() < 0.2:
+        table[0, [COLUMN[name] for name in ("zswapped", "zswap", "zswap_current")]] = 0.0
+    table[:, COLUMN["swapcached"]] = rng.uniform(0, 1e8, len(table))
+    table[:, COLUMN["psi_some_avg60"]] = rng.uniform(0, 120, len(table))
+    table[:, COLUMN["time_of_day_s"]] = rng.uniform(0, 86400)
+
+
+@pytest.mark.parametrize("dt_s", [1.0, 10.0, 600.0])
+@pytest.mark.parametrize("seed", range(4))
+def test_equals_the_plain_formulas(seed: int, dt_s: float) -> None:
+    rng = np.random.default_rng(seed)
+    n = 5
+    extractor = FeatureExtractor(dt_s, (n,))
+    plain, plain_host = [PlainCgroup() for _ in range(n)], PlainHost(dt_s)
+    for table in walk(rng, 10, n, dt_s=dt_s):
+        disturb(table, rng)
+        expected = [cgroup.update(row) for cgroup, row in zip(plain, table.tolist(), strict=True)]
+        np.testing.assert_allclose(extractor.update(table), expected, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(
+            extractor.host(table), plain_host.update(table.tolist()), rtol=0, atol=1e-6
+        )
+
+
+def test_a_batch_is_its_parts_bit_for_bit() -> None:
+    batch = FeatureExtractor(10.0, (5, 4))
+    singles = [FeatureExtractor(10.0, (4,)) for _ in range(5)]
+    for step, table in enumerate(walk(np.random.default_rng(5), 6, 5, 4)):
+        table[step % 5, step % 4] = np.nan
+        table[1, :, COLUMN["time_s"]] += step * 7.0  # not all on one clock
+        parts = [single.observe(table[e]) for e, single in enumerate(singles)]
+        np.testing.assert_array_equal(batch.observe(table), np.stack(parts))
+
+
+def test_a_machine_four_times_the_size_looks_the_same_bit_for_bit() -> None:
+    small, large = FeatureExtractor(10.0, (6,)), FeatureExtractor(10.0, (6,))
+    for table in walk(np.random.default_rng(7), 5, 6):
+        four = table.copy()
+        four[:, SIZED] *= 4.0
+        np.testing.assert_array_equal(small.observe(table), large.observe(four))
