@@ -32,7 +32,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  f"zswap-gym: $(PYTHON) is Python {v}; 3.11 or newer is needed: run make PYTHON=/path/to/python3.11")'
 	"$(PYTHON)" -m venv $(VENV) || { echo "zswap-gym: $(PYTHON) cannot make a virtual environment;" \
 	  "install its venv package (python3-venv on Debian)" >&2; exit 2; }
-	$(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[$(EXTRAS)]'
+	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@
 
 demo: $(STAMP) ## train on recorded traces, compare with the laws, export, control, report (under 10 minutes)

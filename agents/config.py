@@ -101,7 +101,8 @@ class EnvOptions(_Strict):
 
     n_max: Positive | None = None
     """Rows of the observation; None takes the largest scenario's."""
-    release: bool = True
+    release: bool | None = None
+    """Whether a writeback is followed by a release; None = as the scenario says."""
     episode_s: Annotated[float, Field(gt=0)] | None = None
     snapshots: Annotated[int, Field(ge=0)] | None = None
     """Warm starts drawn per training scenario; None takes the scenario's own number."""

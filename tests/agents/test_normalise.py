@@ -30,7 +30,7 @@ class Noise(gymnasium.Env):
         return np.concatenate([rows.ravel(), self.np_random.normal(10, 2, 2)]).astype(np.float32)
 
     def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
+        super().reset(seed=seed, options=options)
         return self.draw(), {}
 
     def step(self, action):

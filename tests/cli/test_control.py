@@ -11,13 +11,15 @@ import pytest
 import yaml
 
 from zswap_gym.cli._rendered import RenderedHost
+from zswap_gym.cli.control import read_config
 from zswap_gym.controller.decisions import read_log
 from zswap_gym.controller.replay import replay
 from zswap_gym.host.simulated import SimulatedHost
 from zswap_gym.host.types import Request
 from zswap_gym.workloads.scenario import load_scenario
 
-FIXTURE = Path(__file__).parents[1] / "fixtures" / "cgroup" / "6.12-v1"
+ROOT = Path(__file__).parents[2]
+FIXTURE = ROOT / "tests" / "fixtures" / "cgroup" / "6.12-v1"
 MIB = 1 << 20
 
 
@@ -115,6 +117,16 @@ def test_a_tree_of_files_is_observed_and_left_alone(cli, tmp_path: Path) -> None
     assert status == 0
     assert sorted(json.loads(out)["cgroups"]) == ["batch.slice/job1", "web"]
     assert {p: p.read_bytes() for p in tree.rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "configs" / "controller").glob("*.yaml")), ids=lambda p: p.stem
+)
+def test_every_shipped_config_is_valid(path: Path) -> None:
+    host, settings = read_config(path)
+    assert settings.mode in ("observe", "act")
+    if host["kind"] == "simulated":
+        assert load_scenario(host["scenario"]).episode.decision_interval == settings.interval_s
 
 
 @pytest.fixture

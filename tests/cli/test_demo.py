@@ -27,7 +27,7 @@ def test_the_demo_twice(tmp_path: Path) -> None:
     """In a process of its own, as a person runs it; the second replaces the first."""
     for _ in range(2):
         done = subprocess.run(
-            [sys.executable, "-m", "zswap_gym.cli", "demo", "--out", "d", "--minutes", "1"],
+            [sys.executable, "-m", "zswap_gym.cli", "demo", "--out", "d", "--minutes", "0.5"],
             cwd=tmp_path, capture_output=True, text=True, timeout=400, check=False,
             env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
         )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +46,22 @@ def test_help_shows_an_example(command: tuple[str, ...], cli) -> None:
     status, out, _ = cli(*command, "--help")
     assert status == 0
     assert "  zswap-gym " + " ".join(command[:1]) in out
+
+
+def in_the_readme() -> list[list[str]]:
+    """Words of every command line shown in the README."""
+    lines = (ROOT / "README.md").read_text().splitlines()
+    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("    zswap-gym ")]
+
+
+@pytest.mark.parametrize("words", in_the_readme(), ids=" ".join)
+def test_the_readme_shows_commands_that_exist(words: list[str], cli) -> None:
+    depth = 2 if words[0] == "scenarios" else 1
+    status, out, _ = cli(*words[:depth], "--help")
+    assert status == 0
+    for word in words:
+        assert not word.startswith("--") or word in out
+        assert not word.startswith("configs/") or (ROOT / word).is_file()
 
 
 def test_no_arguments_is_help(cli) -> None:

@@ -6,13 +6,10 @@ from collections.abc import Callable
 from math import inf
 
 import numpy as np
+import numpy.typing as npt
 import pytest
-from hypothesis import settings
 
 from zswap_gym.host.types import COLUMN, COLUMNS, Table
-
-settings.register_profile("policy", max_examples=50, deadline=None)
-settings.load_profile("policy")
 
 MIB = float(1 << 20)
 
@@ -54,7 +51,7 @@ _USUAL = {
 def make_table() -> Callable[..., Table]:
     """``make_table(n, **columns)``: n cgroups alike, with columns (numbers or n of them) changed."""
 
-    def make(n: int, **columns) -> Table:
+    def make(n: int, **columns: npt.ArrayLike) -> Table:
         table = np.zeros((n, len(COLUMNS)))
         for name, value in {**_USUAL, **columns}.items():
             table[:, COLUMN[name]] = value
@@ -67,7 +64,7 @@ def make_table() -> Callable[..., Table]:
 def later() -> Callable[..., Table]:
     """``later(table, dt_s, **increases)``: the table dt_s later, with counters increased."""
 
-    def make(table: Table, dt_s: float, **increases) -> Table:
+    def make(table: Table, dt_s: float, **increases: float) -> Table:
         after = table.copy()
         after[..., COLUMN["time_s"]] += dt_s
         for name, more in increases.items():

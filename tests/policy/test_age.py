@@ -39,8 +39,9 @@ def step(
     """Advance an estimate of one cgroup; the population is what the flows leave unless given."""
     if population is None:
         population = float(estimate.mass.sum()) + stored - loaded - written
-    values = (np.array([x]) for x in (dt_s, stored, loaded, written, population))
-    return estimate.update(*values)[0]
+    dt, stores, loads, writes, total = np.array([dt_s, stored, loaded, written, population])[:, None]
+    after: np.ndarray = estimate.update(dt, stores, loads, writes, total)[0]
+    return after
 
 
 @settings(max_examples=150, deadline=None)
@@ -64,7 +65,7 @@ def test_time_alone_moves_pages_and_loses_none(mass: np.ndarray, dt_s: float) ->
     after = step(estimate, dt_s)
     assert after.sum() == pytest.approx(mass.sum(), rel=1e-9)
     # nothing gets younger: at any edge at least as much lies beyond as before
-    assert (np.cumsum(after) <= np.cumsum(mass) * (1 + 1e-9) + 1e-6).all()
+    assert (np.cumsum(after) <= np.cumsum(mass) + 1e-9 * mass.sum() + 1e-6).all()
 
 
 @pytest.mark.parametrize("age_s", [0.0, 30.0, 120.0, 600.0])
@@ -126,15 +127,16 @@ def test_rows_with_different_intervals_do_as_they_would_alone() -> None:
     rng = np.random.default_rng(1)
     mass = rng.uniform(0, 100, (4, BINS))
     dt = np.array([10.0, 30.0, 10.0, 0.0])
-    flows = rng.uniform(0, 50, (3, 4))
+    stored, loaded, written = rng.uniform(0, 50, (3, 4))
     population = mass.sum(-1) * 0.9
     together = AgeEstimate((4,))
     together.mass[:] = mass
-    together.update(dt, *flows, population)
+    together.update(dt, stored, loaded, written, population)
     for i in range(4):
         alone = AgeEstimate((1,))
         alone.mass[0] = mass[i]
-        alone.update(dt[i : i + 1], *flows[:, i : i + 1], population[i : i + 1])
+        one = slice(i, i + 1)
+        alone.update(dt[one], stored[one], loaded[one], written[one], population[one])
         np.testing.assert_allclose(together.mass[i], alone.mass[0], rtol=1e-12)
 
 

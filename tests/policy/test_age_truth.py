@@ -27,8 +27,9 @@ def test_estimated_shares_are_near_the_true_ones(law: Request | None) -> None:
     columns = [COLUMN[c] for c in ("zswpout", "zswpin", "zswpwb", "zswapped")]
     ages, last, errors = AgeEstimate((len(names),)), host.table()[:, columns], []
     for step in range(int(SPAN_S / dt_s)):
-        for name in names if law else ():
-            host.submit(name, law)
+        if law is not None:
+            for name in names:
+                host.submit(name, law)
         host.sleep(dt_s)
         host.outcomes()
         now = host.table()[:, columns]

@@ -8,7 +8,7 @@ from math import exp, inf, log1p, nan
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -57,6 +57,7 @@ def test_features_are_named_once_and_say_where_they_come_from() -> None:
     assert FEATURES[0].name == "present"
 
 
+@settings(max_examples=50, deadline=None)
 @given(anything)
 def test_whatever_the_files_say_features_stay_in_bounds(tables: np.ndarray) -> None:
     extractor = FeatureExtractor(10.0, (2,))
@@ -73,6 +74,7 @@ def test_whatever_the_files_say_features_stay_in_bounds(tables: np.ndarray) -> N
         assert np.array_equal(table, before, equal_nan=True)
 
 
+@settings(max_examples=50, deadline=None)
 @given(anything, st.integers(0, 2**32 - 1))
 def test_a_batch_is_its_members(tables: np.ndarray, seed: int) -> None:
     """(environments, N) gives what each environment gives by itself, resets included."""
@@ -317,7 +319,9 @@ def test_an_absent_cgroup_is_forgotten(watched: tuple[FeatureExtractor, Table], 
         ([[False, False], [False, False]], [[0, 0], [0, 0]]),
     ],
 )
-def test_reset(watched: tuple[FeatureExtractor, Table], mask: list | None, new: list) -> None:
+def test_reset(
+    watched: tuple[FeatureExtractor, Table], mask: list[object] | None, new: list[list[int]]
+) -> None:
     extractor, table = watched
     extractor.reset(None if mask is None else np.array(mask))
     rows, host = extractor.update(table), extractor.host(table)

@@ -44,11 +44,11 @@ def _root(
 
     The road, each step one command:
 
-        zswap-gym scenarios list                           # which machines and workloads there are
-        zswap-gym train configs/experiments/NAME.yaml      # learn a policy for one of them
-        zswap-gym evaluate --policy RUN --scenario NAME    # prove it against every known rule
-        zswap-gym export RUN --out policy.npz              # one file, no torch needed to run it
-        zswap-gym control configs/controller/NAME.yaml     # let it decide on a host
+        zswap-gym scenarios list                     # machines, workloads
+        zswap-gym train demo --out runs/mine         # learn a policy
+        zswap-gym evaluate --policy runs/mine --scenario demo-test
+        zswap-gym export runs/mine --out policy.npz  # one file, no torch
+        zswap-gym control configs/controller/observe.yaml
 
     `zswap-gym demo` walks it all in minutes on recorded workloads.
     """

@@ -70,8 +70,7 @@ class Meter:
         machine = self.machine
         now_us = machine.now_us
         seconds = (now_us - self._now_us) / US_PER_S
-        stat = machine.state.stat.copy()
-        delta = stat - self._stat
+        delta = machine.state.stat - self._stat
         held = self._held_bytes()
         total = delta.sum(axis=0).tolist()
         terms = RewardTerms(
@@ -84,14 +83,15 @@ class Meter:
             oom_kills=float(total[_OOM]),
         )
         cost = self._cost(table, delta, seconds)
-        self._now_us, self._stat, self._held = now_us, stat, held
+        self._now_us, self._held = now_us, held
+        self._stat += delta
         self._psi = table[:, _PSI].copy()
         return terms, cost
 
     def _held_bytes(self) -> int:
         """memory.current summed over the top-level cgroups: the root's usage, whole pages."""
-        root = self.machine.state.cgs[0]
-        return int(root["resident"] + root["base"]) * PAGE_SIZE + int(root["zbytes"])
+        cgs = self.machine.state.cgs
+        return int(cgs["resident"][0] + cgs["base"][0]) * PAGE_SIZE + int(cgs["zbytes"][0])
 
     def _stalled(self, stall_us: npt.NDArray[np.int64], total_us: int, now_us: int) -> float:
         """Stalled thread-seconds; each critical window weighs the share of the interval it covers."""

@@ -62,17 +62,18 @@ class WarmStart:
 _pool: OrderedDict[tuple[str, int], WarmStart] = OrderedDict()
 
 
-def episode_start(scenario: Scenario, seed: int, snapshots: int) -> WarmStart:
+def episode_start(scenario: Scenario, digest: str, seed: int, snapshots: int) -> WarmStart:
     """The start of the episode ``seed`` of a scenario.
 
     Args:
         scenario: what to draw from.
+        digest: :func:`scenario_digest` of it; the pool is keyed by it.
         seed: of the episode. It chooses the draw and gives the episode its own random stream.
         snapshots: size of the pool: the draw is number ``seed mod snapshots``. 0 = a draw of its
             own for every seed, for evaluation.
     """
     member = seed % snapshots if snapshots else seed
-    key = (scenario_digest(scenario), member)
+    key = (digest, member)
     warm = _pool.get(key)
     if warm is None:
         warm = _pool[key] = warm_up(scenario, member)

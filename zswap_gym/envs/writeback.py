@@ -14,7 +14,7 @@ from zswap_gym.envs.accounting import Meter
 from zswap_gym.envs.rendering import History, StepView, render_ansi, render_rgb
 from zswap_gym.envs.reward import RewardWeights, ServiceLevel
 from zswap_gym.envs.spaces import H, action_space, observation_space, rows_and_host
-from zswap_gym.envs.warmstart import WarmStart, episode_start
+from zswap_gym.envs.warmstart import WarmStart, episode_start, scenario_digest
 from zswap_gym.errors import UserError
 from zswap_gym.host.types import COLUMN, Request, Table
 from zswap_gym.policy.actions import PER_CGROUP, decode, from_requests, to_requests
@@ -189,6 +189,7 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         self.interval_s = self.scenario.episode.decision_interval
         self.steps_per_episode = max(1, round(self.scenario.episode.length / self.interval_s))
         self.snapshots = self.scenario.episode.snapshots if snapshots is None else snapshots
+        self.digest = scenario_digest(self.scenario)
         self.contract = self._contract()
         self.observation_space = observation_space(self.n_max, self.features)
         self.action_space = action_space(self.n_max)
@@ -208,7 +209,7 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         """
         super().reset(seed=seed, options=options)
         episode = int(self.np_random.integers(1 << 62)) if seed is None else seed
-        self._at = at = episode_start(self.scenario, episode, self.snapshots)
+        self._at = at = episode_start(self.scenario, self.digest, episode, self.snapshots)
         machine = at.host.machine
         self._names = at.host.cgroups()
         self._steps = 0

@@ -79,6 +79,7 @@ def _report(st, j, errno, t):
     host = st.host[0]
     job = st.jobs[j]
     job.errno = errno
+    job.ended = t
     if job.report and host.done_len < DONE_LOG:
         rec = st.done[host.done_len]
         host.done_len += 1

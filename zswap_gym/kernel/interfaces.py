@@ -15,6 +15,7 @@ UNLIMITED = int(INF_PAGES)
 _SUFFIX = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40, "P": 50, "E": 60}
 _SIZE = re.compile(r"(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)([KMGTPEkmgtpe]?)")
 _U32_MAX = (1 << 32) - 1
+_U64_MAX = (1 << 64) - 1
 
 
 class BadWrite(Exception):  # noqa: N818 - it is an answer, not a failure
@@ -26,22 +27,22 @@ class BadWrite(Exception):  # noqa: N818 - it is an answer, not a failure
 
 
 def memparse(text: str) -> tuple[int, str]:
-    """Base-0 integer with an optional suffix: (bytes, what follows). No digits = 0."""
+    """Base-0 integer with an optional suffix: (bytes mod 2^64, what follows). No digits = 0."""
     match = _SIZE.match(text)
     if match is None:
         return 0, text
     digits, suffix = match.groups()
     base = 16 if digits[:2] in ("0x", "0X") else 8 if digits[0] == "0" and len(digits) > 1 else 10
-    return int(digits, base) << _SUFFIX[suffix.upper()], text[match.end() :]
+    return int(digits, base) << _SUFFIX[suffix.upper()] & _U64_MAX, text[match.end() :]
 
 
 def parse_limit(text: str) -> int:
-    """page_counter_memparse(): ``max`` or bytes, floored to pages. EINVAL on trailing junk."""
+    """page_counter_memparse(): ``max`` or bytes, floored to pages. EINVAL on junk; nothing is 0."""
     text = text.strip()
     if text == "max":
         return UNLIMITED
     size, rest = memparse(text)
-    if not text or rest:
+    if rest:
         raise BadWrite(errno.EINVAL)
     return min(size >> 12, UNLIMITED)
 

@@ -276,8 +276,8 @@ JOB = np.dtype(
         ("walk_need", np.int64),
         ("walk_seen", np.int64),
         ("walk_hit", np.int64),
-        ("stop", np.int32),
         ("release", np.int64),  # pages to reclaim afterwards
+        ("ended", np.int64),
         ("wb_errno", np.int32),
     ],
     align=True,

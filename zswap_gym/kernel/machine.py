@@ -19,6 +19,7 @@ from zswap_gym.kernel.access import NEVER, AccessPlan
 from zswap_gym.kernel.jit import announce_compile
 from zswap_gym.kernel.layout import (
     CONSTANT,
+    DONE_LOG,
     J_NONE,
     J_RECLAIM,
     J_WRITEBACK,
@@ -103,7 +104,6 @@ class Machine:
             host, self.specs, self.names, plans, stage_one or StageOneSpec(), seed, restart_on_oom, exact
         )
         self.block = stateref.block(self.state)
-        self._refused: list[Finished] = []
         engine.boot(self.block)
 
     # --- time ------------------------------------------------------------------------------------
@@ -160,6 +160,7 @@ class Machine:
         self.state.jobs["signal"][job] = int(signal)
         engine.advance(self.block, int(NEVER) - 1, job)
         record = self.state.jobs[job]
+        self.advance(record["ended"])  # the last batch takes time too
         written = int(record["written"]) if kind == J_WRITEBACK else 0
         return WriteResult(int(record["errno"]), written, self.now_us - start)
 
@@ -222,18 +223,20 @@ class Machine:
             engine.submit(self.block, cgroup, J_RECLAIM, pages, 0, 0, REPORT_PAIR)
             self.state.jobs["wb_errno"][job] = writeback_errno
         elif writeback_errno:
-            self._refused.append(Finished(cgroup, writeback_errno, 0, 0, 0))
+            end = self.state.host["done_len"]
+            if end[0] < DONE_LOG:
+                self.state.done[end[0]] = (cgroup, writeback_errno, 0, REPORT_WRITEBACK, 0, 0)
+                end += 1
         return True
 
     def finished(self) -> list[Finished]:
         """Requests that ended since the last call, in order."""
         n = int(self.state.host["done_len"][0])
-        refused, self._refused = self._refused, []
         if n == 0:
-            return refused
+            return []
         self.state.host["done_len"] = 0
         rows = self.state.done[:n][["cg", "errno", "pages", "duration_us", "release_errno"]].tolist()
-        return refused + [Finished(*row) for row in rows]
+        return [Finished(*row) for row in rows]
 
     # --- reading ---------------------------------------------------------------------------------
 
@@ -277,7 +280,6 @@ class Machine:
         twin.__dict__.update(self.__dict__)
         twin.state = self.snapshot()
         twin.block = stateref.block(twin.state)
-        twin._refused = list(self._refused)
         return twin
 
     def snapshot(self) -> State:

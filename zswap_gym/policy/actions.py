@@ -25,6 +25,8 @@ from zswap_gym.units import PAGE_SIZE
 
 Array = npt.NDArray[np.float64]
 
+_FLOAT32_STEP = 1e-7  # actions travel as float32: 0.8 becomes 0.80000001, which is release only
+
 PER_CGROUP = 2
 """Numbers per cgroup: age and amount."""
 
@@ -51,16 +53,17 @@ def decode(action: npt.ArrayLike, table: Table, spec: ActionSpec) -> tuple[Array
     uncompressed, whole pages, 0 = nothing. Actions are clipped to [-1, 1] and a NaN counts as -1;
     an absent cgroup gets nothing.
     """
-    a = np.clip(np.nan_to_num(np.asarray(action, np.float64), nan=-1.0), -1.0, 1.0)
-    place = (a[..., 0] + 1.0) / (spec.release_only_above + 1.0)
+    a = np.fmin(np.fmax(np.asarray(action, np.float64), -1.0), 1.0)  # fmax takes -1 rather than NaN
+    first, amount = a[..., 0], a[..., 1]
     log_min, log_max = math.log(spec.age_min_s), math.log(spec.age_max_s)
-    age = np.exp(log_min + place * (log_max - log_min))
-    age = np.where(a[..., 0] > spec.release_only_above, np.nan, age)
-    amount = np.maximum((a[..., 1] - spec.nothing_below) / (1.0 - spec.nothing_below), 0.0)
-    zswapped = np.nan_to_num(table[..., COLUMN["zswapped"]])
-    size = np.maximum(amount * amount * spec.max_share * zswapped, np.minimum(spec.min_bytes, zswapped))
-    size = np.floor(size / PAGE_SIZE) * PAGE_SIZE
-    size = np.where((amount > 0) & (size >= PAGE_SIZE), size, 0.0)
+    slope = (log_max - log_min) / (spec.release_only_above + 1.0)
+    age = np.exp((first + 1.0) * slope + log_min)
+    age[first > spec.release_only_above] = math.nan
+    amount = (amount - spec.nothing_below) / (1.0 - spec.nothing_below)
+    zswapped = np.fmax(table[..., COLUMN["zswapped"]], 0.0)  # an absent one has nothing
+    size = np.maximum(amount * amount * spec.max_share * zswapped, np.minimum(zswapped, spec.min_bytes))
+    size *= amount > 0
+    size -= size % PAGE_SIZE
     return age, size, size
 
 
@@ -75,6 +78,7 @@ def encode(age_s: float | None, share: float, spec: ActionSpec) -> tuple[float, 
         log_min, log_max = math.log(spec.age_min_s), math.log(spec.age_max_s)
         place = min(max((math.log(age_s) - log_min) / (log_max - log_min), 0.0), 1.0)
         first = place * (spec.release_only_above + 1.0) - 1.0
+        first = min(first, spec.release_only_above - _FLOAT32_STEP)
     if share <= 0:
         return first, -1.0
     amount = math.sqrt(min(share / spec.max_share, 1.0))

@@ -124,7 +124,7 @@ class AgeEstimate:
 
     def shares(self) -> Array:
         """Share of the entries older than each of :data:`AGES_S`, (*shape, 4); 0 where there are none."""
-        older = self.mass @ _OLDER_THAN
+        older = self.mass.dot(_OLDER_THAN)
         share: Array = older[..., 1:] / np.maximum(older[..., :1], 1e-9)
         return share
 
@@ -165,15 +165,15 @@ def _advance(
     mass: Array, ageing: _Ageing, stored: Array, loaded: Array, written: Array, population: Array
 ) -> Array:
     """One interval of :meth:`AgeEstimate.update`."""
-    mass = mass @ ageing.move
+    mass = mass.dot(ageing.move)
     mass += stored[..., None] * ageing.young
     if np.count_nonzero(loaded):
-        factor = loaded / np.maximum(mass @ ageing.chance, 1e-9)
+        factor = loaded / np.maximum(mass.dot(ageing.chance), 1e-9)
         mass *= np.maximum(1.0 - factor[..., None] * ageing.chance, 0.0)
     if np.count_nonzero(written):
-        short = np.maximum(written[..., None] - mass @ _OLDER_BINS, 0.0)
+        short = np.maximum(written[..., None] - mass.dot(_OLDER_BINS), 0.0)
         mass -= np.minimum(short, mass)
-    total = mass @ _ALL
+    total = mass.dot(_ALL)
     mass *= np.minimum(population / np.maximum(total, 1e-9), 1.0)[..., None]
     mass[..., 0] += np.maximum(population - total, 0.0)
     return mass

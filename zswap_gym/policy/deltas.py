@@ -56,7 +56,10 @@ class Deltas:
         ``now`` is (C, M); where ``here`` is false its values are not looked at.
         """
         delta = now - self._last
-        known = here & self._seen & (np.minimum.reduce(delta, axis=0) >= 0)
+        known = here & self._seen
+        fell = ~(delta >= 0)  # or is no number
+        if np.count_nonzero(fell):
+            known &= ~np.asarray(fell.any(axis=0))
         if np.count_nonzero(known) < known.size:
             delta = np.where(known, delta, 0.0)
         self._last, self._seen = now, here

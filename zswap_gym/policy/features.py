@@ -126,24 +126,38 @@ _LOG = slice(_LOG_FROM, _LOG_FROM + len(_LOG_SCALES))
 _LOG_IN = 1.0 / _LOG_SCALES[:, :1]
 _LOG_OUT = 1.0 / np.log1p(_LOG_SCALES[:, 1:] / _LOG_SCALES[:, :1])
 
-# Columns of the table in the order in which update() takes them: counters first, the last five of
-# them in the order of their rates.
+# Columns of the table in the order in which update() and host() take them, some of them twice, so
+# that what is treated alike lies side by side: a few numpy calls on blocks instead of one per feature.
 _COUNTERS = ("time_s", "psi_some_total_us", "zswpout", "zswpin", "pgmajfault", "zswpwb", "pgsteal")
-_GAUGES = (
-    "memory_current", "anon", "swap_current", "swapcached", "zswapped", "zswap", "zswap_current", "zswap_max",
-    "active_anon", "inactive_anon", "memory_max", "memory_high", "host_mem_total", "zswap_writeback",
-    "psi_some_avg60", "hint_known", "hint_seconds_to_event", "hint_seconds_left", "hint_expected_bytes",
+_PARTS = (
+    "memory_current", "memory_current", "zswapped", "swap_current", "swapcached", "zswap", "active_anon",
+    "zswap_current",
 )  # fmt: skip
-_TAKE = np.array([COLUMN[name] for name in (*_COUNTERS, *_GAUGES)])
+_WHOLES = (
+    "host_mem_total", "host_mem_total", "anon", "anon", "anon", "zswapped", "active_anon", "zswap_max",
+)  # fmt: skip
+_TOLD = ("psi_some_avg60", "hint_seconds_to_event", "hint_seconds_left", "hint_expected_bytes")
+_OTHERS = ("memory_max", "memory_high", "inactive_anon", "zswap_writeback", "hint_known")
+_TAKE = np.array([COLUMN[name] for name in (*_COUNTERS, *_PARTS, *_WHOLES, *_TOLD, *_OTHERS)])
+_FROM_PARTS = len(_COUNTERS)
+_FROM_WHOLES = _FROM_PARTS + len(_PARTS)
+_FROM_TOLD = _FROM_WHOLES + len(_WHOLES)
+_FROM_OTHERS = _FROM_TOLD + len(_TOLD)
+_MEMORY_MAX, _MEMORY_HIGH, _INACTIVE_ANON, _WRITEBACK, _HINT_KNOWN = range(_FROM_OTHERS, len(_TAKE))
+_ONES = np.ones(len(_TAKE))
+
 _HOST_COUNTERS = ("time_s", "host_psi_some_total_us")
-_HOST_GAUGES = (
-    "host_mem_free", "host_mem_total", "host_swap_free", "host_swap_total", "host_pool_bytes",
-    "host_max_pool_percent", "time_of_day_s",
-)  # fmt: skip
-_HOST_TAKE = np.array([COLUMN[name] for name in (*_HOST_COUNTERS, *_HOST_GAUGES)])
+_HOST_PARTS = ("host_mem_free", "host_swap_free", "host_pool_bytes")
+_HOST_WHOLES = ("host_mem_total", "host_swap_total", "host_mem_total")
+_HOST_OTHERS = ("host_max_pool_percent", "time_of_day_s")
+_HOST_TAKE = np.array(
+    [COLUMN[name] for name in (*_HOST_COUNTERS, *_HOST_PARTS, *_HOST_WHOLES, *_HOST_OTHERS)]
+)
+_HOST_ONES = np.ones(len(_HOST_TAKE))
 _DAY_S = 86400.0
 _TICK_S = 0.01  # /proc/uptime counts hundredths
 _HOST_PSI_FLOOR = 1e-4
+_HOST_LOG_IN = np.array([[1.0 / (US_PER_S * _HOST_PSI_FLOOR)], [1.0]])
 _HOST_LOG_OUT = 1.0 / np.log1p([[1.0 / _HOST_PSI_FLOOR], [3600.0]])
 
 
@@ -214,15 +228,14 @@ class FeatureExtractor:
     def update(self, table: Table) -> Observation:
         """Observe a sample table (..., N, K); returns float32 (..., N, F) inside LOW and HIGH, no NaN."""
         x = table.reshape(-1, len(COLUMNS)).T[_TAKE]  # (columns, rows), a copy
-        total = np.add.reduce(x, axis=0)
-        here = total == total  # noqa: PLR0124 - false for NaN, in one pass
-        complete = np.count_nonzero(here) == here.size
-        if not complete:
-            x[:, ~here] = 0.0
         out = np.empty((len(FEATURES), x.shape[1]))
         with np.errstate(all="ignore"):
-            delta, known = self._counters.update(x[: len(_COUNTERS)], here)
-            self._fill(out, x, delta, known)
+            total = _ONES.dot(x)
+            here = total == total  # noqa: PLR0124 - false for NaN, in one pass
+            complete = np.count_nonzero(here) == here.size
+            if not complete:
+                x[:, ~here] = 0.0
+            self._fill(out, x, *self._counters.update(x[: len(_COUNTERS)], here))
         np.fmin(np.fmax(out, _LOW, out=out), _HIGH, out=out)  # unlike clip(), NaN becomes LOW
         if not complete:
             out *= here
@@ -231,14 +244,17 @@ class FeatureExtractor:
 
     def _fill(self, out: Array, x: Array, delta: Array, known: Mask) -> None:
         """Write all features (F, M) into ``out``; bounds and absent rows are the caller's."""
-        elapsed, stalled_us, stored, loaded, _, written, _ = delta
-        (
-            current, anon, swap, swapcached, zswapped, zswap, zswap_current, zswap_max, active, inactive,
-            memory_max, memory_high, mem_total, writeback, avg60, hinted, until, left, expected,
-        ) = x[len(_COUNTERS) :]  # fmt: skip
+        parts, wholes = x[_FROM_PARTS:_FROM_WHOLES], x[_FROM_WHOLES:_FROM_TOLD]
+        current, zswapped, on_disk, swapcached = parts[0], parts[2], parts[3], parts[4]
+        on_disk -= zswapped  # was swap.current
+        on_disk -= swapcached
+        np.maximum(on_disk, 0.0, out=on_disk)
+        footprint = wholes[2] + zswapped  # was anon
+        footprint += on_disk
+        np.maximum(footprint, PAGE_SIZE, out=footprint)
+
+        elapsed = delta[0]
         dt = np.maximum(elapsed, _TICK_S)  # where nothing elapsed nothing happened either
-        on_disk = np.maximum(swap - zswapped - swapcached, 0.0)
-        footprint = np.maximum(anon + zswapped + on_disk, PAGE_SIZE)
         logs = out[_LOG]
         rates = logs[:5]
         np.multiply(delta[2:], 60.0 * PAGE_SIZE / (footprint * dt), out=rates)
@@ -254,34 +270,33 @@ class FeatureExtractor:
             self.age.mass *= known[:, None]
             # rows without a past have nothing to age: let them share the others' interval
             elapsed = np.where(known, elapsed, elapsed.max(initial=0.0))
-        self._slow += (rates[1:4] - self._slow) * -np.expm1(elapsed * (-1.0 / SLOW_S))
-        self.age.update(elapsed, stored, loaded, written, zswapped / PAGE_SIZE)
+        self._slow -= rates[1:4]
+        self._slow *= np.exp(elapsed * (-1.0 / SLOW_S))
+        self._slow += rates[1:4]
+        self.age.update(elapsed, delta[2], delta[3], delta[5], zswapped / PAGE_SIZE)
 
         # log scales
         logs[5:8] = self._slow
-        logs[8] = stalled_us / (dt * US_PER_S)
-        logs[9] = avg60
-        logs[10] = until
-        logs[11] = left
-        logs[12] = expected / footprint
+        np.divide(delta[1], dt * US_PER_S, out=logs[8])
+        logs[9:] = x[_FROM_TOLD:_FROM_OTHERS]
+        logs[12] /= footprint
         logs *= _LOG_IN
         np.log1p(logs, out=logs)
         logs *= _LOG_OUT
 
         # shares
         out[0] = 1.0
-        out[1] = current / np.maximum(mem_total, 1.0)
-        out[2] = current / np.minimum(np.minimum(memory_max, memory_high), np.maximum(mem_total, 1.0))
-        out[3:6] = (zswapped, on_disk, swapcached)
-        out[3:6] /= footprint
-        out[6] = zswap / np.maximum(zswapped, 1.0)
-        out[7] = active / np.maximum(active + inactive, 1.0)
-        out[8] = zswap_current / np.maximum(zswap_max, 1.0)
-        out[9] = self._slow[1] / np.maximum(self._slow[2], 1e-9)
-        out[10] = writeback
-        out[11] = growth / footprint
+        limit = wholes[1]
+        np.minimum(limit, x[_MEMORY_MAX], out=limit)
+        np.minimum(limit, x[_MEMORY_HIGH], out=limit)
+        wholes[2:5] = footprint
+        wholes[6] += x[_INACTIVE_ANON]
+        np.divide(parts, np.maximum(wholes, 1.0, out=wholes), out=out[1:9])
+        np.divide(self._slow[1], np.maximum(self._slow[2], 1e-9), out=out[9])
+        out[10] = x[_WRITEBACK]
+        np.divide(growth, footprint, out=out[11])
         out[12 : 12 + len(AGES_S)] = self.age.shares().T
-        out[-1] = hinted <= 0
+        np.less_equal(x[_HINT_KNOWN], 0, out=out[-1])
 
     def host(self, table: Table) -> Observation:
         """Host features of a table, float32 (..., H), from its first present row; zeros if there is none."""
@@ -290,30 +305,36 @@ class FeatureExtractor:
         with np.errstate(all="ignore"):
             self._fill_host(out, x, found)
         np.fmin(np.fmax(out, _HOST_LOW, out=out), _HOST_HIGH, out=out)
-        out *= found
+        if np.count_nonzero(found) < found.size:
+            out *= found
         return out.T.astype(np.float32, order="C").reshape(*self.shape[:-1], len(HOST_FEATURES))
 
     def _fill_host(self, out: Array, x: Array, found: Mask) -> None:
         """Write all host features (H, E) into ``out``."""
-        (elapsed, stalled_us), _ = self._host_counters.update(x[:2], found)
-        free, total, swap_free, swap_total, pool, percent, clock = x[2:]
-        dt = np.where(elapsed > 0, elapsed, self.interval_s)
-        day = clock * (2.0 * np.pi / _DAY_S)
-        out[0] = free / np.maximum(total, 1.0)
-        out[1] = swap_free / np.maximum(swap_total, 1.0)
-        out[2] = pool / np.maximum(total * percent / 100.0, 1.0)
-        out[3] = stalled_us / (dt * US_PER_S * _HOST_PSI_FLOOR)
-        out[4] = dt
-        np.log1p(out[3:5], out=out[3:5])
-        out[3:5] *= _HOST_LOG_OUT
-        out[5] = np.sin(day)
-        out[6] = np.cos(day)
+        delta, _ = self._host_counters.update(x[:2], found)
+        elapsed, stalled_us = delta[0], delta[1]
+        if np.count_nonzero(elapsed) < elapsed.size:
+            elapsed[elapsed == 0] = self.interval_s
+        parts, wholes, percent, day = x[2:5], x[5:8], x[8], x[9]
+        wholes[2] *= percent
+        wholes[2] *= 0.01
+        np.divide(parts, np.maximum(wholes, 1.0, out=wholes), out=out[:3])
+        np.divide(stalled_us, elapsed, out=out[3])
+        out[4] = elapsed
+        logs = out[3:5]
+        logs *= _HOST_LOG_IN
+        np.log1p(logs, out=logs)
+        logs *= _HOST_LOG_OUT
+        day *= 2.0 * np.pi / _DAY_S
+        np.sin(day, out=out[5])
+        np.cos(day, out=out[6])
 
 
 def _host_columns(table: Table) -> tuple[Array, Mask]:
     """Columns of the first complete row per table (E, N, K): (columns, E), and where there is one (E,)."""
     x = table[:, 0, :].T[_HOST_TAKE]
-    found = ~np.isnan(np.add.reduce(x, axis=0))
+    total = _HOST_ONES.dot(x)
+    found = total == total  # noqa: PLR0124 - false for NaN, in one pass
     if np.count_nonzero(found) < found.size:
         cube = table[:, :, _HOST_TAKE]
         here = ~np.isnan(cube).any(axis=-1)

@@ -31,8 +31,9 @@ class AimdRefault:
     conservative age and close the loop on the age distribution of zswap entries and on the refault
     rate after writeback, tuning both age and max. He gives no formula; this is the textbook one.
 
-    r = disk refaults per minute / memory.current, averaged over ``window_s``. Disk refaults are
-    pgmajfault - zswpin: unlike workingset_refault_anon they do not count own writebacks. Per cgroup:
+    r = disk refaults per minute / memory.current, averaged over ``window_s`` and remembered up to
+    twice the target, so that a burst is not held against it for long. Disk refaults are pgmajfault -
+    zswpin: unlike workingset_refault_anon they do not count own writebacks. Per cgroup:
 
         r <= target:  age x= shrink^(dt / 10 s), budget += grow_bytes x dt / 10 s; write back
         r > target:   age x= backoff, budget /= backoff, once per window; nothing is written
@@ -89,8 +90,9 @@ class AimdRefault:
         refaults = self._watch(table, here, dt_s)
         age, budget, rate, hold = self._state
         keep = exp(-dt_s / self.window_s)
-        rate[:] = keep * rate + (1.0 - keep) * refaults
-        bad = rate > self.target
+        average = keep * rate + (1.0 - keep) * refaults
+        bad = average > self.target
+        rate[:] = np.minimum(average, 2.0 * self.target)
         hold[:] = np.maximum(hold - dt_s, 0.0)
         step_back = bad & (hold <= 0)
         hold[step_back] = self.window_s

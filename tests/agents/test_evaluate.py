@@ -1,0 +1,113 @@
+"""Comparisons are paired, repeatable, and refuse what they do not understand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agents.contestants import contestant, parse_arm
+from agents.evaluate import evaluate
+from agents.export import export_run
+from agents.train import train
+from zswap_gym.envs.reward import RewardTerms, RewardWeights
+from zswap_gym.errors import UserError
+from zswap_gym.policy.laws import make_law
+from zswap_gym.policy.runtime import Policy
+
+SEEDS = (900, 901, 902)
+
+
+@pytest.fixture
+def run(make_experiment, tmp_path: Path) -> Path:
+    train(make_experiment(), tmp_path / "run", 1, progress=False)
+    return tmp_path / "run"
+
+
+def test_bundles_runs_laws_and_arms_meet_the_same_episodes(run: Path, tiny: str, tmp_path: Path) -> None:
+    bundle = export_run(run, tmp_path / "policy.npz")
+    seen: list[str] = []
+    policies = {
+        "agent": str(bundle),
+        "the run": run,
+        "loaded": Policy.load(bundle),
+        "hard": "fixed_age(age_s=5,max_bytes=4M)",
+        "object": make_law("fixed_age(age_s=5,max_bytes=4M)"),
+        "shrinker": "never@shrinker",
+    }
+    results = evaluate(policies, [tiny], SEEDS, on_episode=seen.append)
+    assert results.policies == ("never", *policies)
+    assert results.learned == ("agent", "the run", "loaded")
+    assert len(seen) == len(results.episodes) == 3 * 7
+    by = {(e.policy, e.seed): e for e in results.episodes}
+    for seed in SEEDS:
+        assert by["agent", seed].reward == by["the run", seed].reward == by["loaded", seed].reward
+        assert by["hard", seed].terms == by["object", seed].terms
+        assert by["hard", seed].terms["bytes_written"] > by["never", seed].terms["bytes_written"]
+    assert len({by["never", seed].reward for seed in SEEDS}) == 3
+    assert by["never", 900].steps == 8
+    assert by["never", 900].hours == pytest.approx(80 / 3600)
+    assert results.provenance["policies"]["hard"] == "fixed_age(age_s=5,max_bytes=4M)"
+
+
+def test_episodes_add_up_and_repeat(tiny: str) -> None:
+    weights = {"disk_refaults": -1e-3}
+    one = evaluate(["fixed_age(age_s=5,max_bytes=4M)"], [tiny], SEEDS, reward=weights)
+    two = evaluate(["fixed_age(age_s=5,max_bytes=4M)"], [tiny], SEEDS[::-1], reward=weights)
+    of = lambda r: {(e.policy, e.seed): (e.reward, e.terms, e.violation_share) for e in r.episodes}  # noqa: E731
+    assert of(one) == of(two)
+    for episode in one.episodes:
+        assert episode.reward == pytest.approx(RewardWeights.of(weights).reward(RewardTerms(**episode.terms)))
+        assert 0.0 <= episode.violation_share <= 1.0
+        assert episode.decide_us > 0
+
+
+def test_a_flat_policy_keeps_its_number_of_rows(make_experiment, tiny: str, tmp_path: Path) -> None:
+    train(make_experiment("ppo", "mlp"), tmp_path / "flat", 1, progress=False)
+    assert evaluate({"flat": tmp_path / "flat"}, [tiny], [1]).policies == ("never", "flat")
+
+
+def test_a_policy_for_another_interval_is_refused(run: Path, tiny: str, tmp_path: Path) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text(Path(tiny).read_text().replace("decision_interval: 10s", "decision_interval: 20s"))
+    with pytest.raises(UserError, match=r"run: its contract differs in decision_interval_s"):
+        evaluate({"agent": run}, [str(other)], [1])
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("fixd_age", "'fixd_age': neither a law \\(did you mean 'fixed_age'\\?\\) nor a file"),
+        ("fixed_age(age=3)", "unknown parameter 'age'"),
+        ("missing.npz", "missing.npz: no such policy"),
+        ("runs/missing", "runs/missing: no such policy"),
+        ("never@shrinkr", "unknown arm 'shrinkr' \\(did you mean 'shrinker'\\?\\)"),
+        ("never@max_pool_percent=200", "max_pool_percent"),
+    ],
+)
+def test_mistakes_are_one_line(spec: str, message: str, tiny: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        evaluate([spec], [tiny], [1])
+    assert "\n" not in str(caught.value)
+
+
+def test_an_evaluation_of_nothing_is_refused(tiny: str) -> None:
+    wrong = (
+        ([], [1], "at least one"),
+        ([tiny], [], "at least one"),
+        ([tiny, tiny], [1], "'tiny' is given twice"),
+        ([tiny], [1, 1], "seed 1 is given twice"),
+        ([tiny], [-1], "0 or more"),
+    )
+    for scenarios, seeds, message in wrong:
+        with pytest.raises(UserError, match=message):
+            evaluate(["never"], scenarios, seeds)
+
+
+def test_arms() -> None:
+    assert parse_arm("shrinker,device=sata", "x") == {"shrinker_enabled": True, "device": "sata"}
+    assert parse_arm("max_pool_percent=10,release_after_writeback=false", "x") == {
+        "max_pool_percent": 10,
+        "release_after_writeback": False,
+    }
+    assert contestant("tmo@no_shrinker").arm == {"shrinker_enabled": False}

@@ -1,0 +1,208 @@
+"""Policy files: whole, or refused in one line that says what to do."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from zswap_gym.errors import UserError
+from zswap_gym.policy.actions import ActionSpec
+from zswap_gym.policy.contract import Contract
+from zswap_gym.policy.features import FEATURES, HOST_FEATURES
+from zswap_gym.policy.runtime import BUNDLE_VERSION, Normaliser, Policy
+
+F, H = len(FEATURES), len(HOST_FEATURES)
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+def make(kind: str = "shared", *, normalised: bool = True) -> Policy:
+    rng = np.random.default_rng(3)
+
+    def dense(n_out: int, n_in: int) -> npt.NDArray[np.float32]:
+        return (rng.normal(size=(n_out, n_in)) / math.sqrt(n_in)).astype(np.float32)
+
+    def norm(n: int) -> Normaliser | None:
+        return Normaliser(rng.normal(size=n), rng.uniform(0.1, 1, n), 5.0, 1e-6) if normalised else None
+
+    contract = Contract(2, 10.0, ActionSpec(max_share=0.25))
+    facts = {"run": "runs/1", "seeds": [1, 2], "git": None}
+    if kind == "mlp":
+        mlp = ((dense(8, 2 * F + H), dense(8, 1)[:, 0], "tanh"), (dense(4, 8), dense(4, 1)[:, 0], "none"))
+        return Policy("mlp", "tanh", mlp, (), norm(2 * F + H), None, contract, facts)
+    body = ((dense(5, F), dense(5, 1)[:, 0], "elu"),)
+    head = ((dense(2, 15 + H), dense(2, 1)[:, 0], "none"),)
+    return Policy("shared", "clip", body, head, norm(F), norm(H), contract, facts)
+
+
+def observations() -> npt.NDArray[np.float32]:
+    obs = np.random.default_rng(4).uniform(0, 1, (6, 2 * F + H)).astype(np.float32)
+    obs[:, 0] = 1.0
+    return obs
+
+
+def refusal(path: Path) -> str:
+    """What load() says, which must be one line that begins with the file."""
+    with pytest.raises(UserError) as caught:
+        Policy.load(path)
+    text = str(caught.value)
+    assert text.startswith(f"{path}: ")
+    assert "\n" not in text
+    return text
+
+
+def rewritten(path: Path, change: Callable[[dict[str, Any], Arrays], None]) -> Path:
+    """A saved policy with its description or arrays changed."""
+    make().save(path)
+    with np.load(path) as data:
+        arrays = {name: data[name] for name in data.files}
+    meta = json.loads(str(arrays["meta"]))
+    change(meta, arrays)
+    if "meta" in arrays:
+        arrays["meta"] = np.array(json.dumps(meta))
+    np.savez(path, **arrays)
+    return path
+
+
+@pytest.mark.parametrize("normalised", [True, False])
+@pytest.mark.parametrize("kind", ["mlp", "shared"])
+def test_what_is_saved_is_loaded(tmp_path: Path, kind: str, normalised: bool) -> None:
+    policy = make(kind, normalised=normalised)
+    path = policy.save(tmp_path / "deep" / "policy.npz")
+    again = Policy.load(str(path))
+    assert (again.kind, again.squash, again.contract) == (policy.kind, policy.squash, policy.contract)
+    assert again.provenance == policy.provenance
+    assert again.contract.action.max_share == 0.25
+    obs = observations()
+    np.testing.assert_array_equal(again.act(obs), policy.act(obs))
+    assert [p.name for p in path.parent.iterdir()] == ["policy.npz"]
+
+
+def test_the_name_is_kept_as_given(tmp_path: Path) -> None:
+    """numpy would add .npz."""
+    path = make().save(tmp_path / "policy.bundle")
+    assert path == tmp_path / "policy.bundle"
+    Policy.load(path)
+
+
+def test_saving_again_replaces(tmp_path: Path) -> None:
+    make("mlp").save(tmp_path / "policy.npz")
+    make("shared").save(tmp_path / "policy.npz")
+    assert Policy.load(tmp_path / "policy.npz").kind == "shared"
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    assert "no such policy file" in refusal(tmp_path / "none.npz")
+
+
+def test_a_folder(tmp_path: Path) -> None:
+    assert "folder" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.9, 0.999])
+def test_a_truncated_file(tmp_path: Path, share: float) -> None:
+    path = make().save(tmp_path / "cut.npz")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * share)])
+    assert "damaged" in refusal(path)
+
+
+def test_flipped_bits(tmp_path: Path) -> None:
+    path = make().save(tmp_path / "flipped.npz")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(data)
+    assert "again" in refusal(path)
+
+
+def test_files_that_are_something_else(tmp_path: Path) -> None:
+    text = tmp_path / "policy.txt"
+    text.write_text("mode: act\n")
+    array = tmp_path / "array.npy"
+    np.save(array, np.zeros(3))
+    archive = tmp_path / "trace.npz"
+    np.savez(archive, touched=np.zeros(3))
+    for path in (text, array, archive):
+        assert "not an exported policy" in refusal(path)
+
+
+def test_pickles_are_not_opened(tmp_path: Path) -> None:
+    path = tmp_path / "pickled.npz"
+    np.savez(path, meta=np.array([{"bundle_version": 1}], dtype=object))
+    assert "not an exported policy" in refusal(path)
+
+
+def test_another_bundle_version(tmp_path: Path) -> None:
+    path = rewritten(tmp_path / "new.npz", lambda meta, _: meta.update(bundle_version=BUNDLE_VERSION + 1))
+    text = refusal(path)
+    assert f"version {BUNDLE_VERSION + 1}" in text
+    assert f"reads {BUNDLE_VERSION}" in text
+
+
+@pytest.mark.parametrize("name", ["body.0.weight", "head.0.bias", "rows.mean", "host.var"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_numbers_that_are_not_finite(tmp_path: Path, name: str, value: float) -> None:
+    def spoil(_: dict[str, Any], arrays: Arrays) -> None:
+        arrays[name].flat[-1] = value
+
+    assert name in refusal(rewritten(tmp_path / "nan.npz", spoil))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda _, arrays: arrays.pop("head.0.weight"),
+        lambda _, arrays: arrays.update({"head.0.weight": arrays["head.0.weight"][:, 1:]}),
+        lambda _, arrays: arrays.update({"rows.mean": arrays["rows.mean"][1:]}),
+        lambda meta, _: meta.pop("contract"),
+        lambda meta, _: meta["contract"].pop("features"),
+        lambda meta, _: meta.update(contract=None),
+        lambda meta, _: meta.update(kind="tree"),
+        lambda meta, _: meta.update(norm_rows={"clip": 1.0}),
+        lambda meta, _: meta["layers"][0].update(activation="gelu"),
+        lambda meta, _: meta.update(layers=[]),
+        lambda meta, _: meta.update(provenance=3),
+        lambda meta, _: meta.pop("bundle_version"),
+        lambda _, arrays: arrays.pop("meta"),
+    ],
+    ids=range(13),
+)
+def test_an_incomplete_bundle(tmp_path: Path, change: Callable[[dict[str, Any], Arrays], None]) -> None:
+    assert "again" in refusal(rewritten(tmp_path / "half.npz", change))
+
+
+def test_what_cannot_be_written_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = make("mlp").save(tmp_path / "policy.npz").read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    for function in ("replace", "rename"):
+        monkeypatch.setattr(Path, function, full)
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(UserError, match=r"policy\.npz: cannot write the policy: No space left"):
+        make("shared").save(tmp_path / "policy.npz")
+    assert [p.name for p in tmp_path.iterdir()] == ["policy.npz"]
+    assert (tmp_path / "policy.npz").read_bytes() == old
+
+
+def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write the policy") as caught:
+        make().save(tmp_path / "file" / "policy.npz")
+    assert "\n" not in str(caught.value)
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_bounds_of_the_contract_survive(tmp_path: Path) -> None:
+    policy = replace(make(), contract=Contract(9, 2.5, ActionSpec(1.0, 2.0, 0.5, 0.1, 4096)))
+    assert Policy.load(policy.save(tmp_path / "p.npz")).contract == policy.contract
