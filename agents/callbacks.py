@@ -66,6 +66,14 @@ def read_episodes(path: Path) -> list[tuple[int, float]]:
     return [(int(row["step"]), float(row["return"])) for row in _rows(path)]
 
 
+def returns_by_env(path: Path) -> dict[int, list[float]]:
+    """Returns of the episodes of each environment, in order."""
+    found: dict[int, list[float]] = {}
+    for row in _rows(path):
+        found.setdefault(int(row["env"]), []).append(float(row["return"]))
+    return found
+
+
 def _rows(path: Path) -> list[dict[str, str]]:
     if not path.exists():
         return []

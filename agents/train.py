@@ -27,7 +27,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
 from agents import checkpoint
-from agents.callbacks import Bar, EpisodeLog, Saver, read_episodes
+from agents.callbacks import Bar, EpisodeLog, Saver, returns_by_env
 from agents.config import Experiment, Ppo, load_experiment, parse_experiment
 from agents.networks import ACTIVATIONS, Layout, SharedActorCritic, SharedSacPolicy
 from agents.normalise import PooledNormalise
@@ -49,7 +49,7 @@ class RunResult:
     steps: int
     episodes: int
     return_first: float
-    """Mean return of the first tenth of the episodes, GiB*h."""
+    """Mean return of the first tenth of each environment's episodes, GiB*h."""
     return_last: float
     """Of the last tenth."""
     seconds: float
@@ -269,9 +269,18 @@ def _log_interval(experiment: Experiment) -> int:
 
 
 def _result(run: Path, seed: int, model: BaseAlgorithm, seconds: float, rate: float) -> RunResult:
-    returns = [value for _, value in read_episodes(run / "episodes.csv")]
-    tenth = max(1, len(returns) // 10)
-    first, last = (
-        float(np.mean(part)) if part else float("nan") for part in (returns[:tenth], returns[-tenth:])
+    """Returns are averaged within each environment first: scenarios differ in scale and length."""
+    by_env = returns_by_env(run / "episodes.csv")
+    tenth = {env: max(1, len(values) // 10) for env, values in by_env.items()}
+    first = [np.mean(values[: tenth[env]]) for env, values in by_env.items()]
+    last = [np.mean(values[-tenth[env] :]) for env, values in by_env.items()]
+    return RunResult(
+        run=str(run),
+        seed=seed,
+        steps=model.num_timesteps,
+        episodes=sum(map(len, by_env.values())),
+        return_first=float(np.mean(first)) if first else float("nan"),
+        return_last=float(np.mean(last)) if last else float("nan"),
+        seconds=seconds,
+        steps_per_s=rate,
     )
-    return RunResult(str(run), seed, model.num_timesteps, len(returns), first, last, seconds, rate)
