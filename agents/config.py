@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 import zswap_gym
 from zswap_gym.envs.reward import RewardWeights
+from zswap_gym.envs.writeback import action_spec
 from zswap_gym.errors import UserError, nearest
 
 Positive = Annotated[int, Field(gt=0)]
@@ -107,6 +108,14 @@ class EnvOptions(_Strict):
     snapshots: Annotated[int, Field(ge=0)] | None = None
     """Warm starts drawn per training scenario; None takes the scenario's own number."""
     reward: dict[str, float] = Field(default_factory=dict)
+    action: dict[str, float] = Field(default_factory=dict)
+    """Bounds of what an action can mean, by the names of policy.actions.ActionSpec."""
+
+    @field_validator("action")
+    @classmethod
+    def _known_bounds(cls, value: dict[str, float]) -> dict[str, float]:
+        action_spec(value)
+        return value
 
     @field_validator("reward")
     @classmethod

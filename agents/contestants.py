@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from zswap_gym.envs.writeback import Step, WritebackEnv
 from zswap_gym.errors import UserError, nearest
+from zswap_gym.policy.actions import PER_CGROUP, decode, to_requests
 from zswap_gym.policy.laws import LAWS, Law, make_law
 from zswap_gym.policy.runtime import Policy
 from zswap_gym.workloads.scenario import Scenario
@@ -76,15 +77,17 @@ class PolicyDriver:
 
     def start(self, env: WritebackEnv, obs: npt.NDArray[np.float32]) -> None:  # noqa: ARG002
         """Refuse an environment whose contract is not the policy's."""
-        env.contract.check(self.policy.contract, self.where, any_n=self.policy.kind == "shared")
+        mine = replace(env.contract, action=self.policy.contract.action)  # its actions are decoded by its own
+        mine.check(self.policy.contract, self.where, any_n=self.policy.kind == "shared")
 
     def decide(self, env: WritebackEnv, obs: npt.NDArray[np.float32]) -> Any:  # noqa: ARG002
         """An action."""
         return self.policy.act(obs)
 
     def apply(self, env: WritebackEnv, decision: Any) -> Step:
-        """Step by action."""
-        return env.step(decision)
+        """Step by action, which means what the policy's contract says."""
+        acted = np.asarray(decision, np.float64).reshape(-1, PER_CGROUP)[: len(env.cgroups)]
+        return env.step_requests(to_requests(*decode(acted, env.table, self.policy.contract.action)))
 
 
 @dataclass(frozen=True)

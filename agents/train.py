@@ -124,6 +124,7 @@ def make_env(experiment: Experiment, scenario: str, n_max: int | None) -> Writeb
         reward=options.reward,
         episode_s=options.episode_s,
         snapshots=options.snapshots,
+        action=options.action,
     )
 
 

@@ -83,7 +83,8 @@ class PolicyDecider:
     """
 
     def __init__(self, policy: Policy, name: str = "policy", digest: str = "") -> None:
-        mine = Contract(policy.contract.n_max, policy.contract.decision_interval_s)
+        bound = policy.contract
+        mine = Contract(bound.n_max, bound.decision_interval_s, bound.action)
         mine.check(policy.contract, name)
         self.name = name
         self._policy = policy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,9 +16,9 @@ from zswap_gym.envs.rendering import History, StepView, render_ansi, render_rgb
 from zswap_gym.envs.reward import RewardWeights, ServiceLevel
 from zswap_gym.envs.spaces import H, action_space, observation_space, rows_and_host
 from zswap_gym.envs.warmstart import WarmStart, episode_start, scenario_digest
-from zswap_gym.errors import UserError
+from zswap_gym.errors import UserError, nearest
 from zswap_gym.host.types import COLUMN, Request, Table
-from zswap_gym.policy.actions import PER_CGROUP, decode, from_requests, to_requests
+from zswap_gym.policy.actions import PER_CGROUP, ActionSpec, decode, from_requests, to_requests
 from zswap_gym.policy.contract import Contract
 from zswap_gym.policy.features import FEATURES, Feature, Observation
 from zswap_gym.workloads.scenario import Scenario, load_scenario
@@ -169,6 +170,7 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         episode_s: float | None = None,
         snapshots: int | None = None,
         level: ServiceLevel | None = None,
+        action: ActionSpec | Mapping[str, float] | None = None,
         render_mode: str | None = None,
     ) -> None:
         self.scenario = _with_options(_load(scenario), release, episode_s)
@@ -190,13 +192,14 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         self.steps_per_episode = max(1, round(self.scenario.episode.length / self.interval_s))
         self.snapshots = self.scenario.episode.snapshots if snapshots is None else snapshots
         self.digest = scenario_digest(self.scenario)
+        self._action = action_spec(action)
         self.contract = self._contract()
         self.observation_space = observation_space(self.n_max, self.features)
         self.action_space = action_space(self.n_max)
         self._at: WarmStart | None = None
 
     def _contract(self) -> Contract:
-        return Contract(self.n_max, self.interval_s)
+        return Contract(self.n_max, self.interval_s, self._action)
 
     # --- the Gymnasium interface -----------------------------------------------------------------
 
@@ -333,6 +336,17 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
             disk_reads=self._meter.disk_reads,
             psi=self._meter.psi_pct,
         )
+
+
+def action_spec(action: ActionSpec | Mapping[str, float] | None) -> ActionSpec:
+    """An ActionSpec from some of its fields, the others as they are. UserError names an unknown one."""
+    if action is None or isinstance(action, ActionSpec):
+        return action or ActionSpec()
+    known = [f.name for f in fields(ActionSpec)]
+    for name in action:
+        if name not in known:
+            raise UserError(f"action: unknown key {name!r}{nearest(name, known)}; it has {', '.join(known)}")
+    return ActionSpec(**dict(action))  # type: ignore[arg-type]
 
 
 def _load(scenario: str | Path | Scenario) -> Scenario:

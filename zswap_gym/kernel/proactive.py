@@ -23,15 +23,12 @@ ENOENT, EINTR, EAGAIN = 2, 4, 11
 
 @inline
 def writeback_begin(st, j, root, max_pages, cutoff):
-    """Open the write() in job j. Budget a coarse page overspent before is paid back first."""
+    """Open the write() in job j."""
     job = st.jobs[j]
-    cg = st.cgs[root]
     job.cg = root
-    paid = min(cg.wb_debt, max_pages) if st.host[0].scale > 1 else 0
-    cg.wb_debt -= paid
     job.max_pages = max_pages
     job.cutoff = cutoff
-    job.written = paid
+    job.written = 0
     job.failures = 0
     job.attempts = 0
     job.visit = -1
@@ -64,30 +61,27 @@ def _open_visit(st, j, m):
 
 @inline
 def _open_walk(st, j):
-    """list_lru_walk of min(128, rest) entries; a coarse page counts for many, the rest is debt."""
+    """list_lru_walk of min(128, rest) entries.
+
+    A coarse page may reach past the walk's end. What it writes there is ``wb_debt``: the next
+    walks of that LRU find it done, so that volumes are exact in the long run.
+    """
     job = st.jobs[j]
+    cg = st.cgs[job.visit]
     job.walk_pages = min(BATCH, job.visit_total - job.visit_scanned)
     job.visit_scanned += job.walk_pages
-    debt = st.cgs[job.cg].wb_debt
-    job.walk_need = job.walk_pages - debt
-    st.cgs[job.cg].wb_debt = 0
+    done = min(cg.wb_debt, job.walk_pages)
+    cg.wb_debt -= done
+    job.walk_need = job.walk_pages - done
     job.walk_seen = 0
-    job.walk_hit = 0
+    job.walk_hit = done
 
 
 @inline
-def _close_walk(st, j, exhausted):
+def _close_walk(st, j):
     """Count what the walk wrote, in real pages."""
     job = st.jobs[j]
-    scale = st.host[0].scale
-    if exhausted or scale == 1:
-        job.visit_written += job.walk_hit * scale
-    elif job.walk_seen == 0:
-        job.visit_written += job.walk_pages
-    else:
-        job.visit_written += job.walk_pages * job.walk_hit // job.walk_seen
-    if not exhausted and job.walk_need < 0:
-        st.cgs[job.cg].wb_debt = -job.walk_need
+    job.visit_written += job.walk_hit
     job.walk_pages = -1
 
 
@@ -100,10 +94,10 @@ def _walk(st, j, t):
     while job.walk_need > 0:
         p = oldest_entry(st, m)
         if p < 0:
-            _close_walk(st, j, True)
-            return t
+            break
         if queue_full(st):
             return max(t, st.ring[st.host[0].ring_head].done)  # the write blocks; walk stays open
+        counted = min(scale, job.walk_need)
         job.walk_need -= scale
         job.walk_seen += 1
         page = st.pages[p]
@@ -119,8 +113,9 @@ def _walk(st, j, t):
             continue
         t = write_back(st, m, p, t, False)
         st.stat[m, S_ZSWPWB_PROACTIVE] += scale
-        job.walk_hit += 1
-    _close_walk(st, j, False)
+        job.walk_hit += counted
+        st.cgs[m].wb_debt += scale - counted
+    _close_walk(st, j)
     return t
 
 
