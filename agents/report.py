@@ -208,12 +208,12 @@ def _gain_figure(results: Results) -> Figure:
 def _trade_figure(results: Results) -> Figure:
     figure, axes = _new_figure(max(4.0 * len(results.scenarios), 6.0), 3.6, len(results.scenarios))
     for ax, scenario in zip(axes, results.scenarios, strict=True):
-        for policy in results.policies:
-            s = results.summary(policy, scenario)
-            colour = _LEARNED if policy in results.learned else _RULE
-            ax.plot(s.dram_saved_pct.value, s.disk_reads_min.value, "o", color=colour)
-            ax.annotate(policy, (s.dram_saved_pct.value, s.disk_reads_min.value), xytext=(4, 4),
-                        textcoords="offset points", fontsize=8)  # fmt: skip
+        for i, s in enumerate(sorted(results.summaries(scenario), key=lambda s: s.dram_saved_pct.value)):
+            colour = _LEARNED if s.policy in results.learned else _RULE
+            at = (s.dram_saved_pct.value, s.disk_reads_min.value)
+            above = (4, 4 + 9 * (i % 3))  # neighbours on the axis do not write over each other
+            ax.plot(*at, "o", color=colour)
+            ax.annotate(s.policy, at, xytext=above, textcoords="offset points", fontsize=8)
         ax.set_xlabel("memory saved, %")
         ax.set_title(scenario, fontsize=10)
     axes[0].set_ylabel("disk reads per minute")

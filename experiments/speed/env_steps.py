@@ -46,7 +46,9 @@ def accesses_per_step(scenario: Scenario, interval_s: float) -> float:
         for r, region in enumerate(plan.regions):
             span = slice(region["seg_start"], region["seg_start"] + region["seg_count"])
             ends = np.append(plan.seg_time[span][1:], plan.span_us)
-            mean[r] = (plan.seg_mult[span] * np.diff(np.append(plan.seg_time[span], ends[-1]))).sum() / ends[-1]
+            mean[r] = (plan.seg_mult[span] * np.diff(np.append(plan.seg_time[span], ends[-1]))).sum() / ends[
+                -1
+            ]
         total += float((plan.rate * mean[plan.region]).sum()) * interval_s
     return total
 
@@ -78,15 +80,22 @@ def measure(scenario: Scenario, episodes: int) -> dict[str, float]:
 
 def main() -> None:
     """Print one row per load."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("scenario", nargs="?", default="bench-mix")
     parser.add_argument("--episodes", type=int, default=20)
     parser.add_argument("--load", type=float, nargs="+", default=[1.0])
     told = parser.parse_args()
     base = load_scenario(told.scenario)
     interval = base.episode.decision_interval
-    print(f"scenario {base.name}, one core, {interval:g} s decisions, random policy; per step, simulated pages")
-    print(f"{'load':>6} {'steps/s':>9} {'best':>9} {'accesses':>9} {'faults':>8} {'scans':>8} {'looks':>8} {'written':>8}")
+    print(
+        f"scenario {base.name}, one core, {interval:g} s decisions, random policy; per step, simulated pages"
+    )
+    print(
+        f"{'load':>6} {'steps/s':>9} {'best':>9} {'accesses':>9} "
+        f"{'faults':>8} {'scans':>8} {'looks':>8} {'written':>8}"
+    )
     for load in told.load:
         scenario = scaled(base, load)
         row = measure(scenario, told.episodes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
 import re
 import subprocess
@@ -313,9 +314,20 @@ def test_nothing_works_before_reset(make_env) -> None:
             use()
 
 
+def test_bounds_of_actions_can_be_changed_and_are_in_the_contract(make_env) -> None:
+    env = make_env(action={"age_max_s": 80, "max_share": 0.5}, render_mode="ansi")
+    assert env.contract.action == ActionSpec(age_max_s=80, max_share=0.5)
+    env.reset(seed=0)
+    env.step([0.8, 1.0] * 3)
+    assert "80 s" in env.render()
+    with pytest.raises(UserError, match="contract differs in action.age_max_s"):
+        make_env().contract.check(env.contract)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"action": {"age_max": 80}}, "action: unknown key 'age_max' (did you mean 'age_max_s'?)"),
         ({"n_max": 2}, "n_max = 2: scenario small has 3 cgroups; give at least 3"),
         ({"episode_s": 1.0}, "episode_s = 1: shorter than one decision of 10 s"),
         ({"render_mode": "human"}, "render_mode = 'human'; use one of ansi, rgb_array"),
@@ -392,6 +404,8 @@ def test_the_docstring_is_a_manual_page_that_is_true() -> None:
         if line.strip().startswith("|")
     ]
     table = {row[1]: row[2:] for row in rows if len(row) == 6}
+    arguments = {row[0] for row in rows if len(row) == 3}
+    assert set(inspect.signature(WritebackEnv.__init__).parameters) - {"self"} <= arguments
     for feature in (*FEATURES, *HOST_FEATURES):
         unit, low, high, origin = table[feature.name]
         assert (unit, float(low), float(high), origin) == (

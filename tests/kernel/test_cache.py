@@ -27,7 +27,7 @@ print(b.write("g", "max=4K 30").pages, jit.CACHE_DIR.name, proactive.__file__)
 
 @pytest.mark.slow
 def test_a_changed_callee_changes_the_next_run(tmp_path: Path) -> None:
-    """SCAN_RATIO lives in proactive.py, which no entry point is in. Compiles twice, the third run does not."""
+    """SCAN_RATIO lives in proactive.py, where no entry point is. Compiles twice; the third run does not."""
     copy = tmp_path / "src" / "zswap_gym"
     copy.mkdir(parents=True)
     for name in ("__init__.py", "errors.py", "units.py"):

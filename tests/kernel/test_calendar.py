@@ -151,8 +151,12 @@ def test_cancelled_from_either_end_and_from_the_middle(
     b = empty()
     got = by_calendar(
         b,
-        [*[(SCHEDULE, page, when + page) for page in range(3)], (CANCEL, victim, 0), (CANCEL, victim, 0)]
-        + [(DRAIN, 0, 2 * LAP)],
+        [
+            *[(SCHEDULE, page, when + page) for page in range(3)],
+            (CANCEL, victim, 0),
+            (CANCEL, victim, 0),
+            (DRAIN, 0, 2 * LAP),
+        ],
     )
     assert [page for _, page, _ in got] == [page for page in range(3) if page != victim]
     assert b.record("g")["queued"] == 0

@@ -15,7 +15,7 @@ CHILDREN = [f"parent/{i}" for i in range(10)]
 
 @pytest.mark.slow
 def test_f5_cursor_1m_batch_128(make: Callable[..., Any], make_plan: Callable[..., Any]) -> None:
-    """Ten children of 1600 MB, half random half zero, all in zswap; 200 writes of 1M to the parent, 2 s apart.
+    """Ten children of 1600 MB, half random half zero, all in zswap; 200 writes of 1M, 2 s apart.
 
     Measured on the kernel: 5120 pages from each child. The second chance was bypassed, as version 1
     does for old entries.

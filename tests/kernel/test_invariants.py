@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from zswap_gym.kernel import layout as lo
-from zswap_gym.kernel.access import NEVER, FREE, OP_WRITE
+from zswap_gym.kernel.access import FREE, NEVER, OP_WRITE
 from zswap_gym.kernel.spec import DEVICES, StageOneSpec
 from zswap_gym.units import PAGE_SIZE, US_PER_S
 
@@ -167,7 +167,9 @@ OPERATIONS = some.one_of(
     some.tuples(
         some.just("write"),
         some.integers(0, 4),
-        some.sampled_from(["memory.max", "memory.high", "memory.swap.max", "memory.zswap.max", "memory.reclaim"]),
+        some.sampled_from(
+            ["memory.max", "memory.high", "memory.swap.max", "memory.zswap.max", "memory.reclaim"]
+        ),
         SIZES,
     ),
     some.tuples(
@@ -190,7 +192,9 @@ OPERATIONS = some.one_of(
         some.sampled_from([0, 1, 300]),
     ),
     some.tuples(some.just("zswap"), some.fixed_dictionaries({}, optional={
-        "enabled": some.booleans(), "shrinker": some.booleans(), "max_pool_percent": some.sampled_from([0, 1, 20]),
+        "enabled": some.booleans(),
+        "shrinker": some.booleans(),
+        "max_pool_percent": some.sampled_from([0, 1, 20]),
     })),
     some.tuples(some.just("clone")),
 )  # fmt: skip

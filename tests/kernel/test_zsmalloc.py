@@ -43,7 +43,7 @@ def shape(size: int) -> tuple[int, int]:
 
 def test_119_classes() -> None:
     assert len(CLASSES) == len(SIZES) == len(ROWS) == 119
-    assert SIZES == sorted(ROWS, reverse=True)
+    assert sorted(ROWS, reverse=True) == SIZES
 
 
 @pytest.mark.parametrize("size", sorted(ROWS))

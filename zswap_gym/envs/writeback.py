@@ -138,6 +138,7 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
     | episode_s | None | length of an episode in seconds; None = the scenario's |
     | snapshots | None | size of the pool of warm starts; None = the scenario's, 0 = one per seed |
     | level | None | ``ServiceLevel`` that violations are counted against |
+    | action | None | ``ActionSpec``, or a mapping that replaces some of its bounds; part of the contract |
     | render_mode | None | "ansi": the last step as text; "rgb_array": the episode as a picture |
 
     ```python

@@ -149,8 +149,6 @@ class TableReader:
     def read(self) -> Table:
         """The table now: float64, (len(rows), len(COLUMNS))."""
         out = np.zeros((len(self.rows), len(COLUMNS)))
-        _fill(
-            self.machine.block, self.rows, self._own, self._machine, self._counted, self._counters, out
-        )
+        _fill(self.machine.block, self.rows, self._own, self._machine, self._counted, self._counters, out)
         out[:, COLUMN["host_max_pool_percent"]] = max_pool_percent(self.machine)
         return out

@@ -51,7 +51,6 @@ numba.config.CACHE_DIR = str(CACHE_DIR)  # type: ignore[attr-defined]
 _OPTIONS: dict[str, Any] = {"error_model": "numpy", "_nrt": False}
 
 
-
 def _wide(kind: Any) -> Any:
     """The type a compiled function is compiled for: every integer but uint64 as int64."""
     kind = types.unliteral(kind)

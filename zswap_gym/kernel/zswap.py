@@ -126,7 +126,7 @@ def write_back(st, c, p, t, in_fault):
 
 @njit
 def shrink_memcg(st, c, t, in_fault):
-    """Try, as 6.12 shrink_memcg() does, the oldest entry of c's LRU.
+    """Give the oldest entry of the LRU of c its turn, one a call, as in 6.12.
 
     Returns (1 written, 0 gave it its second chance, -1 nothing to try; time to go on).
     """

@@ -92,7 +92,8 @@ class Phase:
         cdf = np.cumsum(np.array(weights, np.uint64))
         draw = (_stream(first, n) >> np.uint64(1)) % cdf[-1]
         rank = np.searchsorted(cdf, draw, "right").astype(np.int64)
-        return (rank * 2654435761 + seed) % count
+        page: npt.NDArray[np.int64] = (rank * 2654435761 + seed) % count
+        return page
 
 
 def order_fnv(pages: npt.NDArray[np.int64], writes: npt.NDArray[np.bool_]) -> str:
@@ -120,7 +121,7 @@ def compressed_length(permille: npt.NDArray[np.int64]) -> npt.NDArray[np.uint16]
     About 4096 * share + 10 to 90 (zswap / zswapped of the runs); fully random pages do not fit.
     """
     known, size = zip(*_LENGTHS, strict=True)
-    length = np.rint(np.interp(permille, known, size)).astype(np.uint16)
+    length: npt.NDArray[np.uint16] = np.rint(np.interp(permille, known, size)).astype(np.uint16)
     length[permille < 0] = 0
     length[permille > 990] = 4096
     return length
