@@ -320,7 +320,7 @@ def test_bounds_of_actions_can_be_changed_and_are_in_the_contract(make_env) -> N
     env.reset(seed=0)
     env.step([0.8, 1.0] * 3)
     assert "80 s" in env.render()
-    with pytest.raises(UserError, match="contract differs in action.age_max_s"):
+    with pytest.raises(UserError, match=r"contract differs in action\.age_max_s"):
         make_env().contract.check(env.contract)
 
 

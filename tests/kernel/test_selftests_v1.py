@@ -151,8 +151,11 @@ def test_a6_a_scan_cap_inside_the_list_spoils_the_order(make: Make) -> None:
     assert old < reach
     assert b.write("g", "max=64K 3600").errno == errno.EAGAIN
     assert b.lru("g") == order[reach:] + order[:reach]
-    for _ in range(2):  # old enough, and out of reach
+    at = 16_000 - reach
+    for _ in range(3):  # old enough, and out of reach
         assert b.write("g", "max=64K 60").errno == errno.EAGAIN
+        at -= 15 * 256  # the cursor still stands on g: the pass that ends at once is the first failure
+        assert b.lru("g").index(order[0]) == at
     assert b.write("g", "max=64K 60").errno == 0
 
 

@@ -95,13 +95,14 @@ def _walk(st, j, t):
         p = oldest_entry(st, m)
         if p < 0:
             break
-        if queue_full(st):
+        page = st.pages[p]
+        young = page.stamp > job.cutoff
+        if not young and queue_full(st):
             return max(t, st.ring[st.host[0].ring_head].done)  # the write blocks; walk stays open
         counted = min(scale, job.walk_need)
         job.walk_need -= scale
         job.walk_seen += 1
-        page = st.pages[p]
-        if page.stamp > job.cutoff:  # young: rotate, referenced bit untouched, walk goes on
+        if young:  # rotate, referenced bit untouched, walk goes on
             rotate(st, m, p)
             continue
         page.flags &= ~F_REFERENCED  # no second chance

@@ -33,8 +33,6 @@ def worker_step(st, j, t):
     for _ in range(VISITS_PER_STEP):
         if host.pool_pages <= host.accept_pages:
             return True, t
-        if queue_full(st):
-            return False, max(t, st.ring[host.ring_head].done)
         host.worker_iter += 1
         if host.worker_iter >= len(st.cgs):  # end of one pass over the tree
             host.worker_iter = -1
@@ -48,6 +46,9 @@ def worker_step(st, j, t):
         p = oldest_entry(st, m)
         charged = True
         if _will_write(st, m, p):
+            if queue_full(st):  # only a write waits for the device: come back to this cgroup
+                host.worker_iter = m - 1
+                return False, max(t, st.ring[host.ring_head].done)
             charged, t = charge_writeback(st, m, t)
         result = 0
         if charged:
