@@ -45,12 +45,12 @@ def test_the_road(cli, tmp_path: Path, experiment: Path) -> None:
     assert status == 0
     told = json.loads(out)
     assert told["learned"] == ["policies/tiny.npz", "run"]
-    assert told["seeds"] == [1000, 1001]
+    assert told["seeds"] == [5000, 5001]
     rows = list(csv.DictReader(Path("ev/episodes.csv").read_text().splitlines()))
     assert len(rows) == 4 * 2
     # The exported file and the run it came from are one policy.
     reward = {(row["policy"], row["seed"]): float(row["reward"]) for row in rows}
-    for seed in ("1000", "1001"):
+    for seed in ("5000", "5001"):
         assert reward["run", seed] == pytest.approx(reward["policies/tiny.npz", seed], rel=1e-6)
     assert "<svg" in Path("ev/report.html").read_text()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -181,3 +182,11 @@ def test_a_snapshot_can_be_restored_again_and_again(make: Make, make_plan: Make)
     fresh.machine.restore(saved)
     assert (list(steps(fresh)), digest(fresh.machine.state)) == runs[0]
     assert "errno=22" in runs[0][0][0]
+
+
+def test_a_pickled_machine_continues_identically() -> None:
+    machine = busy(5)
+    twin = pickle.loads(pickle.dumps(machine))
+    for each in (machine, twin):
+        each.advance(each.now_us + 20 * US_PER_S)
+    assert digest(machine) == digest(twin)

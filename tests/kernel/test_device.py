@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from zswap_gym.kernel.access import OP_READ
+from zswap_gym.kernel.access import FREE, OP_READ
 from zswap_gym.kernel.layout import DISK, NEW, RESIDENT, SWAPCACHE, ZSWAP
 from zswap_gym.kernel.spec import COMPRESSORS, DEVICES
 from zswap_gym.units import US_PER_S
 
 Make = Callable[..., Any]
+BOOT = 172_800 * US_PER_S
 STEADY = {name: replace(device, jitter=0.0) for name, device in DEVICES.items()}
 
 
@@ -81,9 +82,30 @@ def test_the_workload_goes_on_beside_a_blocked_write(make: Make, make_plan: Make
     assert before - b.states("other")[NEW] == pytest.approx(result.duration_us / 2000, abs=2)
 
 
-# --- reads ---------------------------------------------------------------------------------------
+def test_a_sleeper_delays_nobody_else(make: Make, make_plan: Make) -> None:
+    """Its frees, due in a moment, move by seconds when memory.high puts it to sleep; others' times do not."""
+    sleeper = make_plan(1000, step_us=1000)
+    sleeper.first_touch += 20 * US_PER_S
+    sleeper.frees = np.zeros(5000, FREE)
+    sleeper.frees["time"] = 20 * US_PER_S + np.arange(5000) * 200
+    sleeper.frees["n_pages"] = 1
+    limits = {"sleeper": {"memory_high": 1 << 20, "swap_max": 0, "threads": 1}}
+    alone = make({"g": 6000, "sleeper": 10}, exact=False, device=STEADY["iops400"], limits=limits)
+    both = make({"g": 6000, "sleeper": sleeper}, exact=False, device=STEADY["iops400"], limits=limits)
+    written = []
+    for b in (alone, both):
+        b.run(1)
+        assert b.write("g", "24000K", "memory.reclaim").errno == 0
+        b.machine.advance(BOOT + 20 * US_PER_S - 1000)
+        assert b.machine.request(b.machine.index["g"], 0, 6000, 0)
+        b.run(2)
+        written.append(b.count("g", "zswpwb"))
+    assert both.count("sleeper", "stall_us") > US_PER_S
+    assert written[0] > 800
+    assert written[1] == written[0]
 
-BOOT = 172_800 * US_PER_S
+
+# --- reads ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("device", "gap_us"), [("iops400", 100_000), ("sata", 1_000)])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from zswap_gym.kernel.access import FREE
-from zswap_gym.kernel.layout import DISK, NEW, RESIDENT, SWAPCACHE, ZERO, ZSWAP
+from zswap_gym.kernel.layout import DISK, F_REFERENCED, NEW, RESIDENT, SWAPCACHE, ZERO, ZSWAP
 from zswap_gym.units import PAGE_SIZE, US_PER_S
 
 Make = Callable[..., Any]
@@ -150,18 +150,49 @@ def test_a_writeback_at_the_limit_pushes_others_out(make: Make) -> None:
     assert b.count("g", "events_max") > 0
 
 
-def test_the_worker_ends_where_writeback_is_off(make: Make, make_plan: Make) -> None:
-    """Its visits are ENOENT and charge nothing: they must not refuse stores and so wake it again."""
-    b = make(
-        {"g": make_plan(3000, clen=1500, rate=0.5, write_share=0.5)},
-        limits={"g": {"memory_max": 4 * MIB, "zswap_writeback": False}},
-        max_pool_percent=1,
-        ram_bytes=64 * MIB,
-    )
-    b.run(20)  # would not return
+def full_pool(b: Any, cgroup: str) -> None:
+    """The pool holds no more, ``cgroup`` stands exactly at its memory.max, all second chances are used."""
+    b.record(cgroup)["max"] = usage(b, cgroup)
+    b.machine.state.host["max_pool_pages"] = b.machine.pool_bytes // PAGE_SIZE
+    b.machine.state.pages["flags"] &= ~np.uint16(F_REFERENCED)
+
+
+def test_the_worker_ends_where_writeback_is_off(make: Make) -> None:
+    """Its visits are ENOENT and charge nothing: no reclaim whose refused stores would wake it again."""
+    b = make({"g": 1000}, limits={"g": {"zswap_writeback": False}})
+    b.fill("g", pages=512)
+    full_pool(b, "g")
+    assert b.write("g", "400K", "memory.reclaim").errno == errno.EAGAIN  # would not return
+    b.run(5)
     assert b.count("", "pool_limit_hit") > 0
-    assert b.count("g", "stores_refused") > 0
-    assert b.count("g", "pswpout") == 0
+    assert b.count("g", "events_max") == b.count("g", "pswpout") == 0
+
+
+def test_the_worker_does_not_wake_itself_for_ever(make: Make, make_plan: Make) -> None:
+    """Its folios cannot be charged, and the reclaim that tries to make room has its stores refused."""
+    off = {"zswap_writeback": False}
+    b = make(
+        {"p": None, "p/stored": make_plan(2000, clen=2048), "p/stuck": 600, "other": 500},
+        limits={"p/stuck": {"zswap_writeback": False}},
+    )
+    b.fill("p/stored")
+    full_pool(b, "p")
+    b.write("other", "400K", "memory.reclaim")
+    b.run(5)  # would not return
+    assert b.count("", "pool_limit_hit") > 0
+    assert b.count("", "reject_reclaim_fail") >= 16
+    assert usage(b, "p") == b.record("p")["max"]
+
+
+def test_memory_peak_is_the_highest_also_between_looks(make: Make) -> None:
+    b = make({"p": None, "p/g": 2000})
+    b.fill("p/g")
+    assert b.write("p/g", "1", "memory.zswap.writeback").errno == 0
+    before = b.machine.snapshot()
+    for cgroup in ("p/g", "p", ""):
+        assert b.gauge(cgroup, "memory_current") < 500 * PAGE_SIZE
+        assert b.gauge(cgroup, "peak") == 2000 * PAGE_SIZE
+    assert b.differences(before) == []  # looking changes nothing
 
 
 # --- memory.high ---------------------------------------------------------------------------------

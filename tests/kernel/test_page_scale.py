@@ -6,9 +6,13 @@ from collections.abc import Callable
 from itertools import accumulate
 from typing import Any
 
+import numpy as np
 import pytest
 
-from zswap_gym.units import PAGE_SIZE
+from zswap_gym.kernel.machine import Machine
+from zswap_gym.kernel.spec import CgroupSpec, HostSpec, StageOneSpec
+from zswap_gym.units import PAGE_SIZE, US_PER_S
+from zswap_gym.workloads.archetypes import archetype_plan
 
 Make = Callable[..., Any]
 SCALES = (1, 4, 16, 64)
@@ -107,3 +111,25 @@ def test_every_count_is_in_real_pages(make: Make, scale: int) -> None:
 def test_other_scales_are_refused(make: Make, scale: int) -> None:
     with pytest.raises(ValueError, match="page_scale"):
         make({"g": 64}, page_scale=scale)
+
+
+@pytest.mark.parametrize("scale", [4, 16])
+def test_stalls_do_not_shrink_with_coarser_pages(scale: int) -> None:
+    """One coarse fault stands for many real ones, and each of them waits."""
+    stalled = []
+    for k in (1, scale):
+        rng = np.random.default_rng(1)
+        plan = archetype_plan("kv_zipf", 4096 // k, 300 * US_PER_S, rng, compressor="zstd")
+        machine = Machine(
+            HostSpec(64 << 20, 64 << 20, page_scale=k),
+            [CgroupSpec("a")],
+            {"a": plan},
+            seed=1,
+            stage_one=StageOneSpec("fixed", US_PER_S, 1 << 20),
+        )
+        machine.advance(machine.now_us + 60 * US_PER_S)
+        before = machine.counter("a", "stall_us"), machine.counter("a", "pgmajfault")
+        machine.advance(machine.now_us + 120 * US_PER_S)
+        faults = machine.counter("a", "pgmajfault") - before[1]
+        stalled.append((machine.counter("a", "stall_us") - before[0]) / faults)
+    assert stalled[1] == pytest.approx(stalled[0], rel=0.1)

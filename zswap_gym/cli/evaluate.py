@@ -12,7 +12,7 @@ import typer
 
 from zswap_gym.errors import UserError
 
-HELD_OUT = 1000
+HELD_OUT = 5000
 """The first seed of an evaluation unless told otherwise."""
 
 

@@ -250,7 +250,6 @@ def gauges(st: State) -> npt.NDArray[np.float64]:
     for c in range(len(cgs) - 1, 0, -1):
         lru[cgs["parent"][c]] += lru[c]
     usage = cgs["resident"] + cgs["base"] + (cgs["zbytes"] + 4095) // 4096
-    np.maximum(cgs["peak"], usage, out=cgs["peak"])
     columns = (
         usage * PAGE_SIZE,
         cgs["mapped"] * PAGE_SIZE,
@@ -260,6 +259,6 @@ def gauges(st: State) -> npt.NDArray[np.float64]:
         cgs["slots"] * PAGE_SIZE,
         lru[:, 0] * PAGE_SIZE,
         lru[:, 1] * PAGE_SIZE,
-        cgs["peak"] * PAGE_SIZE,
+        np.maximum(cgs["peak"], cgs["base"]) * PAGE_SIZE,
     )
     return np.stack(columns, axis=1).astype(np.float64)

@@ -126,7 +126,7 @@ def _start_worker(st, t):
         st.jobs[j].report = 0
         st.jobs[j].failures = 0
         st.jobs[j].attempts = 0
-        st.due[3 * len(st.cgs) + j] = t
+        st.due[3 * len(st.cgs) + j] = max(t, st.jobs[j].ended)  # one work item: runs do not overlap
 
 
 @inline
@@ -211,6 +211,8 @@ def advance(block, until, stop_job):
 def _other_after_fault(st, other, c):
     """A stall moved c's frees; nothing else among the other sources changes with a fault."""
     n = len(st.cgs)
+    if other == n + c:  # they may be the earliest no longer
+        return _earliest_other(st)
     return n + c if st.due[n + c] < st.due[other] else other
 
 

@@ -236,6 +236,7 @@ def fault(st, c, p, t):
     _map(st, c, p, op)
     after = _over_high(st, c, t)
     us = 0 if st.host[0].exact else int(FAULT_US)
+    # A batch of reclaim is real pages already; a coarse page's faults each wait for their own load.
     stall(st, c, start, pressed - start, True)
-    stall(st, c, pressed, t - pressed + us, counts)
+    stall(st, c, pressed, (t - pressed + us) * st.host[0].scale, counts)
     stall(st, c, t, after - t, True)

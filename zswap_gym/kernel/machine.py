@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -272,7 +273,15 @@ class Machine:
         """Zsmalloc pages of the host, in bytes (/proc/meminfo Zswap)."""
         return int(self.state.host["pool_pages"][0]) * PAGE_SIZE
 
-    # --- copies ----------------------------------------------------------------------------------
+    # --- copies and pickles ------------------------------------------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the block: it holds addresses, which mean nothing elsewhere."""
+        return {name: value for name, value in self.__dict__.items() if name != "block"}
+
+    def __setstate__(self, saved: dict[str, Any]) -> None:
+        self.__dict__.update(saved)
+        self.block = stateref.block(self.state)
 
     def clone(self) -> Machine:
         """An independent machine in the same state, mid-operation included; it continues identically."""

@@ -33,6 +33,8 @@ def account(st, c, resident, mapped, swapcached, entries, length):
         cg.swapcached += swapcached * k
         cg.zpages += entries * k
         cg.zbytes += entries * k * length
+        if resident > 0:
+            cg.peak = max(cg.peak, usage(st, c))
         c = cg.parent
 
 

@@ -49,7 +49,10 @@ def worker_step(st, j, t):
             if queue_full(st):  # only a write waits for the device: come back to this cgroup
                 host.worker_iter = m - 1
                 return False, max(t, st.ring[host.ring_head].done)
+            queued = host.worker_queued
             charged, t = charge_writeback(st, m, t)
+            if not charged:  # what that reclaim could not store must not wake the worker for ever
+                host.worker_queued = queued
         result = 0
         if charged:
             result, t = shrink_memcg(st, m, t, False)
