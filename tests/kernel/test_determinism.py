@@ -184,9 +184,10 @@ def test_a_snapshot_can_be_restored_again_and_again(make: Make, make_plan: Make)
     assert "errno=22" in runs[0][0][0]
 
 
-def test_a_pickled_machine_continues_identically() -> None:
-    machine = busy(5)
-    twin = pickle.loads(pickle.dumps(machine))
-    for each in (machine, twin):
+def test_a_pickled_machine_continues_identically(make: Make, make_plan: Make) -> None:
+    b = busy(make, make_plan)
+    b.run(15)
+    twin = pickle.loads(pickle.dumps(b.machine))
+    for each in (b.machine, twin):
         each.advance(each.now_us + 20 * US_PER_S)
-    assert digest(machine) == digest(twin)
+    assert digest(b.machine.state) == digest(twin.state)

@@ -153,7 +153,8 @@ def test_a_writeback_at_the_limit_pushes_others_out(make: Make) -> None:
 def full_pool(b: Any, cgroup: str) -> None:
     """The pool holds no more, ``cgroup`` stands exactly at its memory.max, all second chances are used."""
     b.record(cgroup)["max"] = usage(b, cgroup)
-    b.machine.state.host["max_pool_pages"] = b.machine.pool_bytes // PAGE_SIZE
+    pool = b.machine.pool_bytes // PAGE_SIZE
+    b.machine.state.host["max_pool_pages"], b.machine.state.host["accept_pages"] = pool, pool * 9 // 10
     b.machine.state.pages["flags"] &= ~np.uint16(F_REFERENCED)
 
 
@@ -170,7 +171,6 @@ def test_the_worker_ends_where_writeback_is_off(make: Make) -> None:
 
 def test_the_worker_does_not_wake_itself_for_ever(make: Make, make_plan: Make) -> None:
     """Its folios cannot be charged, and the reclaim that tries to make room has its stores refused."""
-    off = {"zswap_writeback": False}
     b = make(
         {"p": None, "p/stored": make_plan(2000, clen=2048), "p/stuck": 600, "other": 500},
         limits={"p/stuck": {"zswap_writeback": False}},
