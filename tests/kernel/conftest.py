@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import faulthandler
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,15 +11,12 @@ import numpy.typing as npt
 import pytest
 
 from zswap_gym.kernel import layout
-from zswap_gym.kernel.access import REGION, AccessPlan, segments
+from zswap_gym.kernel.access import NEVER, REGION, AccessPlan, segments
 from zswap_gym.kernel.machine import Machine, WriteResult
 from zswap_gym.kernel.spec import CgroupSpec, HostSpec, StageOneSpec
 from zswap_gym.units import PAGE_SIZE, US_PER_S
 
-GIB = 1 << 30
 PROACTIVE = "memory.zswap.proactive_writeback"
-MakePlan = Callable[..., AccessPlan]
-MakeMachine = Callable[..., "Bench"]
 
 
 def plan(
@@ -62,6 +60,7 @@ class Bench:
     def __init__(self, machine: Machine, plans: Mapping[str, AccessPlan]) -> None:
         self.machine = machine
         self.plans = plans
+        self.forced = False
 
     def run(self, seconds: float) -> None:
         """Let time pass."""
@@ -108,7 +107,19 @@ class Bench:
 
     def clone(self) -> Bench:
         """The same, apart."""
-        return Bench(self.machine.clone(), self.plans)
+        twin = Bench(self.machine.clone(), self.plans)
+        twin.forced = self.forced
+        return twin
+
+    def check(self) -> None:
+        """The books balance; memory.max holds but where reclaim itself had to charge (PF_MEMALLOC)."""
+        state = self.machine.state
+        for rule in (check_pages, check_lists, check_gauges, check_calendar, check_device):
+            rule(state)
+        self.forced |= bool(state.host["shrinker"][0] or (state.cgs["zswap_max"] < layout.INF_PAGES).any())
+        usage = state.cgs["resident"] + state.cgs["base"] + (state.cgs["zbytes"] + 4095) // 4096
+        assert (usage >= 0).all()
+        assert self.forced or (usage <= np.maximum(state.cgs["max"], state.cgs["base"])).all()
 
     def differences(self, other: layout.State) -> list[str]:
         """Names of the state's arrays and fields that are not equal in ``other``."""
@@ -150,20 +161,139 @@ def bench(
         CgroupSpec(name, parent=name.rpartition("/")[0] or None, **(limits or {}).get(name, {}))
         for name in tree
     ]
-    spec = HostSpec(**{"ram_bytes": 4 * GIB, "swap_bytes": 4 * GIB, "max_pool_percent": 50, **host})
+    spec = HostSpec(**{"ram_bytes": 4 << 30, "swap_bytes": 4 << 30, "max_pool_percent": 50, **host})
     machine = Machine(
         spec, specs, plans, seed=seed, stage_one=stage_one, restart_on_oom=restart_on_oom, exact=exact
     )
     return Bench(machine, plans)
 
 
+def check_pages(state: layout.State) -> None:
+    """State, list and slot of every page fit together."""
+    p = state.pages
+    s, flags = p["state"], p["flags"]
+    on_lru = (s == layout.RESIDENT) | (s == layout.SWAPCACHE)
+    assert (s <= layout.ZERO).all()
+    assert (p["list"][on_lru] < 4).all()
+    assert (p["list"][s == layout.ZSWAP] == layout.ZSWAP_LIST).all()
+    assert (p["list"][~on_lru & (s != layout.ZSWAP)] == layout.NO_LIST).all()
+    slot = flags & layout.F_SLOT != 0
+    assert slot[(s != layout.RESIDENT) & (s != layout.NEW)].all()
+    assert not slot[s == layout.NEW].any()
+    assert (p["clen"][s == layout.ZERO] == 0).all()
+    assert (p["clen"][s == layout.ZSWAP] > 0).all()
+
+
+def check_lists(state: layout.State) -> None:
+    """Both directions, lengths, and the tags that gen_count counts."""
+    p, seen = state.pages, 0
+    older, newer, on, owner = (p[f].tolist() for f in ("older", "newer", "list", "cg"))
+    for c, cg in enumerate(state.cgs):
+        for which in range(layout.LISTS_PER_CGROUP):
+            rec = state.lists[c * layout.LISTS_PER_CGROUP + which]
+            at, before, length = int(rec["oldest"]), -1, 0
+            while at >= 0:
+                assert (older[at], on[at], owner[at]) == (before, which, c)
+                before, at, length = at, newer[at], length + 1
+                assert length <= len(p)
+            assert (before, length) == (rec["newest"], rec["length"])
+            seen += length
+        live = {int(seq) & 3 for seq in range(cg["min_seq"], cg["max_seq"] + 1)}
+        assert 2 <= cg["max_seq"] - cg["min_seq"] + 1 <= 4
+        assert all(state.lists[c * layout.LISTS_PER_CGROUP + g]["length"] == 0 for g in set(range(4)) - live)
+        tags = p["gen"][(p["cg"] == c) & (p["list"] < 4)]
+        assert state.gen_count[c].tolist() == np.bincount(tags, minlength=4).tolist()
+        assert set(tags.tolist()) <= live
+    assert seen == (p["list"] != layout.NO_LIST).sum()
+
+
+def check_gauges(state: layout.State) -> None:
+    """Every gauge is what the pages below the cgroup say, and the pool what its classes hold."""
+    p, host, k = state.pages, state.host[0], int(state.host["scale"][0])
+    s, slot = p["state"], p["flags"] & layout.F_SLOT != 0
+    charged = (s == layout.RESIDENT) | (s == layout.SWAPCACHE)
+    length = np.minimum(p["clen"].astype(np.int64), 4096)
+    for c, cg in enumerate(state.cgs):
+        mine = (p["cg"] >= c) & (p["cg"] < cg["sub_end"])
+        expected = {
+            "resident": charged.astype(int),
+            "mapped": (s == layout.RESIDENT).astype(int),
+            "swapcached": (charged & slot).astype(int),
+            "zpages": (s == layout.ZSWAP).astype(int),
+            "zbytes": np.where(s == layout.ZSWAP, length, 0),
+            "slots": slot.astype(int),
+        }
+        for name, values in expected.items():
+            assert cg[name] == values[mine].sum() * k, (name, c)
+    assert host["slots_used"] == state.cgs[0]["slots"] <= host["swap_pages"]
+    assert host["stored_pages"] == state.cgs[0]["zpages"]
+    objects = np.bincount(state.zclass_of[length[s == layout.ZSWAP]], minlength=len(state.zclass)) * k
+    z = state.zclass
+    zspages = -(-objects // z["per_zspage"])
+    assert np.array_equal(z["objects"], objects)
+    assert np.array_equal(z["room"], zspages * z["per_zspage"] - objects)
+    assert host["pool_pages"] == (zspages * z["zspage_pages"]).sum()
+
+
+def check_calendar(state: layout.State) -> None:
+    """Every page that is not mapped and will be accessed is queued, once, where it can be found."""
+    p = state.pages
+    when, flags = p["when"], p["flags"]
+    queued = flags & layout.F_QUEUED != 0
+    alive = state.cgs["dead"][p["cg"]] == 0
+    expected = (p["state"] != layout.RESIDENT) & (when < NEVER)
+    assert np.array_equal(queued[alive], expected[alive])
+    assert not queued[~alive].any()
+    following, before, times = p["cal_next"].tolist(), p["cal_prev"].tolist(), when.tolist()
+    found: list[int] = []
+    for c, cg in enumerate(state.cgs):
+        first, now = int(cg["first_page"]), int(cg["bucket"])
+        heap = state.heap[first : first + int(cg["heap_len"])].tolist()
+        start = len(found)
+        for i, page in enumerate(heap):
+            assert before[page] == i
+            assert flags[page] & layout.F_HEAP
+            assert times[page] >> layout.BUCKET_SHIFT <= now
+            assert (times[heap[(i - 1) // 2]], heap[(i - 1) // 2]) <= (times[page], page) or i == 0
+        found += heap
+        for level, slot in np.argwhere(state.wheel[c] >= 0).tolist():
+            at, previous = int(state.wheel[c, level, slot]), -1
+            while at >= 0:
+                bucket = times[at] >> layout.BUCKET_SHIFT
+                assert before[at] == previous
+                assert bucket > now
+                assert (bucket >> 10 == now >> 10) == (level == 0)
+                assert slot == (bucket if level == 0 else bucket >> 10) & (layout.WHEEL - 1)
+                found.append(at)
+                previous, at = at, following[at]
+        assert len(found) - start == cg["queued"]
+    assert sorted(found) == np.flatnonzero(queued).tolist()
+
+
+def check_device(state: layout.State) -> None:
+    """Writes in flight end in the order in which they are taken off the ring."""
+    host, ring = state.host[0], state.ring
+    done = ring["done"][(host["ring_head"] + np.arange(host["ring_len"])) % len(ring)]
+    assert 0 <= host["ring_len"] <= len(ring)
+    assert (np.diff(done) >= 0).all()
+
+
 @pytest.fixture
-def make_plan() -> MakePlan:
+def make_plan() -> Callable[..., AccessPlan]:
     """``make_plan(n, ...)``, see :func:`plan`."""
     return plan
 
 
 @pytest.fixture
-def make() -> MakeMachine:
+def make() -> Callable[..., Bench]:
     """``make({"a": 4096}, ...)``, see :func:`bench`."""
     return bench
+
+
+@pytest.fixture(autouse=True)
+def _nothing_hangs(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A compiled loop cannot be interrupted: if one never ends, say where and end the process."""
+    slow = request.node.get_closest_marker("slow") is not None
+    faulthandler.dump_traceback_later(1200 if slow else 300, exit=True)
+    yield
+    faulthandler.cancel_dump_traceback_later()

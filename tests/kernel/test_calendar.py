@@ -137,10 +137,12 @@ def test_far_events_share_a_slot_with_near_ones(empty: Callable[[], Any], laps: 
     """An event whole laps of the coarse wheel away lies in the same slot and must wait its turn."""
     near = 3 * FINE + 5
     far = near + laps * LAP
-    b = empty()
-    operations = [(SCHEDULE, 0, far), (SCHEDULE, 1, near), (SCHEDULE, 2, far + 1), (SCHEDULE, 3, near - FINE)]
-    got = by_calendar(b, [*operations, (DRAIN, 0, near), (DRAIN, 0, far - 1), (DRAIN, 0, far + 1)])
-    assert got == [(4, 3, near - FINE), (4, 1, near), (6, 0, far), (6, 2, far + 1)]
+    times = [far, near, far + 1, near - FINE, near + 3 * BUCKET, near + 2 * FINE, near + LAP - BUCKET]
+    operations = [(SCHEDULE, page, when) for page, when in enumerate(times)]
+    drains = [(DRAIN, 0, when) for when in (near, near + FINE, near + 3 * FINE, far - 1, far + 1)]
+    got = by_calendar(empty(), operations + drains)
+    assert got == by_sorting(operations + drains)
+    assert [page for _, page, _ in got] == [3, 1, 4, 5, 6, 0, 2]
 
 
 @pytest.mark.parametrize("when", [5, BUCKET + 5, FINE + 5, LAP + 5])
