@@ -42,6 +42,24 @@ def test_counters(name: str, counter: str) -> None:
             assert error <= 8
 
 
+@pytest.mark.parametrize(
+    ("counter", "tolerance"),
+    [
+        ("pgmajfault", 0.02),
+        ("pgsteal", 0.02),
+        ("workingset_refault_anon", 0.02),
+        ("workingset_activate_anon", 0.02),
+        ("pgscan", 0.04),  # 12 is 2.9 % high
+    ],
+)
+@pytest.mark.parametrize("name", NAMES)
+def test_counters_of_reclaim(name: str, counter: str, tolerance: float) -> None:
+    machine = replayed(name).machine
+    for cgroup in machine.names[1:]:
+        kernel = int(recorded(name).final(cgroup)[counter] or 0)
+        assert abs(machine.counter(cgroup, counter) - kernel) <= max(tolerance * kernel, 64)
+
+
 @pytest.mark.parametrize("gauge", ["zswap", "swapcached"])
 @pytest.mark.parametrize("name", NAMES)
 def test_gauges_at_the_end(name: str, gauge: str) -> None:
