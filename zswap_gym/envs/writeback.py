@@ -290,17 +290,6 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         """An observation as (n_max, F) rows and (H,) host features; leading axes are kept."""
         return rows_and_host(observation, len(self.features))
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        # A machine's compiled code knows its arrays by address, and unpickled arrays are elsewhere: a clone
-        # looks them up anew, and everything that held the machine is given the clone.
-        at = state.get("_at")
-        if at is not None:
-            import copy
-
-            machine = at.host.machine
-            state = copy.deepcopy(state, {id(machine): machine.clone()})
-        self.__dict__.update(state)
-
     # --- inside ----------------------------------------------------------------------------------
 
     def _running(self) -> WarmStart:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from zswap_gym.kernel.access import NEVER
 from zswap_gym.kernel.jit import inline, njit
-from zswap_gym.kernel.layout import BUCKET_SHIFT, F_HEAP, F_QUEUED, WHEEL
+from zswap_gym.kernel.layout import BUCKET_SHIFT, F_HEAP, F_QUEUED, F_SWEEP, WHEEL
 
 _LEVEL = 10  # log2(WHEEL)
 _MASK = WHEEL - 1
@@ -99,6 +99,16 @@ def schedule(st, c, p, when):
         _bucket_push(st, c, 0, b & _MASK, p)
     else:
         _bucket_push(st, c, 1, (b >> _LEVEL) & _MASK, p)
+
+
+@inline
+def schedule_access(st, c, p, when, by_sweep):
+    """Enter an access as `access.next_access` gives it, remembering whether a sweep makes it."""
+    if by_sweep:
+        st.pages[p].flags |= F_SWEEP
+    else:
+        st.pages[p].flags &= ~F_SWEEP
+    schedule(st, c, p, when)
 
 
 @njit

@@ -11,12 +11,11 @@ from __future__ import annotations
 import numpy as np
 
 from zswap_gym.kernel.access import NEVER, first_access
-from zswap_gym.kernel.calendar_queue import peek, pop, schedule
+from zswap_gym.kernel.calendar_queue import peek, pop, schedule_access
 from zswap_gym.kernel.fault import discard, fault, oom_kill, renew
 from zswap_gym.kernel.jit import entry, inline, njit
 from zswap_gym.kernel.layout import (
     DONE_LOG,
-    F_SWEEP,
     J_NONE,
     J_RECLAIM,
     J_WORKER,
@@ -229,9 +228,7 @@ def boot(block):
         cg.lag = host.now
         for p in range(cg.first_page, cg.first_page + cg.n_pages):
             when, by_sweep = first_access(st, p)
-            if by_sweep:
-                st.pages[p].flags |= F_SWEEP
-            schedule(st, c, p, when)
+            schedule_access(st, c, p, when, by_sweep)
         if cg.stage_one and host.stage_kind > 0:
             st.due[2 * n + c] = host.now + host.stage_interval
     st.due[len(st.due) - 1] = host.now + PERIOD_US

@@ -7,7 +7,7 @@ throttle or kill; then it is filled, mapped and put at the head of the youngest 
 from __future__ import annotations
 
 from zswap_gym.kernel.access import OP_READ, OP_WRITE, access_op, next_access
-from zswap_gym.kernel.calendar_queue import cancel, schedule
+from zswap_gym.kernel.calendar_queue import cancel, schedule_access
 from zswap_gym.kernel.jit import inline, njit
 from zswap_gym.kernel.layout import (
     DISK,
@@ -73,9 +73,7 @@ def discard(st, c, p):
 def renew(st, c, p, work):
     """Schedule the allocation of a discarded page: its next access after ``work``."""
     when, by_sweep = next_access(st, p, work)
-    if by_sweep:
-        st.pages[p].flags |= F_SWEEP
-    schedule(st, c, p, when)
+    schedule_access(st, c, p, when, by_sweep)
 
 
 @njit

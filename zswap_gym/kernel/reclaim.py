@@ -8,14 +8,13 @@ memory.reclaim, which runs beside the workload and yields between batches.
 from __future__ import annotations
 
 from zswap_gym.kernel.access import next_access
-from zswap_gym.kernel.calendar_queue import schedule
+from zswap_gym.kernel.calendar_queue import schedule_access
 from zswap_gym.kernel.jit import inline, njit
 from zswap_gym.kernel.layout import (
     DISK,
     F_DIRTY,
     F_RECLAIM,
     F_SLOT,
-    F_SWEEP,
     F_WORKINGSET,
     RESIDENT,
     S_EV_MAX,
@@ -60,11 +59,7 @@ def _unmap(st, c, p):
     page.stamp = 0
     account(st, c, 0, -1, 0, 0, 0)
     when, by_sweep = next_access(st, p, work_now(st, c))
-    if by_sweep:
-        page.flags |= F_SWEEP
-    else:
-        page.flags &= ~F_SWEEP
-    schedule(st, c, p, when)
+    schedule_access(st, c, p, when, by_sweep)
 
 
 @inline
