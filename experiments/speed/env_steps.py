@@ -20,6 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import gymnasium
 import numpy as np
 
+import zswap_gym.envs  # noqa: F401 - registers the ids
 from zswap_gym.kernel.layout import STAT
 from zswap_gym.workloads.scenario import Scenario, load_scenario
 

@@ -1,1 +1,5 @@
-"""Gymnasium environments. Importing this package imports nothing; `registration` makes the ids known."""
+"""Gymnasium environments. Importing this package makes their ids known; the classes load at make()."""
+
+from zswap_gym.envs.registration import register
+
+register()

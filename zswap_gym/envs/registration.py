@@ -1,7 +1,8 @@
 """Makes the environment ids known to Gymnasium, once, however often it is asked.
 
-Gymnasium calls :func:`register` itself through the entry point ``gymnasium.envs`` when it is
-imported, so nothing heavy may happen here: the classes load at the first ``gymnasium.make``.
+Importing ``zswap_gym.envs`` calls :func:`register`, as does ``gymnasium.make`` of an id with its
+module, ``zswap_gym.envs:zswap_gym/Writeback-v0``. Nothing heavy may happen here: the classes load
+at the first ``gymnasium.make``.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ ENTRY_POINTS = {
 
 def register() -> None:
     """Register every id that is not registered yet."""
-    # Not `import gymnasium`: this may run while gymnasium is being imported.
+    # Not `import gymnasium`: a Gymnasium that calls entry points does so while it is being imported.
     from gymnasium.envs.registration import register as register_one
     from gymnasium.envs.registration import registry
 

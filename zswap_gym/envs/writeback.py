@@ -142,6 +142,9 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
     | render_mode | None | "ansi": the last step as text; "rgb_array": the episode as a picture |
 
     ```python
+    import gymnasium
+    import zswap_gym  # after gymnasium: makes the ids known
+
     env = gymnasium.make("zswap_gym/Writeback-v0", scenario="kv-and-sidecar")
     obs, info = env.reset(seed=1)
     obs, reward, terminated, truncated, info = env.step(env.action_space.sample())
