@@ -20,6 +20,7 @@ COMMANDS = (
     ("scenarios", "list"),
     ("scenarios", "show"),
     ("demo",),
+    ("fidelity",),
 )
 HEAVY = ("numba", "llvmlite", "torch", "gymnasium", "stable_baselines3", "matplotlib", "numpy", "yaml")
 

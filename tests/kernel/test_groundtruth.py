@@ -91,12 +91,12 @@ def test_every_errno(name: str) -> None:
 def test_order_of_every_phase(name: str) -> None:
     """The page order is derived again from seed and command; the guest recorded its checksum."""
     recording = recorded(name)
-    workers = {words[1]: words for words in recording.lines if words[0] == "wl"}
+    workers = recording.workers()
     phases = [event for event in recording.events if event["ev"] == "phase" and event["accesses"]]
     assert phases
     for event in phases:
-        options = dict(word.split("=") for word in workers[event["wl"]][3:])
+        worker = workers[event["wl"]]
         phase = Phase.parse(event["cmd"])
-        pages, writes = phase.order(int(options["seed"]), int(options["pages"]))
+        pages, writes = phase.order(worker.seed, worker.pages)
         assert len(pages) == event["accesses"]
         assert order_fnv(pages, writes) == event["order_fnv"], event["cmd"]

@@ -58,6 +58,21 @@ def print_json(value: Any) -> None:
     print(json.dumps(_plain(value), indent=2, allow_nan=False))
 
 
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as one JSON document, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w") as file:
+            json.dump(_plain(value), file, indent=1, allow_nan=False)
+            file.write("\n")
+        os.chmod(temporary, 0o644)  # noqa: PTH101 - mkstemp's 0600 is for secrets
+        os.replace(temporary, path)  # noqa: PTH105 - atomic, and said so
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
 def _plain(value: Any) -> Any:
     """``value`` in types JSON has."""
     if is_dataclass(value) and not isinstance(value, type):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import typer
 
-from zswap_gym.cli import control, demo, evaluate, export, scenarios, train
+from zswap_gym.cli import control, demo, evaluate, export, fidelity, scenarios, train
 from zswap_gym.errors import UserError
 
 BAD_INPUT = 2
@@ -60,6 +60,7 @@ app.command()(export.export)
 app.command()(control.control)
 app.add_typer(scenarios.app, name="scenarios")
 app.command()(demo.demo)
+app.command()(fidelity.fidelity)
 
 
 def _complain(message: str) -> int:

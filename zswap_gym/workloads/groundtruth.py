@@ -11,6 +11,8 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,7 +63,7 @@ class Phase:
     def parse(cls, command: str) -> Phase:
         """``"zipf n=30000 theta=1.0 rate=4000"`` and the like."""
         words = command.split()
-        return cls(words[0], dict(word.split("=") for word in words[1:]))
+        return cls(words[0] if words else "", dict(word.partition("=")[::2] for word in words[1:]))
 
     def order(self, seed: int, pages: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
         """(page of each access, whether the ``write=`` option makes it a write)."""
@@ -104,27 +106,18 @@ def order_fnv(pages: npt.NDArray[np.int64], writes: npt.NDArray[np.bool_]) -> st
     return f"{h:016x}"
 
 
-_LENGTHS = (
-    (0, 20.0),
-    (100, 450.0),
-    (250, 1083.8),
-    (400, 1707.8),
-    (500, 2139.5),
-    (800, 3290.0),
-    (990, 4095.0),
-)
+@dataclass(frozen=True)
+class Worker:
+    """A program of a scenario: its pages are one mapping, in the order of ``first``."""
 
-
-def compressed_length(permille: npt.NDArray[np.int64]) -> npt.NDArray[np.uint16]:
-    """Zstd bytes of a page by its random share: measured means, interpolated; 0 = zero page.
-
-    About 4096 * share + 10 to 90 (zswap / zswapped of the runs); fully random pages do not fit.
-    """
-    known, size = zip(*_LENGTHS, strict=True)
-    length: npt.NDArray[np.uint16] = np.rint(np.interp(permille, known, size)).astype(np.uint16)
-    length[permille < 0] = 0
-    length[permille > 990] = 4096
-    return length
+    name: str
+    cgroup: str
+    pages: int
+    seed: int
+    mix: str
+    huge: bool
+    first: int
+    """Its first page in the page array of its cgroup."""
 
 
 @dataclass(frozen=True)
@@ -133,9 +126,10 @@ class Recording:
 
     name: str
     options: dict[str, str]
-    lines: list[list[str]]
-    events: list[dict[str, Any]]
+    """Guest options of the boot line; ``kernel`` is its first word."""
+    events: list[dict[str, Any]] = field(repr=False)
     samples: list[dict[str, str]] = field(repr=False)
+    folder: Path = field(default=Path(), repr=False)
 
     @classmethod
     def load(cls, folder: Path) -> Recording:
@@ -145,17 +139,102 @@ class Recording:
             events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
             with (folder / "samples.csv").open() as handle:
                 samples = list(csv.DictReader(handle))
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            missing = Path(error.filename or folder).name
+            raise UserError(
+                f"{folder}: not a ground-truth scenario: {missing} cannot be read "
+                f"({os.strerror(error.errno or 0).lower()}); give a folder with scenario.txt, "
+                "events.jsonl and samples.csv"
+            ) from error
+        except ValueError as error:
             raise UserError(f"{folder}: not a ground-truth scenario: {error}") from error
         if not text or not text[0].startswith("# boot:"):
             raise UserError(f"{folder / 'scenario.txt'}: line 1 must be '# boot: KERNEL | OPTIONS'")
         kernel, _, options = text[0][len("# boot:") :].partition("|")
-        opts = dict(word.split("=") for word in options.split())
+        opts = dict(word.partition("=")[::2] for word in options.split())
         opts["kernel"] = kernel.strip()
-        lines = [line.split("#")[0].split() for line in text[1:]]
-        return cls(folder.name, opts, [words for words in lines if words], events, samples)
+        recording = cls(folder.name, opts, events, samples, folder)
+        recording._check()
+        return recording
+
+    def _check(self) -> None:
+        """Every event and sample has what a replay reads."""
+        for i, event in enumerate(self.events):
+            missing = {"t", "ev"} - set(event) | (_EVENT_KEYS.get(event.get("ev", ""), set()) - set(event))
+            if missing:
+                raise UserError(
+                    f"{self.folder / 'events.jsonl'}: line {i + 1}: {', '.join(sorted(missing))} is missing"
+                )
+        if not self.samples or not {"t", "label", "cg", "memory.current"} <= set(self.samples[0]):
+            raise UserError(
+                f"{self.folder / 'samples.csv'}: no samples, or no column t, label, cg or memory.current"
+            )
+        self.workers()
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        """All events of a kind, in order."""
+        return [event for event in self.events if event["ev"] == kind]
+
+    def cgroups(self) -> list[str]:
+        """Paths of the cgroups, in the order they were made."""
+        return [event["name"] for event in self.of("cg")]
+
+    def workers(self) -> dict[str, Worker]:
+        """Workers in the order they were started; those of one cgroup share its page array."""
+        workers: dict[str, Worker] = {}
+        used: dict[str, int] = {}
+        for event in self.of("wl"):
+            opt = dict(word.partition("=")[::2] for word in event["args"].split())
+            cgroup = event["cg"]
+            try:
+                pages, seed = int(opt["pages"]), int(opt.get("seed", 1))
+            except (KeyError, ValueError) as error:
+                raise UserError(
+                    f"{self.folder / 'events.jsonl'}: worker {event['name']}: needs pages=N seed=S"
+                ) from error
+            first = used.get(cgroup, 0)
+            huge = opt.get("thp") == "1"
+            workers[event["name"]] = Worker(
+                event["name"], cgroup, pages, seed, opt.get("mix", "500"), huge, first
+            )
+            used[cgroup] = first + pages
+        return workers
 
     def final(self, cgroup: str) -> dict[str, str]:
         """The kernel's counters of a cgroup at the end of the run."""
         rows = [row for row in self.samples if row["cg"] == cgroup]
         return rows[-1]
+
+
+_EVENT_KEYS = {
+    "cg": {"name"},
+    "wl": {"name", "cg", "args"},
+    "write": {"path", "val", "errno", "ms"},
+    "start": {"wl", "cmd"},
+    "phase": {"wl", "cmd", "t_start", "t_end", "accesses"},
+    "phase_dead": {"wl", "cmd"},
+    "kill": {"wl"},
+    "rmcg": {"name"},
+}
+
+
+def recordings(folders: Sequence[Path]) -> list[Path]:
+    """The scenario folders meant by ``folders``: each itself, or those inside it, sorted.
+
+    UserError where one does not exist or holds no recording.
+    """
+    found: list[Path] = []
+    for folder in folders:
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder; give folders of ground-truth recordings")
+        if any((folder / name).exists() for name in ("scenario.txt", "events.jsonl", "samples.csv")):
+            found.append(folder)
+            continue
+        inside = sorted(path for path in folder.iterdir() if (path / "scenario.txt").is_file())
+        if not inside:
+            raise UserError(
+                f"{folder}: holds no recording; a recording is a folder with scenario.txt, "
+                "events.jsonl and samples.csv"
+            )
+        found.extend(inside)
+    return found

@@ -1,33 +1,40 @@
-"""Replay a ground-truth recording in the model: same pages, same order, same writes, same times."""
+"""Replay a ground-truth recording in the model: same pages, same order, same writes, same times.
+
+The script's events drive it: phases become access plans (groundtruth_plan.py), writes to cgroup
+files are done when the kernel's began, counters are read where the recording has a sample.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from zswap_gym.kernel.access import (
-    NEVER,
-    OP_READ,
-    OP_READ_WRITE,
-    OP_WRITE,
-    REGION,
-    AccessPlan,
-    segments,
-)
-from zswap_gym.kernel.machine import Machine
-from zswap_gym.kernel.spec import COMPRESSORS, CgroupSpec, DeviceSpec, HostSpec
+from zswap_gym.errors import UserError
+from zswap_gym.kernel.build import set_pool_limit
+from zswap_gym.kernel.layout import STAT
+from zswap_gym.kernel.machine import GAUGES, Machine
+from zswap_gym.kernel.spec import CgroupSpec
 from zswap_gym.units import PAGE_SIZE, US_PER_S
-from zswap_gym.workloads.groundtruth import Phase, Recording, compressed_length, content_permille
+from zswap_gym.workloads.groundtruth import Recording
+from zswap_gym.workloads.groundtruth_guest import (
+    BASE_PAGES,
+    FIRST_FAULTS,
+    LIBRARY_PAGES,
+    guest,
+)
+from zswap_gym.workloads.groundtruth_plan import plans
 
-MIB = 1 << 20
-_RAM = 1015380 * 1024  # MemTotal of the guest
-_SWAP = 1048572 * 1024
-_BASE_PAGES = 105 + 14  # libc and stacks of the worker, kernel objects (spec/mglru.md 10)
-_START_S = 3.3  # the guest's uptime when the runner starts
+_GAUGE_OF = {
+    "memory.current": "memory_current",
+    "memory.swap.current": "swap_current",
+    "memory.zswap.current": "zswap",
+}
+_COUNTER_OF = {
+    "ev_high": "events_high",
+    "ev_max": "events_max",
+    "ev_oom": "events_oom",
+}
 
 
 @dataclass(frozen=True)
@@ -38,133 +45,140 @@ class Write:
     value: str
     kernel_errno: int
     model_errno: int
+    kernel_ms: float
+    model_ms: float
 
 
 @dataclass(frozen=True)
-class Replay:
-    """A finished replay: the machine as it ended, and every write with both errnos."""
+class Reading:
+    """The model's counters where the recording has a sample; ``values`` by column of samples.csv."""
 
-    machine: Machine
-    writes: list[Write]
+    row: int
+    """Index in the recording's samples."""
+    cgroup: str
+    values: dict[str, int]
 
 
 @dataclass
-class _Worker:
-    cgroup: str
-    pages: int
-    seed: int
-    mix: str
-    first: int
+class Replay:
+    """A finished replay: the machine as it ended, every write with both errnos, every sample."""
+
+    machine: Machine
+    writes: list[Write] = field(default_factory=list)
+    readings: list[Reading] = field(default_factory=list)
 
 
-def _workers(recording: Recording) -> dict[str, _Worker]:
-    """Workers in order; those of one cgroup share its page array."""
-    workers: dict[str, _Worker] = {}
-    used: dict[str, int] = defaultdict(int)
-    for words in recording.lines:
-        if words[0] == "wl":
-            opt = dict(word.split("=") for word in words[3:])
-            n = int(opt["pages"])
-            workers[words[1]] = _Worker(words[2], n, int(opt["seed"]), opt["mix"], used[words[2]])
-            used[words[2]] += n
-    return workers
+def columns(recording: Recording) -> dict[str, tuple[bool, int]]:
+    """Columns of samples.csv that the model has: name -> (is it a gauge?, index)."""
+    known = {}
+    for name in recording.samples[0]:
+        gauge = _GAUGE_OF.get(name, name)
+        counter = _COUNTER_OF.get(name, name)
+        if gauge in GAUGES:
+            known[name] = (True, GAUGES.index(gauge))
+        elif counter in STAT:
+            known[name] = (False, STAT.index(counter))
+    return known
 
 
-def _phase_accesses(
-    event: dict[str, Any], worker: _Worker
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
-    """(page in the cgroup, time us, op) of every access of a recorded phase."""
-    phase = Phase.parse(event["cmd"])
-    page, writes = phase.order(worker.seed, worker.pages)
-    n = max(1, len(page))
-    step = (event["t_end"] - event["t_start"]) / n
-    if "rate" in phase.options:
-        step = 1.0 / float(phase.options["rate"])
-    time = ((event["t_start"] + np.arange(len(page)) * step) * US_PER_S).astype(np.int64)
-    op = np.where(writes, OP_READ_WRITE, OP_READ).astype(np.uint8)
-    if phase.kind == "fill":
-        op[:] = OP_WRITE
-    return page + worker.first, time, op
+class _Replayer:
+    """The machine, and what the samples add that is not zswap's business: libc, first faults."""
+
+    def __init__(self, recording: Recording, seed: int) -> None:
+        self.recording = recording
+        access = plans(recording)
+        self.workers = recording.workers()
+        specs = []
+        for name in recording.cgroups():
+            mine = [worker for worker in self.workers.values() if worker.cgroup == name]
+            base = sum(BASE_PAGES + worker.pages // 512 for worker in mine)
+            parent = name.rpartition("/")[0] or None
+            specs.append(CgroupSpec(name, parent=parent, threads=1, base_bytes=base * PAGE_SIZE))
+        host = guest(recording)
+        try:
+            self.machine = Machine(host, specs, access, seed=seed, restart_on_oom=False, exact=True)
+        except ValueError as error:
+            raise UserError(f"{recording.folder}: {error}") from error
+        self.start = self.machine.now_us
+        self.columns = columns(recording)
+        self.replay = Replay(self.machine)
+
+    def advance(self, t: float) -> None:
+        """To second t of the recording; does nothing where a write took longer than the kernel's."""
+        target = self.start + int(t * US_PER_S)
+        if target > self.machine.now_us:
+            self.machine.advance(target)
+
+    def sample(self, rows: list[tuple[int, dict[str, str]]]) -> None:
+        """Read the counters of the cgroups in these rows of one instant."""
+        counters, gauges = self.machine.counters(), self.machine.gauges()
+        for i_row, row in rows:
+            c = self.machine.index.get(row["cg"])
+            if c is None:
+                continue
+            values = {
+                name: int((gauges if is_gauge else counters)[c, i])
+                for name, (is_gauge, i) in self.columns.items()
+            }
+            below = row["cg"] + "/"
+            programs = sum((w.cgroup + "/").startswith(below) for w in self.workers.values())
+            values["anon"] += programs * LIBRARY_PAGES * PAGE_SIZE
+            if "pgfault" in values:
+                values["pgfault"] += programs * FIRST_FAULTS
+            self.replay.readings.append(Reading(i_row, row["cg"], values))
+
+    def write(self, event: dict[str, Any]) -> None:
+        """Do what the script wrote, be it a cgroup file or a parameter of the host."""
+        path, value = event["path"], event["val"]
+        if path.startswith("/"):
+            self._parameter(path.rpartition("/")[2], value)
+            return
+        cgroup, _, file = path.rpartition("/")
+        before = self.machine.now_us
+        result = self.machine.write("" if cgroup == "." else cgroup, file, value)
+        took = (self.machine.now_us - before) / 1000.0
+        self.replay.writes.append(Write(path, value, event["errno"], result.errno, event["ms"], took))
+
+    def _parameter(self, name: str, value: str) -> None:
+        if name == "enabled":
+            self.machine.set_zswap(enabled=value in ("Y", "y", "1"))
+        elif name == "shrinker_enabled":
+            self.machine.set_zswap(shrinker=value in ("Y", "y", "1"))
+        elif name in ("max_pool_percent", "accept_threshold_percent"):
+            host = self.machine.host
+            percent = {
+                "max_pool_percent": host.max_pool_percent,
+                "accept_threshold_percent": host.accept_threshold_percent,
+                name: int(value),
+            }
+            set_pool_limit(self.machine.state, *percent.values())
 
 
-def plans(recording: Recording) -> dict[str, AccessPlan]:
-    """One traced AccessPlan per cgroup that has workers."""
-    workers = _workers(recording)
-    parts: dict[str, list[tuple[Any, Any, Any]]] = defaultdict(list)
-    for event in recording.events:
-        if event["ev"] == "phase" and event["accesses"]:
-            worker = workers[event["wl"]]
-            parts[worker.cgroup].append(_phase_accesses(event, worker))
-    result = {}
-    for cgroup in dict.fromkeys(w.cgroup for w in workers.values()):
-        mine = [w for w in workers.values() if w.cgroup == cgroup]
-        lengths = np.concatenate([compressed_length(content_permille(w.seed, w.mix, w.pages)) for w in mine])
-        result[cgroup] = _traced_plan(lengths, parts[cgroup])
-    return result
-
-
-def _traced_plan(lengths: npt.NDArray[np.uint16], parts: list[tuple[Any, Any, Any]]) -> AccessPlan:
-    n = len(lengths)
-    page, time, op = (np.concatenate(column) for column in zip(*parts, strict=True))
-    by_page = np.lexsort((np.arange(len(page)), time, page))
-    region = np.zeros(1, REGION)
-    region["n_pages"], region["seg_count"], region["traced"], region["sweep_block"] = n, 1, 1, 1
-    seg_time, seg_mult, seg_integral = segments([0], [1.0])
-    return AccessPlan(
-        rate=np.zeros(n, np.float32),
-        region=np.zeros(n, np.uint16),
-        clen=lengths,
-        regions=region,
-        seg_time=seg_time,
-        seg_mult=seg_mult,
-        seg_integral=seg_integral,
-        first_touch=np.full(n, NEVER, np.int64),
-        span_us=int(time.max()) + 1,
-        trace_offset=np.searchsorted(page[by_page], np.arange(n + 1)).astype(np.int64),
-        trace_time=time[by_page],
-        trace_op=op[by_page],
-    )
-
-
-def _host(recording: Recording) -> HostSpec:
-    opt = recording.options
-    return HostSpec(
-        ram_bytes=_RAM,
-        swap_bytes=_SWAP,
-        max_pool_percent=int(opt.get("maxpool", 20)),
-        accept_threshold_percent=int(opt.get("accept", 90)),
-        shrinker_enabled=opt.get("shrinker", "N") == "Y",
-        compressor=COMPRESSORS["zstd"],
-        device=DeviceSpec(rotated_fraction=0.45, queue_depth=256),
-        boot_us=int(_START_S * US_PER_S),
-    )
+def _timeline(recording: Recording) -> Iterator[tuple[float, str, Any]]:
+    """(second, "write" or "sample", event or rows) in order; a sample before a write of its instant."""
+    items: list[tuple[float, int, str, Any]] = []
+    for i, event in enumerate(recording.of("write")):
+        items.append((event["t"] - event["ms"] / 1000.0, 2 * i + 1, "write", event))
+    rows: dict[tuple[str, str], list[tuple[int, dict[str, str]]]] = {}
+    for i, row in enumerate(recording.samples):
+        rows.setdefault((row["t"], row["label"]), []).append((i, row))
+    for (at, _), same in rows.items():
+        items.append((float(at), -1, "sample", same))
+    for t, _, kind, item in sorted(items, key=lambda entry: entry[:2]):
+        yield t, kind, item
 
 
 def replay(recording: Recording, *, seed: int = 0) -> Replay:
-    """Run a recording with one foreground script from start to end.
+    """Run a recording from start to end.
 
-    Operations take no time (``exact``): only the order of accesses and writes matters.
+    Accesses come when they came in the kernel's run; operations in between take no time but what
+    the device needs.
     """
-    access = plans(recording)
-    cgroups = [words[1] for words in recording.lines if words[0] == "cg"]
-    specs = [
-        CgroupSpec(
-            name,
-            parent=name.rpartition("/")[0] or None,
-            threads=1,
-            base_bytes=(_BASE_PAGES + access[name].n_pages // 512) * PAGE_SIZE if name in access else 0,
-        )
-        for name in cgroups
-    ]
-    machine = Machine(_host(recording), specs, access, seed=seed, restart_on_oom=False, exact=True)
-    start = machine.now_us
-    writes = []
-    pending = deque(event for event in recording.events if event["ev"] == "write")
-    for event in pending:
-        machine.advance(start + int((event["t"] - event["ms"] / 1000.0) * US_PER_S))
-        cgroup, _, file = event["path"].rpartition("/")
-        result = machine.write("" if cgroup == "." else cgroup, file, event["val"])
-        writes.append(Write(event["path"], event["val"], event["errno"], result.errno))
-    last = max(float(row["t"]) for row in recording.samples)
-    machine.advance(start + int(last * US_PER_S))
-    return Replay(machine, writes)
+    replayer = _Replayer(recording, seed)
+    for t, kind, item in _timeline(recording):
+        replayer.advance(t)
+        if kind == "write":
+            replayer.write(item)
+        else:
+            replayer.sample(item)
+    return replayer.replay

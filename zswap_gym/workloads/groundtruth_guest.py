@@ -1,0 +1,70 @@
+"""The guest of the ground truth as a HostSpec: what its boot line says, and what was measured of it.
+
+A QEMU guest without hardware virtualisation: 1 GiB of RAM and of swap. What it charges to a
+cgroup besides data: about 105 pages of libc and stacks for each worker, 14 kernel pages, page
+tables (spec/mglru.md 10).
+"""
+
+from __future__ import annotations
+
+import math
+
+from zswap_gym.errors import UserError
+from zswap_gym.kernel.spec import DeviceSpec, HostSpec
+from zswap_gym.units import US_PER_S
+from zswap_gym.workloads.groundtruth import Recording
+
+RAM = {"gen": 988460 * 1024, "zswp": 1015380 * 1024}
+"""MemTotal by kernel: the distribution's takes more for itself."""
+SWAP = 1048572 * 1024
+LIBRARY_PAGES = 105
+BASE_PAGES = LIBRARY_PAGES + 14
+FIRST_FAULTS = 120
+"""Page faults of a worker before its first phase."""
+_UPTIME = {"gen": 5.8, "zswp": 2.25}
+
+
+def uptime_s(recording: Recording) -> float:
+    """The guest's uptime when the runner started: what an age is compared with before it is used.
+
+    Not recorded. It is bounded by the writes themselves: an age beyond the uptime is a success
+    within a millisecond, an age below it that nobody meets is EAGAIN.
+    """
+    low, high = 0.0, math.inf
+    for event in recording.of("write"):
+        if not event["path"].endswith("memory.zswap.proactive_writeback"):
+            continue
+        ages = [word for word in event["val"].split() if word.isdigit() and int(word) > 0]
+        if len(ages) != 1:
+            continue
+        bound = int(ages[0]) - event["t"]
+        if event["errno"] == 11:
+            low = max(low, bound)
+        elif event["errno"] == 0 and event["ms"] < 1.0:
+            high = min(high, bound)
+    usual = _UPTIME.get(recording.options["kernel"], 3.3)
+    return min(max(usual, low + 0.01), high - 0.01) if low < high else usual
+
+
+def _number(recording: Recording, key: str, default: int) -> int:
+    text = recording.options.get(key, "") or str(default)
+    try:
+        return int(text)
+    except ValueError as error:
+        raise UserError(
+            f"{recording.folder / 'scenario.txt'}: boot line: {key}={text}: is not a number"
+        ) from error
+
+
+def guest(recording: Recording) -> HostSpec:
+    """The machine the boot line describes."""
+    opt = recording.options
+    return HostSpec(
+        ram_bytes=RAM.get(opt["kernel"], RAM["gen"]),
+        swap_bytes=SWAP,
+        max_pool_percent=_number(recording, "maxpool", 20),
+        accept_threshold_percent=_number(recording, "accept", 90),
+        shrinker_enabled=opt.get("shrinker", "N") in ("Y", "y", "1"),
+        device=DeviceSpec(rotated_fraction=0.45, queue_depth=256),
+        boot_us=int(uptime_s(recording) * US_PER_S),
+    )
