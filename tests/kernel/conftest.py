@@ -102,7 +102,7 @@ class Bench:
         result = []
         while p >= 0:
             result.append(p - int(state.cgs[c]["first_page"]))
-            p = int(state.pages[p]["newer"])
+            p = int(state.links[p]["newer"])
         return result
 
     def clone(self) -> Bench:
@@ -187,7 +187,9 @@ def check_pages(state: layout.State) -> None:
 def check_lists(state: layout.State) -> None:
     """Both directions, lengths, and the tags that gen_count counts."""
     p, seen = state.pages, 0
-    older, newer, on, owner = (p[f].tolist() for f in ("older", "newer", "list", "cg"))
+    older, newer, on, owner = (
+        a.tolist() for a in (state.links["older"], state.links["newer"], p["list"], state.owner)
+    )
     for c, cg in enumerate(state.cgs):
         for which in range(layout.LISTS_PER_CGROUP):
             rec = state.lists[c * layout.LISTS_PER_CGROUP + which]
@@ -201,7 +203,7 @@ def check_lists(state: layout.State) -> None:
         live = {int(seq) & 3 for seq in range(cg["min_seq"], cg["max_seq"] + 1)}
         assert 2 <= cg["max_seq"] - cg["min_seq"] + 1 <= 4
         assert all(state.lists[c * layout.LISTS_PER_CGROUP + g]["length"] == 0 for g in set(range(4)) - live)
-        tags = p["gen"][(p["cg"] == c) & (p["list"] < 4)]
+        tags = state.gen[(state.owner == c) & (p["list"] < 4)] & 3
         assert state.gen_count[c].tolist() == np.bincount(tags, minlength=4).tolist()
         assert set(tags.tolist()) <= live
     assert seen == (p["list"] != layout.NO_LIST).sum()
@@ -214,7 +216,7 @@ def check_gauges(state: layout.State) -> None:
     charged = (s == layout.RESIDENT) | (s == layout.SWAPCACHE)
     length = np.minimum(p["clen"].astype(np.int64), 4096)
     for c, cg in enumerate(state.cgs):
-        mine = (p["cg"] >= c) & (p["cg"] < cg["sub_end"])
+        mine = (state.owner >= c) & (state.owner < cg["sub_end"])
         expected = {
             "resident": charged.astype(int),
             "mapped": (s == layout.RESIDENT).astype(int),
@@ -240,11 +242,11 @@ def check_calendar(state: layout.State) -> None:
     p = state.pages
     when, flags = p["when"], p["flags"]
     queued = flags & layout.F_QUEUED != 0
-    alive = state.cgs["dead"][p["cg"]] == 0
+    alive = state.cgs["dead"][state.owner] == 0
     expected = (p["state"] != layout.RESIDENT) & (when < NEVER)
     assert np.array_equal(queued[alive], expected[alive])
     assert not queued[~alive].any()
-    following, before, times = p["cal_next"].tolist(), p["cal_prev"].tolist(), when.tolist()
+    following, before, times = state.calendar["next"].tolist(), state.calendar["prev"].tolist(), when.tolist()
     found: list[int] = []
     for c, cg in enumerate(state.cgs):
         first, now = int(cg["first_page"]), int(cg["bucket"])

@@ -36,12 +36,14 @@ def test_hash_is_the_kernels():
 def test_sweeps_come_when_the_kernel_model_says(sweep):
     plan = one_part(100, sweep=sweep)
     pages = np.zeros(100, np.dtype([("region", np.uint16)]))
-    state = SimpleNamespace(regions=plan.regions.view(np.recarray), pages=pages.view(np.recarray))
+    state = SimpleNamespace(
+        regions=plan.regions.view(np.recarray), pages=pages.view(np.recarray), sweep_at=np.zeros(100, np.int64)
+    )
     times = np.array([sweep_times(plan.regions[0], epoch) for epoch in range(60)])
     for page in range(0, 100, 7):
         now = 0
         for _ in range(3):
-            expected = access._next_sweep.py_func(state, page, now)
+            expected = access._sweep_after.py_func(state, page, now)
             ahead = times[:, page][(times[:, page] > now) & (times[:, page] < NEVER)]
             assert ahead.min() == expected
             now = expected

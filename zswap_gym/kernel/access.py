@@ -175,9 +175,18 @@ def _next_sweep(st, p, t):
     rec = st.regions[st.pages[p].region]
     if rec.sweep_kind == SWEEP_NONE or rec.sweep_share <= 0.0:
         return NEVER
+    if st.sweep_at[p] <= max(t, 0):  # else the answer to an earlier t still holds: a page's t never goes back
+        st.sweep_at[p] = _sweep_after(st, p, t)
+    return st.sweep_at[p]
+
+
+@njit
+def _sweep_after(st, p, t):
+    """`_next_sweep` worked out: the page's place in the epoch that holds t, then in later ones."""
+    rec = st.regions[st.pages[p].region]
     offset = p - rec.first_page
     block = offset // rec.sweep_block
-    epoch = max((t - rec.sweep_start) // rec.sweep_period - 1, 0)
+    epoch = max((t - rec.sweep_start) // rec.sweep_period, 0)
     for _ in range(1000):
         if rec.sweep_share >= 1.0 or hashed_uniform(rec.seed + 1, epoch, block) < rec.sweep_share:
             if rec.sweep_kind == SWEEP_SEQUENTIAL:
@@ -242,6 +251,14 @@ def access_op(st, p, when, by_sweep):
     return np.int64(OP_WRITE) if uniform(st) < share else np.int64(OP_READ)
 
 
+@inline
+def _below_exp(u, x):
+    """u < 1 - exp(-x), asking for the exponential only between x / (1 + x) and min(x, 1)."""
+    if u >= x:
+        return False
+    return u * (1.0 + x) < x or u < -math.expm1(-x)
+
+
 @njit
 def look(st, p, t0, t1):
     """What happened to mapped page p in (t0, t1]: bit 0 accessed, bit 1 written.
@@ -267,11 +284,8 @@ def look(st, p, t0, t1):
     if page.rate > 0.0:
         x = page.rate * (_integral(st, r, t1) - _integral(st, r, t0))
         u = uniform(st)
-        if u < x:  # 1 - exp(-x) <= x: most looks at cold pages need no exp
-            if x > 36.0 or u < -math.expm1(-x):
-                result = 1
-                if u < -math.expm1(-x * rec.write_share):
-                    result = 3
+        if _below_exp(u, x):
+            result = 3 if _below_exp(u, x * rec.write_share) else 1
     if rec.sweep_kind != SWEEP_NONE and result != 3 and _next_sweep(st, p, t0) <= t1:
         result |= 3 if uniform(st) < rec.sweep_write_share else 1
     return result

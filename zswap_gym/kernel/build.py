@@ -87,7 +87,6 @@ def _cgroup_records(
 
 def _page_records(cgs: npt.NDArray[np.void], plans: Sequence[AccessPlan | None]) -> npt.NDArray[np.void]:
     pages = layout.page_array(int(cgs["n_pages"].sum()))
-    pages["older"] = pages["newer"] = pages["cal_prev"] = pages["cal_next"] = -1
     pages["shadow"] = -1
     pages["list"] = layout.NO_LIST
     pages["when"] = NEVER
@@ -98,7 +97,6 @@ def _page_records(cgs: npt.NDArray[np.void], plans: Sequence[AccessPlan | None])
         span = slice(int(cgs["first_page"][c]), int(cgs["first_page"][c]) + plan.n_pages)
         pages["rate"][span] = plan.rate
         pages["clen"][span] = plan.clen
-        pages["cg"][span] = c
         pages["region"][span] = plan.region + region_base
         region_base += len(plan.regions)
     return pages
@@ -202,6 +200,11 @@ def state(
     lists["oldest"] = lists["newest"] = -1
     result = State(
         pages=pages,
+        links=np.full(len(pages), -1, layout.LINK),
+        calendar=np.full(len(pages), -1, layout.CALENDAR),
+        gen=np.full(len(pages), layout.UNMAPPED, np.uint8),
+        sweep_at=np.zeros(len(pages), np.int64),
+        owner=np.repeat(np.arange(n, dtype=np.uint16), cgs["n_pages"]),
         cgs=cgs,
         lists=lists,
         gen_count=np.zeros((n, 4), np.int64),

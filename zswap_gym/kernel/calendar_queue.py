@@ -33,10 +33,10 @@ def _sift_up(st, base, pos):
         if not _before(st, p, q):
             break
         heap[base + pos] = q
-        st.pages[q].cal_prev = pos
+        st.calendar[q].prev = pos
         pos = up
     heap[base + pos] = p
-    st.pages[p].cal_prev = pos
+    st.calendar[p].prev = pos
 
 
 @inline
@@ -53,10 +53,10 @@ def _sift_down(st, base, pos, length):
         if not _before(st, q, p):
             break
         heap[base + pos] = q
-        st.pages[q].cal_prev = pos
+        st.calendar[q].prev = pos
         pos = child
     heap[base + pos] = p
-    st.pages[p].cal_prev = pos
+    st.calendar[p].prev = pos
 
 
 @inline
@@ -72,12 +72,12 @@ def _heap_push(st, c, p):
 
 @inline
 def _bucket_push(st, c, level, slot, p):
-    page = st.pages[p]
+    place = st.calendar[p]
     head = st.wheel[c, level, slot]
-    page.cal_prev = -1
-    page.cal_next = head
+    place.prev = -1
+    place.next = head
     if head >= 0:
-        st.pages[head].cal_prev = p
+        st.calendar[head].prev = p
     st.wheel[c, level, slot] = p
 
 
@@ -117,29 +117,30 @@ def cancel(st, c, p):
     page = st.pages[p]
     if not page.flags & F_QUEUED:
         return
+    place = st.calendar[p]
     if page.flags & F_HEAP:
         cg = st.cgs[c]
         base = cg.first_page
-        pos = page.cal_prev
+        pos = place.prev
         last = cg.heap_len - 1
         cg.heap_len = last
         if pos != last:
             q = st.heap[base + last]
             st.heap[base + pos] = q
-            st.pages[q].cal_prev = pos
+            st.calendar[q].prev = pos
             _sift_down(st, base, pos, last)
-            _sift_up(st, base, st.pages[q].cal_prev)
+            _sift_up(st, base, st.calendar[q].prev)
     else:
-        if page.cal_prev >= 0:
-            st.pages[page.cal_prev].cal_next = page.cal_next
+        if place.prev >= 0:
+            st.calendar[place.prev].next = place.next
         else:
             b = page.when >> BUCKET_SHIFT
             if b >> _LEVEL == st.cgs[c].bucket >> _LEVEL:
-                st.wheel[c, 0, b & _MASK] = page.cal_next
+                st.wheel[c, 0, b & _MASK] = place.next
             else:
-                st.wheel[c, 1, (b >> _LEVEL) & _MASK] = page.cal_next
-        if page.cal_next >= 0:
-            st.pages[page.cal_next].cal_prev = page.cal_prev
+                st.wheel[c, 1, (b >> _LEVEL) & _MASK] = place.next
+        if place.next >= 0:
+            st.calendar[place.next].prev = place.prev
     page.flags &= ~(F_QUEUED | F_HEAP)
     st.cgs[c].queued -= 1
 
@@ -151,7 +152,7 @@ def _cascade(st, c, lap):
     p = st.wheel[c, 1, slot]
     st.wheel[c, 1, slot] = -1
     while p >= 0:
-        nxt = st.pages[p].cal_next
+        nxt = st.calendar[p].next
         b = st.pages[p].when >> BUCKET_SHIFT
         if b >> _LEVEL == lap:
             _bucket_push(st, c, 0, b & _MASK, p)
@@ -173,7 +174,7 @@ def _load(st, c, limit):
         p = st.wheel[c, 0, b & _MASK]
         st.wheel[c, 0, b & _MASK] = -1
         while p >= 0:
-            nxt = st.pages[p].cal_next
+            nxt = st.calendar[p].next
             _heap_push(st, c, p)
             p = nxt
 
@@ -202,7 +203,7 @@ def pop(st, c):
     if last > 0:
         q = st.heap[base + last]
         st.heap[base] = q
-        st.pages[q].cal_prev = 0
+        st.calendar[q].prev = 0
         _sift_down(st, base, 0, last)
     st.pages[p].flags &= ~(F_QUEUED | F_HEAP)
     cg.queued -= 1

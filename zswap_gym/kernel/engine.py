@@ -129,13 +129,27 @@ def _start_worker(st, t):
 
 
 @inline
-def _earliest_other(st):
-    """Index in ``due`` of the earliest source that is not a page access."""
-    best = len(st.cgs)
-    for i in range(best + 1, len(st.due)):
+def _earliest(st, first, end):
+    """Index in ``due`` of the earliest source in [first, end), the first of equals."""
+    best = first
+    for i in range(first + 1, end):
         if st.due[i] < st.due[best]:
             best = i
     return best
+
+
+@inline
+def _earliest_job(st):
+    return _earliest(st, 3 * len(st.cgs), len(st.due) - 1)
+
+
+@inline
+def _earliest_timer(st):
+    """The earliest free, stage-one timer or PSI tick."""
+    n = len(st.cgs)
+    best = _earliest(st, n, 3 * n)
+    last = len(st.due) - 1
+    return last if st.due[last] < st.due[best] else best
 
 
 @njit
@@ -169,12 +183,13 @@ def advance(block, until, stop_job):
     n = len(st.cgs)
     for c in range(n):
         _refresh(st, c, until)
-    other = _earliest_other(st)
+    timer = _earliest_timer(st)
+    job = _earliest_job(st)
     while True:
         if host.jobs_changed:
             host.jobs_changed = 0
             _start_worker(st, host.now)
-            other = _earliest_other(st)
+            job = _earliest_job(st)
             if stop_job >= 0 and st.jobs[stop_job].kind == J_NONE:
                 return
         c = 0
@@ -182,11 +197,14 @@ def advance(block, until, stop_job):
             if st.due[i] < st.due[c]:
                 c = i
         t = st.due[c]
+        other = timer if st.due[timer] <= st.due[job] else job
         if st.due[other] <= t:
             if st.due[other] > until:
                 break
             _serve(st, other, until)
-            other = _earliest_other(st)
+            job = _earliest_job(st)
+            if other == timer:
+                timer = _earliest_timer(st)
             continue
         if t > until:
             break
@@ -199,7 +217,7 @@ def advance(block, until, stop_job):
         settle(st, t)
         _access(st, c, t)
         _refresh(st, c, until)
-        other = _other_after_fault(st, other, c)
+        timer = _timer_after_fault(st, timer, c)
     host.now = max(host.now, until)
     settle(st, host.now)
     for c in range(n):
@@ -207,12 +225,12 @@ def advance(block, until, stop_job):
 
 
 @inline
-def _other_after_fault(st, other, c):
-    """A stall moved c's frees; nothing else among the other sources changes with a fault."""
+def _timer_after_fault(st, timer, c):
+    """A stall moved c's frees; nothing else that is not an access or a job changes with a fault."""
     n = len(st.cgs)
-    if other == n + c:  # they may be the earliest no longer
-        return _earliest_other(st)
-    return n + c if st.due[n + c] < st.due[other] else other
+    if timer == n + c:  # they may be the earliest no longer
+        return _earliest_timer(st)
+    return n + c if st.due[n + c] < st.due[timer] else timer
 
 
 @entry
@@ -285,7 +303,7 @@ def zswap_ages(block, c, edges_us, out):
     st = state_ref(block)
     for p in range(len(st.pages)):
         page = st.pages[p]
-        if page.state == ZSWAP and c <= page.cg < st.cgs[c].sub_end:
+        if page.state == ZSWAP and c <= st.owner[p] < st.cgs[c].sub_end:
             age = st.host[0].now - page.stamp
             out[np.searchsorted(edges_us, age, side="right") - 1] += st.host[0].scale
 

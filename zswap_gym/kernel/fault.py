@@ -30,6 +30,7 @@ from zswap_gym.kernel.layout import (
     S_SWPIN_ZERO,
     S_ZSWPIN,
     SWAPCACHE,
+    UNMAPPED,
     ZERO,
     ZSWAP,
 )
@@ -65,6 +66,8 @@ def discard(st, c, p):
     if page.flags & F_SLOT:
         drop_slot(st, c, p)
     page.state = NEW
+    st.gen[p] |= UNMAPPED
+    st.sweep_at[p] = 0
     page.flags = 0
     page.shadow = -1
 
@@ -162,6 +165,7 @@ def _map(st, c, p, op):
     """The page enters the page tables with its accessed bit set by this very access."""
     page = st.pages[p]
     page.state = RESIDENT
+    st.gen[p] &= ~UNMAPPED
     page.when = work_now(st, c)
     page.flags = (page.flags | F_YOUNG) & ~F_SWEEP
     if op != OP_READ:

@@ -1,7 +1,8 @@
 """The state of a machine as flat arrays: what each page, cgroup, job and device remembers.
 
-A page record is one cache line. Lists are intrusive (int32 links inside the page), so moving
-a page costs no allocation and a clone is a copy of a few arrays. Counters named as in
+A page record is half a cache line; what list walks and aging walks read of pages they pass by
+lies in arrays of its own. Lists are intrusive (int32 links), so moving a page costs no
+allocation and a clone is a copy of a few arrays. Counters named as in
 memory.stat hold real pages; everything called ``pages`` or ``length`` counts simulated ones.
 """
 
@@ -36,6 +37,8 @@ F_HEAP = 256  # ... in the calendar's current bucket, ordered
 F_SWEEP = 512  # ... and comes from the region's sweep
 
 NO_LIST = 255
+UNMAPPED = 128
+"""In ``gen``: the page is not in the page tables, so no aging walk sees it."""
 ZSWAP_LIST = 4
 LISTS_PER_CGROUP = 5  # generations seq & 3, then the zswap LRU
 
@@ -43,23 +46,21 @@ PAGE = np.dtype(
     [
         ("when", np.int64),  # RESIDENT: work time of the last look; others: of the next access
         ("stamp", np.int64),  # ZSWAP: boot time of the store; SWAPCACHE: boot time the write ends
-        ("older", np.int32),  # neighbours on the list it is on
-        ("newer", np.int32),
-        ("cal_prev", np.int32),  # neighbours in its calendar bucket; position while F_HEAP
-        ("cal_next", np.int32),
         ("rate", np.float32),  # Hz of work time
         ("shadow", np.int32),  # min_seq when it was evicted, -1 = none
         ("clen", np.uint16),
-        ("cg", np.uint16),
         ("region", np.uint16),
         ("flags", np.uint16),
         ("state", np.uint8),
         ("list", np.uint8),  # list it physically sits on
-        ("gen", np.uint8),  # generation tag (seq & 3), may be newer than the list: lazy promotion
-        ("spare", np.uint8, (11,)),  # up to one cache line: a record never straddles two
     ],
     align=True,
 )
+LINK = np.dtype([("older", np.int32), ("newer", np.int32)])
+"""Neighbours on the list a page is on. Apart from the rest of the page, because moving a page
+touches both neighbours' links and nothing else of theirs: eight links share a cache line."""
+CALENDAR = np.dtype([("prev", np.int32), ("next", np.int32)])
+"""Neighbours in the calendar's bucket; ``prev`` is the position in the heap while F_HEAP."""
 
 INF_PAGES = np.int64(1 << 50)
 """A limit of ``max``, in pages."""
@@ -308,13 +309,14 @@ WHEEL = 1024  # buckets per level
 BUCKET_SHIFT = 14  # a bucket is 16.4 ms of work time
 
 
-assert PAGE.itemsize == 64
+assert PAGE.itemsize == 32
+_LINE = 64
 
 
 def page_array(n: int) -> np.ndarray:
-    """N zeroed page records on cache-line boundaries."""
-    raw = np.zeros(n * PAGE.itemsize + 64, np.uint8)
-    start = -raw.ctypes.data % 64
+    """N zeroed page records from a cache-line boundary on: none straddles two lines."""
+    raw = np.zeros(n * PAGE.itemsize + _LINE, np.uint8)
+    start = -raw.ctypes.data % _LINE
     return raw[start : start + n * PAGE.itemsize].view(PAGE)
 
 
@@ -322,6 +324,11 @@ class State(NamedTuple):
     """Everything a machine is. All arrays; copy them and you have a clone."""
 
     pages: np.ndarray  # PAGE (n,)
+    links: np.ndarray  # LINK (n,)
+    calendar: np.ndarray  # CALENDAR (n,)
+    gen: np.ndarray  # uint8 (n,): generation tag (seq & 3), may be newer than the list (lazy promotion); | UNMAPPED
+    sweep_at: np.ndarray  # int64 (n,): work time a sweep next reaches the page, as last worked out
+    owner: np.ndarray  # uint16 (n,): cgroup
     cgs: np.ndarray  # CGROUP (c,)
     lists: np.ndarray  # LIST (c * 5,)
     gen_count: np.ndarray  # int64 (c, 4): pages by tag
@@ -351,6 +358,6 @@ class State(NamedTuple):
 
 CONSTANT = frozenset(
     {"seg_time", "seg_mult", "seg_integral", "first_touch", "trace_offset", "trace_time", "trace_op"}
-    | {"frees", "zclass_of"}
+    | {"frees", "zclass_of", "owner"}
 )
 """Arrays no rule ever writes: clones share them."""

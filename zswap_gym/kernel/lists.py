@@ -14,12 +14,12 @@ from zswap_gym.kernel.layout import LISTS_PER_CGROUP, NO_LIST
 def push_newest(st, c, which, p):
     """Append page p at the newest end of list ``which`` of cgroup c."""
     rec = st.lists[c * LISTS_PER_CGROUP + which]
-    page = st.pages[p]
-    page.older = rec.newest
-    page.newer = -1
-    page.list = which
+    link = st.links[p]
+    link.older = rec.newest
+    link.newer = -1
+    st.pages[p].list = which
     if rec.newest >= 0:
-        st.pages[rec.newest].newer = p
+        st.links[rec.newest].newer = p
     else:
         rec.oldest = p
     rec.newest = p
@@ -30,12 +30,12 @@ def push_newest(st, c, which, p):
 def push_oldest(st, c, which, p):
     """Insert page p at the oldest end: it will be looked at next."""
     rec = st.lists[c * LISTS_PER_CGROUP + which]
-    page = st.pages[p]
-    page.newer = rec.oldest
-    page.older = -1
-    page.list = which
+    link = st.links[p]
+    link.newer = rec.oldest
+    link.older = -1
+    st.pages[p].list = which
     if rec.oldest >= 0:
-        st.pages[rec.oldest].older = p
+        st.links[rec.oldest].older = p
     else:
         rec.newest = p
     rec.oldest = p
@@ -43,17 +43,37 @@ def push_oldest(st, c, which, p):
 
 
 @inline
+def _cut(st, rec, p):
+    link = st.links[p]
+    if link.older >= 0:
+        st.links[link.older].newer = link.newer
+    else:
+        rec.oldest = link.newer
+    if link.newer >= 0:
+        st.links[link.newer].older = link.older
+    else:
+        rec.newest = link.older
+
+
+@inline
 def unlink(st, c, p):
     """Take page p off whatever list it is on (it must be on one)."""
     page = st.pages[p]
     rec = st.lists[c * LISTS_PER_CGROUP + page.list]
-    if page.older >= 0:
-        st.pages[page.older].newer = page.newer
-    else:
-        rec.oldest = page.newer
-    if page.newer >= 0:
-        st.pages[page.newer].older = page.older
-    else:
-        rec.newest = page.older
+    _cut(st, rec, p)
     rec.length -= 1
     page.list = NO_LIST
+
+
+@inline
+def to_newest(st, c, which, p):
+    """Move page p, which is on list ``which``, to its newest end: reads no page, only links."""
+    rec = st.lists[c * LISTS_PER_CGROUP + which]
+    if rec.newest == p:
+        return
+    _cut(st, rec, p)
+    link = st.links[p]
+    link.older = rec.newest
+    link.newer = -1
+    st.links[rec.newest].newer = p
+    rec.newest = p

@@ -20,11 +20,11 @@ from zswap_gym.kernel.layout import (
     F_RECLAIM,
     F_YOUNG,
     LISTS_PER_CGROUP,
-    RESIDENT,
     S_LOOKS,
     S_PGREFILL,
     S_PGSCAN,
     S_WALKS,
+    UNMAPPED,
 )
 from zswap_gym.kernel.lists import push_newest, push_oldest, unlink
 
@@ -45,7 +45,7 @@ def length(st, c):
 @inline
 def _add(st, c, p, seq):
     gen = seq & 3
-    st.pages[p].gen = gen
+    st.gen[p] = (st.gen[p] & UNMAPPED) | gen
     st.gen_count[c, gen] += 1
     return gen
 
@@ -76,17 +76,15 @@ def add_written_back(st, c, p):
 @inline
 def remove(st, c, p):
     """Take page p off its generation."""
-    st.gen_count[c, st.pages[p].gen] -= 1
+    st.gen_count[c, st.gen[p] & 3] -= 1
     unlink(st, c, p)
 
 
 @inline
 def retag(st, c, p, seq):
     """Change p's generation tag; it stays where it lies (lazy promotion)."""
-    page = st.pages[p]
-    st.gen_count[c, page.gen] -= 1
-    page.gen = seq & 3
-    st.gen_count[c, page.gen] += 1
+    st.gen_count[c, st.gen[p] & 3] -= 1
+    _add(st, c, p, seq)
 
 
 @njit
@@ -113,10 +111,10 @@ def examine(st, c, p):
 @inline
 def _walk_page(st, c, p, young):
     """Pages tagged youngest need no look: the walk's timestamp voids their bits."""
-    page = st.pages[p]
-    if page.state == RESIDENT and page.gen != young and examine(st, c, p):
+    tag = st.gen[p]
+    if tag < UNMAPPED and tag != young and examine(st, c, p):
         retag(st, c, p, st.cgs[c].max_seq)
-        page.flags &= ~F_FULLREF
+        st.pages[p].flags &= ~F_FULLREF
 
 
 @njit
@@ -136,7 +134,7 @@ def _walk(st, c):
                 p = st.lists[c * LISTS_PER_CGROUP + (seq & 3)].newest
                 while p >= 0:
                     _walk_page(st, c, p, young)
-                    p = st.pages[p].older
+                    p = st.links[p].older
         cg.last_walk = now
 
 
@@ -193,15 +191,16 @@ def isolate(st, c):
         looked += 1
         remaining -= 1
         page = st.pages[p]
-        if page.gen != gen:  # promoted by a walk: sort it
+        tag = st.gen[p] & 3
+        if tag != gen:  # promoted by a walk: sort it
             unlink(st, c, p)
-            push_newest(st, c, page.gen, p)
+            push_newest(st, c, tag, p)
             refill += 1
         elif page.flags & F_FULLREF:
             page.flags &= ~F_FULLREF
             retag(st, c, p, cg.min_seq + 1)
             unlink(st, c, p)
-            push_oldest(st, c, page.gen, p)
+            push_oldest(st, c, st.gen[p] & 3, p)
             refill += 1
         else:
             remove(st, c, p)

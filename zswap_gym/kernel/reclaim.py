@@ -23,6 +23,7 @@ from zswap_gym.kernel.layout import (
     S_REJECT_RECLAIM_FAIL,
     S_SWPOUT_ZERO,
     SWAPCACHE,
+    UNMAPPED,
     ZERO,
 )
 from zswap_gym.kernel.memcg import (
@@ -56,6 +57,7 @@ def _unmap(st, c, p):
     """Page p leaves the page tables: from now on its next access is an event."""
     page = st.pages[p]
     page.state = SWAPCACHE
+    st.gen[p] |= UNMAPPED
     page.stamp = 0
     account(st, c, 0, -1, 0, 0, 0)
     when, by_sweep = next_access(st, p, work_now(st, c))

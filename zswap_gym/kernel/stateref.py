@@ -26,6 +26,11 @@ _WORDS = 4  # of the block per array: address, up to three dimensions
 
 _DTYPES: dict[str, tuple[Any, int]] = {
     "pages": (layout.PAGE, 1),
+    "links": (layout.LINK, 1),
+    "calendar": (layout.CALENDAR, 1),
+    "gen": (np.uint8, 1),
+    "sweep_at": (np.int64, 1),
+    "owner": (np.uint16, 1),
     "cgs": (layout.CGROUP, 1),
     "lists": (layout.LIST, 1),
     "gen_count": (np.int64, 2),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from zswap_gym.kernel.jit import inline, njit
-from zswap_gym.kernel.layout import F_RECLAIM, NO_LIST, S_PSWPIN, S_PSWPOUT, SWAPCACHE
+from zswap_gym.kernel.layout import F_RECLAIM, NO_LIST, S_PSWPIN, S_PSWPOUT, SWAPCACHE, UNMAPPED
 from zswap_gym.kernel.lists import push_oldest, unlink
 from zswap_gym.kernel.rng import uniform
 
@@ -55,12 +55,12 @@ def write_ended(st):
     page = st.pages[p]
     if page.state == SWAPCACHE and page.flags & F_RECLAIM and page.list != NO_LIST:
         page.flags &= ~F_RECLAIM
-        c = page.cg
+        c = st.owner[p]
         unlink(st, c, p)
         gen = st.cgs[c].min_seq & 3
-        st.gen_count[c, page.gen] -= 1
+        st.gen_count[c, st.gen[p] & 3] -= 1
         st.gen_count[c, gen] += 1
-        page.gen = gen
+        st.gen[p] = UNMAPPED | gen
         push_oldest(st, c, gen, p)
 
 

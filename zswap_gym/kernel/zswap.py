@@ -29,7 +29,7 @@ from zswap_gym.kernel.layout import (
     ZSWAP,
     ZSWAP_LIST,
 )
-from zswap_gym.kernel.lists import push_newest, unlink
+from zswap_gym.kernel.lists import push_newest, to_newest, unlink
 from zswap_gym.kernel.memcg import account
 from zswap_gym.kernel.mglru import add_newest, add_written_back
 from zswap_gym.kernel.rng import uniform
@@ -60,8 +60,7 @@ def entries(st, c):
 @inline
 def rotate(st, c, p):
     """Move an entry to the tail of its LRU (list_lru_isolate LRU_ROTATE)."""
-    unlink(st, c, p)
-    push_newest(st, c, ZSWAP_LIST, p)
+    to_newest(st, c, ZSWAP_LIST, p)
 
 
 @njit
