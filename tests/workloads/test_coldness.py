@@ -37,7 +37,9 @@ def test_sweeps_come_when_the_kernel_model_says(sweep):
     plan = one_part(100, sweep=sweep)
     pages = np.zeros(100, np.dtype([("region", np.uint16)]))
     state = SimpleNamespace(
-        regions=plan.regions.view(np.recarray), pages=pages.view(np.recarray), sweep_at=np.zeros(100, np.int64)
+        regions=plan.regions.view(np.recarray),
+        pages=pages.view(np.recarray),
+        sweep_at=np.zeros(100, np.int64),
     )
     times = np.array([sweep_times(plan.regions[0], epoch) for epoch in range(60)])
     for page in range(0, 100, 7):

@@ -1,6 +1,6 @@
 """The calendar: when each non-resident page is next accessed, on its cgroup's work clock.
 
-A two-level timing wheel of intrusive buckets (as the kernel's timer wheel), 16 ms and 17 s
+A two-level timing wheel of intrusive buckets (as the kernel's timer wheel), 66 ms and 67 s
 wide, feeding a small heap that orders the current bucket. Insert and remove are O(1), and an
 event is touched at most three times in its life.
 """
@@ -8,7 +8,7 @@ event is touched at most three times in its life.
 from __future__ import annotations
 
 from zswap_gym.kernel.access import NEVER
-from zswap_gym.kernel.jit import inline, njit
+from zswap_gym.kernel.jit import inline, njit, prefetch
 from zswap_gym.kernel.layout import BUCKET_SHIFT, F_HEAP, F_QUEUED, F_SWEEP, WHEEL
 
 _LEVEL = 10  # log2(WHEEL)
@@ -172,11 +172,17 @@ def _load(st, c, limit):
         if b & _MASK == 0:
             _cascade(st, c, b >> _LEVEL)
         p = st.wheel[c, 0, b & _MASK]
-        st.wheel[c, 0, b & _MASK] = -1
+        if p >= 0:
+            st.wheel[c, 0, b & _MASK] = -1
         while p >= 0:
             nxt = st.calendar[p].next
             _heap_push(st, c, p)
             p = nxt
+        ahead = st.wheel[c, 0, (b + 4) & _MASK]
+        if ahead >= 0:  # by the time its bucket comes its records have arrived
+            prefetch(st.pages, ahead)
+            prefetch(st.links, ahead)
+            prefetch(st.calendar, ahead)
 
 
 @inline

@@ -16,7 +16,9 @@ from typing import Any
 
 import llvmlite.binding as llvm
 import numba
-from numba.core import types
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
 
 _SOURCES = Path(__file__).parent
 
@@ -81,6 +83,24 @@ njit = _internal()
 """For mechanisms, called by other compiled code."""
 inline = _internal(forceinline=True)
 """For the small steps of the hot path."""
+
+
+@intrinsic
+def prefetch(_typingctx: Any, array: Any, _index: Any) -> Any:
+    """Ask the memory for ``array[index]`` ahead of its use; changes nothing but when it arrives."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = signature.args[0]
+        view = context.make_array(kind)(context, builder, args[0])
+        at = cgutils.get_item_pointer(context, builder, kind, view, [args[1]], wraparound=False)
+        byte, i32 = ir.IntType(8).as_pointer(), ir.IntType(32)
+        call = ir.FunctionType(ir.VoidType(), [byte, i32, i32, i32])
+        function = cgutils.get_or_insert_function(builder.module, call, "llvm.prefetch.p0")
+        write, keep, data = ir.Constant(i32, 1), ir.Constant(i32, 3), ir.Constant(i32, 1)
+        builder.call(function, [builder.bitcast(at, byte), write, keep, data])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), codegen
 
 
 def announce_compile() -> None:

@@ -306,7 +306,7 @@ RING = np.dtype([("page", np.int32), ("done", np.int64)], align=True)
 
 MAX_THREADS = 32
 WHEEL = 1024  # buckets per level
-BUCKET_SHIFT = 14  # a bucket is 16.4 ms of work time
+BUCKET_SHIFT = 16  # a bucket is 65.5 ms of work time
 
 
 assert PAGE.itemsize == 32
@@ -326,7 +326,9 @@ class State(NamedTuple):
     pages: np.ndarray  # PAGE (n,)
     links: np.ndarray  # LINK (n,)
     calendar: np.ndarray  # CALENDAR (n,)
-    gen: np.ndarray  # uint8 (n,): generation tag (seq & 3), may be newer than the list (lazy promotion); | UNMAPPED
+    gen: (
+        np.ndarray
+    )  # uint8 (n,): generation tag (seq & 3), may be newer than the list (lazy promotion); | UNMAPPED
     sweep_at: np.ndarray  # int64 (n,): work time a sweep next reaches the page, as last worked out
     owner: np.ndarray  # uint16 (n,): cgroup
     cgs: np.ndarray  # CGROUP (c,)

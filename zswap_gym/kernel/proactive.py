@@ -8,7 +8,7 @@ ignored for old entries; young ones are rotated. Overshoot up to a batch is the 
 
 from __future__ import annotations
 
-from zswap_gym.kernel.jit import inline, njit
+from zswap_gym.kernel.jit import inline, njit, prefetch
 from zswap_gym.kernel.layout import F_REFERENCED, S_ZSWPWB_PROACTIVE
 from zswap_gym.kernel.reclaim import charge_writeback, refuse_writeback
 from zswap_gym.kernel.swapdev import queue_full, settle
@@ -95,6 +95,11 @@ def _walk(st, j, t):
         p = oldest_entry(st, m)
         if p < 0:
             break
+        ahead = st.links[p].newer
+        if ahead >= 0:
+            ahead = st.links[ahead].newer
+            if ahead >= 0:
+                prefetch(st.pages, ahead)
         page = st.pages[p]
         young = page.stamp > job.cutoff
         if not young and queue_full(st):

@@ -10,6 +10,7 @@ The block is only valid while the State's arrays live and are not reallocated: M
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,8 @@ import numpy.typing as npt
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.typing.templates import AttributeTemplate, infer_getattr
-from numba.extending import intrinsic, lower_getattr_generic, models, register_model
-from numba.np import numpy_support
+from numba.extending import intrinsic, lower_builtin, lower_getattr_generic, models, register_model
+from numba.np import arrayobj, numpy_support
 
 from zswap_gym.kernel import access, layout
 
@@ -79,9 +80,19 @@ class StateRefType(types.Type):
         super().__init__(name="ZswapGymStateRef")
 
 
+class StateArrayType(types.Array):
+    """The numba type of one array of a State: an index is never negative, so none is looked at for it."""
+
+    def __init__(self, dtype: Any, ndim: int) -> None:
+        super().__init__(dtype, ndim, "C", name=f"ZswapGymStateArray({dtype}, {ndim})")
+
+
+register_model(StateArrayType)(models.ArrayModel)
+
+
 STATE_REF = StateRefType()
 _TYPES = {
-    name: types.Array(numpy_support.from_dtype(np.dtype(dtype)), ndim, "C")
+    name: StateArrayType(numpy_support.from_dtype(np.dtype(dtype)), ndim)
     for name, (dtype, ndim) in _DTYPES.items()
 }
 _INDEX = {name: i for i, name in enumerate(_DTYPES)}
@@ -99,6 +110,37 @@ class _StateRefAttributes(AttributeTemplate):
 
     def generic_resolve(self, _typ: Any, attr: str) -> Any:  # type: ignore[override]
         return _TYPES.get(attr)
+
+
+def _place(context: Any, builder: Any, kinds: Any, args: Any) -> Any:
+    """Address of the item that an index, or a tuple of them, names in a state array."""
+    array_type, index_type = kinds[:2]
+    if isinstance(index_type, types.BaseTuple):
+        indices = cgutils.unpack_tuple(builder, args[1], count=len(index_type))
+        index_types = tuple(index_type)
+    else:
+        indices, index_types = [args[1]], (index_type,)
+    if len(indices) != array_type.ndim:
+        raise NotImplementedError("state arrays are indexed down to an item")
+    indices = [context.cast(builder, i, t, types.intp) for i, t in zip(indices, index_types, strict=True)]
+    view = context.make_array(array_type)(context, builder, args[0])
+    return cgutils.get_item_pointer(context, builder, array_type, view, indices, wraparound=False)
+
+
+@lower_builtin(operator.getitem, StateArrayType, types.Integer)
+@lower_builtin(operator.getitem, StateArrayType, types.BaseTuple)
+def _get(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    return arrayobj.load_item(
+        context, builder, signature.args[0], _place(context, builder, signature.args, args)
+    )
+
+
+@lower_builtin(operator.setitem, StateArrayType, types.Integer, types.Any)
+@lower_builtin(operator.setitem, StateArrayType, types.BaseTuple, types.Any)
+def _set(context: Any, builder: Any, signature: Any, args: Any) -> None:
+    array_type, _, value_type = signature.args
+    value = context.cast(builder, args[2], value_type, array_type.dtype)
+    arrayobj.store_item(context, builder, array_type, value, _place(context, builder, signature.args, args))
 
 
 @intrinsic
