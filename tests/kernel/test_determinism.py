@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from zswap_gym.kernel.access import FREE
-from zswap_gym.kernel.layout import J_NONE, State
+from zswap_gym.kernel.jobs import J_NONE
+from zswap_gym.kernel.layout import State
 from zswap_gym.kernel.spec import DEVICES, StageOneSpec
 from zswap_gym.units import US_PER_S
 

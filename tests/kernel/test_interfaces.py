@@ -137,7 +137,7 @@ def test_malformed_proactive(text: str) -> None:
     ],
 )
 def test_reclaim(text: str, pages: int) -> None:
-    assert parse_reclaim(text) == pages
+    assert parse_reclaim(text).pages == pages
 
 
 @pytest.mark.parametrize(

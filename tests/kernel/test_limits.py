@@ -118,9 +118,22 @@ def test_a_sibling_that_cannot_shrink_is_not_killed_forever(make: Make, make_pla
 # --- writeback at the limit ----------------------------------------------------------------------
 
 
+def test_a_writeback_that_cannot_be_charged_kills(make: Make, make_plan: Make) -> None:
+    """GFP_KERNEL: try_charge_memcg() calls the OOM killer after 16 fruitless tries, for a writer too."""
+    b = make({"g": make_plan(2000, clen=2048)}, restart_on_oom=False)
+    b.fill("g")
+    b.run(60)
+    b.record("g")["max"] = 1000
+    result = b.write("g", "max=4K 30")
+    assert (result.errno, result.pages) == (errno.EAGAIN, 0)
+    assert b.count("g", "events_oom") == b.count("g", "events_oom_kill") == 1
+    assert b.count("g", "events_max") == 17
+    assert b.states("g")[NEW] == 2000
+
+
 def test_a_writeback_that_cannot_be_charged_leaves_the_entry(make: Make, make_plan: Make) -> None:
-    """ENOMEM: counted, rotated, and memory.max holds (spec/zswap-model.md 7.2)."""
-    b = make({"g": make_plan(2000, clen=2048)})
+    """ENOMEM where nobody may be killed: counted, rotated, and memory.max holds (spec/zswap-model.md 7.2)."""
+    b = make({"g": make_plan(2000, clen=2048)}, limits={"g": {"oom_protected": True}})
     b.fill("g")
     b.run(60)
     assert usage(b, "g") == 1000

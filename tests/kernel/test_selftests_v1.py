@@ -10,16 +10,8 @@ import numpy as np
 import pytest
 
 from zswap_gym.kernel.access import OP_READ
-from zswap_gym.kernel.layout import (
-    DISK,
-    F_REFERENCED,
-    J_WRITEBACK,
-    RESIDENT,
-    SLOT_REQUEST,
-    SLOTS,
-    SWAPCACHE,
-    ZSWAP,
-)
+from zswap_gym.kernel.jobs import J_WRITEBACK, SLOT_REQUEST, SLOTS
+from zswap_gym.kernel.layout import DISK, F_REFERENCED, RESIDENT, SWAPCACHE, ZSWAP
 from zswap_gym.kernel.spec import DEVICES
 from zswap_gym.units import PAGE_SIZE, US_PER_S
 

@@ -112,7 +112,10 @@ def test_the_worker_does_not_wake_itself_for_ever(make: Make, make_plan: Make) -
     """Its folios cannot be charged, and the reclaim that tries to make room has its stores refused."""
     b = make(
         {"p": None, "p/stored": make_plan(2000, clen=2048), "p/stuck": 600, "other": 500},
-        limits={"p/stuck": {"zswap_writeback": False}},
+        limits={
+            "p/stored": {"oom_protected": True},
+            "p/stuck": {"oom_protected": True, "zswap_writeback": False},
+        },
     )
     b.fill("p/stored")
     full_pool(b, "p")

@@ -37,7 +37,7 @@ class RenderedHost:
 
     def submit(self, cgroup: str, request: Request) -> bool:
         """Write the request's text to the cgroup's files and wait for both writes."""
-        spelt = writes(self.simulated.dialect, request)
+        spelt = writes(self.simulated.dialect, request, self._compressed_share(cgroup))
         began_s, before = self.now(), self._written_pages(cgroup)
         errno = self.simulated.write(cgroup, *spelt.writeback) if spelt.writeback else 0
         pages = self._written_pages(cgroup) - before
@@ -47,8 +47,15 @@ class RenderedHost:
         return True
 
     def _written_pages(self, cgroup: str) -> int:
-        text = self.simulated.read(cgroup, "memory.stat")
-        return parse_keyed(text, f"{cgroup}/memory.stat")["zswpwb_proactive"]
+        stat = self._stat(cgroup)
+        return stat.get("zswpwb_proactive", stat["zswpwb"])
+
+    def _compressed_share(self, cgroup: str) -> float:
+        stat = self._stat(cgroup)
+        return stat["zswap"] / max(stat["zswapped"], 1)
+
+    def _stat(self, cgroup: str) -> dict[str, int]:
+        return parse_keyed(self.simulated.read(cgroup, "memory.stat"), f"{cgroup}/memory.stat")
 
     def outcomes(self) -> list[tuple[str, Outcome]]:
         ended, self._ended = self._ended, []

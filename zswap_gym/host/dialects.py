@@ -6,7 +6,7 @@ has memory.reclaim alone. A dialect is data: a new interface is one more constan
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from math import ceil
 from typing import Literal
@@ -37,23 +37,55 @@ class Dialect:
     unit: Literal["uncompressed", "compressed"]
 
 
+RELEASE_FILE = "memory.reclaim"
+
 V1 = Dialect("v1", "memory.zswap.proactive_writeback", "max={bytes} {age}", has_age=True, unit="uncompressed")
 """Version 1 of the series: ``echo "max=10M 3600" > memory.zswap.proactive_writeback``."""
+
+V2 = Dialect("v2", RELEASE_FILE, "{bytes} zswap_writeback_only", has_age=False, unit="uncompressed")
+"""Version 2: a key of memory.reclaim, no age."""
+
+V3 = Dialect("v3", RELEASE_FILE, "{bytes} zswap_writeback_only", has_age=False, unit="uncompressed")
+"""Version 3: spelt as version 2, but EAGAIN whenever less than asked was written."""
+
+V4 = Dialect("v4", RELEASE_FILE, "{bytes} zswap_writeback_only", has_age=False, unit="compressed")
+"""Version 4: the same key counts compressed bytes."""
+
+V5 = Dialect("v5", RELEASE_FILE, "{bytes} source=zswap", has_age=False, unit="compressed")
+"""Version 5, the last one posted."""
 
 STOCK = Dialect("stock", None, "", has_age=False, unit="uncompressed")
 """A kernel without any of it: requests shrink to their release."""
 
-RELEASE_FILE = "memory.reclaim"
+_NO_KEY = "zswap_gym_probe"
+
+DIALECTS: dict[str, Dialect] = {d.name: d for d in (V1, V2, V3, V4, V5, STOCK)}
+"""By name; the simulated kernel's interfaces carry the same names."""
 
 
-def probe(exists: Callable[[str], bool]) -> Dialect:
-    """The richest dialect of a cgroup, given whether a file exists in it.
+def probe(
+    exists: Callable[[str], bool],
+    accepts: Callable[[str, str], bool] = lambda _file, _text: False,
+    stat_keys: Callable[[], Container[str]] = tuple,
+) -> Dialect:
+    """The richest dialect of a cgroup, asked for in the order v1, v5, v4, v3, stock.
 
-    The file of version 1 is absent on the root cgroup, so ask about any other.
+    Args:
+        exists: whether a file exists in the cgroup. That of version 1 is absent on the root.
+        accepts: whether the kernel takes a write. Only writes of 0 bytes are tried: where the key is
+            known they do nothing, elsewhere they are EINVAL (spec/series.md 9). The default never
+            writes and so finds version 1 or stock.
+        stat_keys: the keys of the cgroup's memory.stat: versions 3 and 4 spell the key alike, and
+            only the counter tells uncompressed from compressed sizes.
     """
-    for dialect in (V1,):
-        if dialect.file is not None and exists(dialect.file):
-            return dialect
+    if V1.file is not None and exists(V1.file):
+        return V1
+    if not exists(RELEASE_FILE) or accepts(RELEASE_FILE, f"0 {_NO_KEY}"):  # no kernel's file takes that
+        return STOCK
+    if accepts(RELEASE_FILE, V5.text.format(bytes=0)):
+        return V5
+    if accepts(RELEASE_FILE, V4.text.format(bytes=0)):
+        return V4 if "zswpwb_proactive_b" in stat_keys() else V3
     return STOCK
 
 
@@ -91,6 +123,11 @@ class Writes:
     notes: tuple[str, ...] = ()
 
 
+def writeback_size(dialect: Dialect, size: int, compressed_share: float) -> int:
+    """The number to write for ``size`` uncompressed bytes: v4 and v5 count them compressed."""
+    return _page_bytes(ceil(size * compressed_share)) if dialect.unit == "compressed" else size
+
+
 def writes(dialect: Dialect, request: Request, compressed_share: float = 1.0) -> Writes:
     """Spell a Request for a kernel.
 
@@ -105,9 +142,7 @@ def writes(dialect: Dialect, request: Request, compressed_share: float = 1.0) ->
     elif want.writeback_bytes and dialect.file is not None:
         if not dialect.has_age:
             notes.append(f"{dialect.name} dialect: no age, {want.age_s} s was dropped")
-        size = want.writeback_bytes
-        if dialect.unit == "compressed":
-            size = _page_bytes(ceil(size * compressed_share))
+        size = writeback_size(dialect, want.writeback_bytes, compressed_share)
         writeback = (dialect.file, dialect.text.format(bytes=size, age=want.age_s))
     release = (RELEASE_FILE, str(want.release_bytes)) if want.release_bytes else None
     return Writes(writeback, release, tuple(notes))

@@ -91,20 +91,31 @@ def parse_keyed(text: str, file: str) -> dict[str, int]:
 
 STAT_KEYS: tuple[str, ...] = (
     "anon", "file", "kernel", "kernel_stack", "pagetables", "sec_pagetables", "percpu", "sock", "vmalloc",
-    "shmem", "zswap", "zswapped", "file_mapped", "file_dirty", "file_writeback", "swapcached", "anon_thp",
-    "file_thp", "shmem_thp", "inactive_anon", "active_anon", "inactive_file", "active_file", "unevictable",
-    "slab_reclaimable", "slab_unreclaimable", "slab", "workingset_refault_anon", "workingset_refault_file",
-    "workingset_activate_anon", "workingset_activate_file", "workingset_restore_anon",
-    "workingset_restore_file", "workingset_nodereclaim", "pgdemote_kswapd", "pgdemote_direct",
-    "pgdemote_khugepaged", "pgscan", "pgsteal", "pgscan_kswapd", "pgscan_direct", "pgscan_khugepaged",
-    "pgsteal_kswapd", "pgsteal_direct", "pgsteal_khugepaged", "pgfault", "pgmajfault", "pgrefill",
-    "pgactivate", "pgdeactivate", "pglazyfree", "pglazyfreed", "zswpin", "zswpout", "zswpwb",
-    "zswpwb_proactive", "thp_fault_alloc", "thp_collapse_alloc", "thp_swpout", "thp_swpout_fallback",
+    "shmem", "zswap", "zswapped", "zswap_incomp", "zswpwb_proactive_b", "file_mapped", "file_dirty",
+    "file_writeback", "swapcached", "anon_thp", "file_thp", "shmem_thp", "inactive_anon", "active_anon",
+    "inactive_file", "active_file", "unevictable", "slab_reclaimable", "slab_unreclaimable", "slab",
+    "workingset_refault_anon", "workingset_refault_file", "workingset_activate_anon",
+    "workingset_activate_file", "workingset_restore_anon", "workingset_restore_file",
+    "workingset_nodereclaim", "pgdemote_kswapd", "pgdemote_direct", "pgdemote_khugepaged",
+    "pgdemote_proactive", "pgscan", "pgsteal", "pswpin", "pswpout", "pgscan_kswapd", "pgscan_direct",
+    "pgscan_khugepaged", "pgscan_proactive", "pgsteal_kswapd", "pgsteal_direct", "pgsteal_khugepaged",
+    "pgsteal_proactive", "pgfault", "pgmajfault", "pgrefill", "pgactivate", "pgdeactivate", "pglazyfree",
+    "pglazyfreed", "swpin_zero", "swpout_zero", "zswpin", "zswpout", "zswpwb", "zswpwb_proactive",
+    "thp_fault_alloc", "thp_collapse_alloc", "thp_swpout", "thp_swpout_fallback",
 )  # fmt: skip
 """Keys of memory.stat in the kernel's order: memory_stats[], then memcg_stat_format()'s events.
 
-``zswpwb_proactive`` is where version 1 of the series puts it.
+All that any kernel of kernel/spec.py prints; :func:`stat_keys` says which one prints what. The two
+counters of the series are where its versions put them.
 """
+
+SINCE_6_13 = ("pswpin", "pswpout")
+SINCE_6_15 = ("pgdemote_proactive", "pgscan_proactive", "pgsteal_proactive")
+SINCE_7_1 = ("zswap_incomp",)
+OF_THE_SERIES = ("zswpwb_proactive", "zswpwb_proactive_b")
+
+SWAP_EVENT_KEYS: tuple[str, ...] = ("high", "max", "fail")
+"""Keys of memory.swap.events in the kernel's order (swap_events_show())."""
 
 EVENT_KEYS: tuple[str, ...] = ("low", "high", "max", "oom", "oom_kill", "oom_group_kill")
 """Keys of memory.events in the kernel's order (__memory_events_show())."""

@@ -20,7 +20,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from zswap_gym.errors import UserError
-from zswap_gym.host.dialects import Dialect, Writes, probe, writes
+from zswap_gym.host.dialects import RELEASE_FILE, STOCK, Dialect, Writes, probe, whole, writes
 from zswap_gym.host.files import FormatError, parse_flag, parse_keyed
 from zswap_gym.host.hints import Hints
 from zswap_gym.host.reading import read_machine, read_sample
@@ -73,7 +73,7 @@ def _write(folder: int, file: str, text: str) -> int:
 
 
 def _written_pages(folder: int, label: str) -> int:
-    """Pages written back so far: of the proactive kind where the kernel tells them apart."""
+    """Pages written back so far: of the proactive kind where the kernel counts them in pages."""
     stat = parse_keyed(_read("memory.stat", folder), f"{label}/memory.stat")
     return stat.get("zswpwb_proactive", stat.get("zswpwb", 0))
 
@@ -138,6 +138,7 @@ class LinuxHost:
         self._machine_roots = {"proc": Path(proc_root), "sys": Path(sys_root)}
         self._hints = Hints(hints)
         self._dialect = dialect
+        self._keyed: Dialect | None = None
         self._deadline_s = deadline_s
         self._wall_clock = wall_clock
         self._inodes: dict[str, int] = {}
@@ -224,8 +225,29 @@ class LinuxHost:
         self._notes.append(words)
 
     def dialect(self, cgroup: str) -> Dialect:
-        """What the kernel understands in this cgroup."""
-        return self._dialect or probe(lambda file: (self.root / cgroup / file).exists())
+        """What the kernel understands in this cgroup. May write ``0 KEY`` to memory.reclaim: no effect."""
+        found = self._dialect or self._keyed
+        if found is not None:
+            return found
+        folder = self.root / cgroup
+
+        def accepts(file: str, text: str) -> bool:
+            try:
+                with _open_folder(folder) as opened:
+                    return _write(opened, file, text) == 0
+            except OSError:
+                return False
+
+        def stat_keys() -> dict[str, int]:
+            try:
+                return parse_keyed(_read(folder / "memory.stat"), f"{cgroup}/memory.stat")
+            except (OSError, FormatError):
+                return {}
+
+        found = probe(lambda file: (folder / file).exists(), accepts, stat_keys)
+        if found.file == RELEASE_FILE:  # a key is the kernel's, not the cgroup's: ask once
+            self._keyed = found
+        return found
 
     def notes(self) -> list[str]:
         """Cgroups left out and hints not used since the last call; each trouble once while it lasts."""
@@ -260,7 +282,7 @@ class LinuxHost:
         return True
 
     def _spell(self, cgroup: str, request: Request) -> Writes:
-        dialect = self.dialect(cgroup)
+        dialect = self.dialect(cgroup) if whole(request).writeback_bytes else STOCK
         if dialect.unit == "uncompressed":
             return writes(dialect, request)
         try:

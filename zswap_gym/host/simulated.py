@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zswap_gym.host import simulated_files
-from zswap_gym.host.dialects import V1, Dialect, whole, writes
+from zswap_gym.host.dialects import DIALECTS, V1, Dialect, whole, writeback_size, writes
 from zswap_gym.host.hints import NO_HINT, Hint
 from zswap_gym.host.reading import read_machine, read_sample
 from zswap_gym.host.simulated_table import TableReader
@@ -56,7 +56,8 @@ class SimulatedHost:
         scenario: a Scenario, realised with ``seed``, or what ``Scenario.realise`` returned.
         seed: of everything random: what the scenario leaves open, and the machine.
         cgroups: which to sample, in this order; None = every cgroup with a workload.
-        dialect: what the kernel understands; STOCK refuses writebacks and notes it.
+        dialect: how to spell requests; None = as the scenario's kernel understands. STOCK refuses
+            writebacks and notes it.
         time_of_day_s: local time at boot, seconds after midnight.
     """
 
@@ -66,7 +67,7 @@ class SimulatedHost:
         seed: int,
         *,
         cgroups: Sequence[str] | None = None,
-        dialect: Dialect = V1,
+        dialect: Dialect | None = None,
         time_of_day_s: float = 0.0,
     ) -> None:
         if isinstance(scenario, tuple):
@@ -74,7 +75,7 @@ class SimulatedHost:
         else:
             spec, tree, plans, stage_one, events = scenario.realise(np.random.default_rng(seed))
         self.machine = Machine(spec, tree, plans, seed=seed, stage_one=stage_one)
-        self.dialect = dialect
+        self.dialect = _spoken(spec) if dialect is None else dialect
         names = [name for name in self.machine.names if name in plans] if cgroups is None else list(cgroups)
         unknown = [name for name in names if not name or name not in self.machine.index]
         if unknown:
@@ -85,7 +86,7 @@ class SimulatedHost:
         self._boot_us = spec.boot_us
         self._time_of_day_s = time_of_day_s
         self._announced = {name: _announced(name, events) for name in names}
-        self._spoken: dict[str, tuple[str, ...]] = {}
+        self._notes_of: dict[str, tuple[str, ...]] = {}
         self._ended: list[tuple[str, Outcome]] = []
 
     # --- looking ---------------------------------------------------------------------------------
@@ -175,20 +176,28 @@ class SimulatedHost:
         """Start a request; it makes progress while :meth:`sleep` lets time pass."""
         c = self.machine.index[cgroup]
         want = whole(request)
-        writeback_pages = 0 if self.dialect.file is None else want.writeback_bytes // PAGE_SIZE
+        amount = 0 if self.dialect.file is None else self._amount(c, want.writeback_bytes)
         release = want.release_bytes // PAGE_SIZE
-        if writeback_pages and not self.machine.host.release_after_writeback:
+        if amount and not self.machine.host.release_after_writeback:
             release = 0  # the ablation: a pair without its second half
-        age_us = want.age_s * US_PER_S if writeback_pages else -1
+        age_us = want.age_s * US_PER_S if amount else -1
         beyond_uptime = age_us >= self.machine.now_us  # a success that does nothing
-        if not self.machine.request(c, age_us, writeback_pages, release):
+        if not self.machine.request(c, age_us, amount, release):
             return False
         notes = () if self.dialect is V1 else writes(self.dialect, request).notes  # V1 honours all of it
-        if release == 0 and (writeback_pages == 0 or beyond_uptime):
+        if release == 0 and (amount == 0 or (beyond_uptime and self.dialect.has_age)):
             self._ended.append((cgroup, Outcome(notes=notes)))
         else:
-            self._spoken[cgroup] = notes
+            self._notes_of[cgroup] = notes
         return True
+
+    def _amount(self, c: int, size: int) -> int:
+        """``size`` uncompressed bytes as the kernel's interface counts them."""
+        if self.dialect is V1:
+            return size // PAGE_SIZE
+        cg = self.machine.state.cgs[c]
+        share = int(cg["zbytes"]) / max(int(cg["zpages"]) * PAGE_SIZE, 1)
+        return self.machine.budget(writeback_size(self.dialect, size, share))
 
     def outcomes(self) -> list[tuple[str, Outcome]]:
         """Requests that ended since the last call, in order of their end."""
@@ -201,7 +210,7 @@ class SimulatedHost:
                 done.pages * PAGE_SIZE,
                 done.duration_us / US_PER_S,
                 done.release_errno,
-                self._spoken.pop(name, ()),
+                self._notes_of.pop(name, ()),
             )
             ended.append((name, outcome))
         return ended
@@ -215,6 +224,14 @@ class SimulatedHost:
     def sleep(self, seconds: float) -> None:
         """Let simulated time pass, to the microsecond."""
         self.machine.advance(self.machine.now_us + round(seconds * US_PER_S))
+
+
+def _spoken(spec: HostSpec) -> Dialect:
+    """The dialect of a simulated kernel; rules of one's own are spelt like the version they look like."""
+    if isinstance(spec.interface, str):
+        return DIALECTS[spec.interface]
+    key = spec.interface.key
+    return V1 if key is None else next(d for d in DIALECTS.values() if d.text.endswith(f" {key}"))
 
 
 _HINT_COLUMNS = [

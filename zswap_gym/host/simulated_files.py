@@ -1,4 +1,4 @@
-"""The simulated kernel's files as text, byte for byte as Linux 6.12 prints them.
+"""The simulated kernel's files as text, byte for byte as its Linux version prints them.
 
 With the parsers in ``files`` this closes the circle model -> text -> Sample, which the parity test
 compares with the fast way, model -> table. It also lets any tool that reads cgroup v2 look at
@@ -15,7 +15,12 @@ from pathlib import Path
 
 from zswap_gym.host.files import (
     EVENT_KEYS,
+    OF_THE_SERIES,
+    SINCE_6_13,
+    SINCE_6_15,
+    SINCE_7_1,
     STAT_KEYS,
+    SWAP_EVENT_KEYS,
     Pressure,
     format_flag,
     format_keyed,
@@ -27,10 +32,11 @@ from zswap_gym.host.files import (
 )
 from zswap_gym.kernel.layout import INF_PAGES, STAT
 from zswap_gym.kernel.machine import GAUGES, LIMIT_FILES, Machine
-from zswap_gym.kernel.spec import COMPRESSORS
+from zswap_gym.kernel.spec import COMPRESSORS, KERNELS
 from zswap_gym.units import PAGE_SIZE
 
-WRITE_ONLY = ("memory.reclaim", "memory.zswap.proactive_writeback")
+PROACTIVE = "memory.zswap.proactive_writeback"
+WRITE_ONLY = ("memory.reclaim", PROACTIVE)
 ON_ROOT = ("memory.stat", "memory.pressure", "memory.zswap.writeback", "memory.reclaim")
 """The cgroup files the root has too (spec/memcg-model.md 1, zswap-model.md 9)."""
 
@@ -40,8 +46,6 @@ _GAUGE_FILES = {
     "memory.swap.current": "swap_current",
     "memory.zswap.current": "zswap",
 }
-_UNLIMITED = ("memory.swap.high",)
-_UNPROTECTED = ("memory.min", "memory.low")
 PARAMETERS = "/sys/module/zswap/parameters/"
 
 
@@ -51,18 +55,37 @@ def _counted(machine: Machine, c: int) -> dict[str, float]:
     return counters | dict(zip(GAUGES, machine.gauges()[c].tolist(), strict=True))
 
 
+def stat_keys(machine: Machine) -> list[str]:
+    """Keys of memory.stat in this machine's kernel, in its order."""
+    kernel = KERNELS[machine.host.kernel]
+    absent = {key for key in OF_THE_SERIES if machine.rules is None or key != machine.rules.stat}
+    absent |= set(() if kernel.counts_swap_per_cgroup else SINCE_6_13)
+    absent |= set(() if kernel.counts_proactive_reclaim else SINCE_6_15)
+    absent |= set(() if kernel.counts_incompressible else SINCE_7_1)
+    return [key for key in STAT_KEYS if key not in absent]
+
+
 def _stat(machine: Machine, c: int) -> str:
     values = _counted(machine, c)
-    # No kswapd in the model, and 6.12 counts memory.reclaim as direct reclaim.
-    values["pgscan_direct"], values["pgsteal_direct"] = values["pgscan"], values["pgsteal"]
+    for counter in ("pgscan", "pgsteal"):
+        proactive = values[f"{counter}_proactive"]
+        if not KERNELS[machine.host.kernel].counts_proactive_reclaim:  # it counts as direct reclaim there
+            proactive = 0
+        values[f"{counter}_direct"] = values[counter] - values[f"{counter}_kswapd"] - proactive
     zswap_pages = -(-int(values["zswap"]) // PAGE_SIZE)
     values["kernel"] = (int(machine.state.cgs["base"][c]) + zswap_pages) * PAGE_SIZE
-    return format_keyed(values, STAT_KEYS)
+    return format_keyed(values, stat_keys(machine))
 
 
 def _events(machine: Machine, c: int) -> str:
     values = _counted(machine, c)
     return format_keyed({key: values.get(f"events_{key}", 0) for key in EVENT_KEYS}, EVENT_KEYS)
+
+
+def _swap_events(machine: Machine, c: int) -> str:
+    values = _counted(machine, c)
+    found = {"high": values["swap_event_high"], "max": values["swap_event_max"], "fail": values["swap_fail"]}
+    return format_keyed(found, SWAP_EVENT_KEYS)
 
 
 def _pressure(machine: Machine, c: int) -> str:
@@ -81,7 +104,9 @@ def _cgroup_readers() -> dict[str, Callable[[Machine, int], str]]:
     readers: dict[str, Callable[[Machine, int], str]] = {
         "memory.stat": _stat,
         "memory.events": _events,
+        "memory.swap.events": _swap_events,
         "memory.pressure": _pressure,
+        "memory.oom.group": lambda machine, c: format_number(int(machine.state.cgs["oom_group"][c])),
         "memory.zswap.writeback": lambda machine, c: format_number(int(machine.state.cgs["writeback"][c])),
     }
     for file, field in LIMIT_FILES.items():
@@ -89,14 +114,18 @@ def _cgroup_readers() -> dict[str, Callable[[Machine, int], str]]:
     for file, gauge in _GAUGE_FILES.items():
         column = GAUGES.index(gauge)
         readers[file] = lambda m, c, column=column: format_number(m.gauges()[c, column])  # type: ignore[misc]
-    readers |= dict.fromkeys(_UNLIMITED, lambda _machine, _c: "max\n")
-    readers |= dict.fromkeys(_UNPROTECTED, lambda _machine, _c: "0\n")
     return readers
 
 
 _CGROUP_READERS = _cgroup_readers()
 CGROUP_FILES = (*_CGROUP_READERS, *WRITE_ONLY)
-"""Every file of a simulated cgroup."""
+"""Every file a simulated cgroup may have."""
+
+
+def cgroup_files(machine: Machine, c: int) -> tuple[str, ...]:
+    """The files of cgroup c: all but version 1's where the kernel has another interface or none."""
+    has_v1 = machine.rules is not None and machine.rules.file == PROACTIVE
+    return tuple(f for f in (CGROUP_FILES if c else ON_ROOT) if has_v1 or f != PROACTIVE)
 
 
 def max_pool_percent(machine: Machine) -> int:
@@ -150,7 +179,7 @@ def read(machine: Machine, cgroup: str, file: str) -> str:
     if file in _MACHINE_READERS:
         return _MACHINE_READERS[file](machine)
     c = machine.index.get(cgroup)
-    if c is None or file not in CGROUP_FILES or (c == 0 and file not in ON_ROOT):
+    if c is None or file not in cgroup_files(machine, c):
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), f"{cgroup}/{file}")
     if file in WRITE_ONLY:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), f"{cgroup}/{file}")
@@ -193,7 +222,7 @@ def mount(machine: Machine, path: Path) -> None:
         _replace(path / file.lstrip("/"), read(machine, "", file))
     for c, cgroup in enumerate(machine.names):
         folder = path / "cgroup" / folder_of(machine, cgroup)
-        for file in CGROUP_FILES if c else ON_ROOT:
+        for file in cgroup_files(machine, c):
             if file not in WRITE_ONLY:
                 _replace(folder / file, read(machine, cgroup, file))
             elif not (folder / file).exists():

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from zswap_gym.kernel import layout
+from zswap_gym.kernel import jobs, layout
 from zswap_gym.kernel.access import FREE, NEVER, REGION, AccessPlan
 from zswap_gym.kernel.layout import INF_PAGES, State
-from zswap_gym.kernel.spec import KERNELS, CgroupSpec, HostSpec, StageOneSpec
+from zswap_gym.kernel.spec import INTERFACES, KERNELS, CgroupSpec, HostSpec, InterfaceSpec, StageOneSpec
 from zswap_gym.kernel.zsmalloc import size_classes
 from zswap_gym.units import PAGE_SIZE
 
@@ -48,7 +48,7 @@ def _cgroup_records(
     index = {name: i for i, name in enumerate(names)}
     cgs["parent"][0] = -1
     cgs["threads"] = 1
-    for field in ("max", "high", "zswap_max", "swap_max"):
+    for field in ("max", "high", "zswap_max", "swap_max", "swap_high"):
         cgs[field] = INF_PAGES
     cgs["writeback"] = 1
     first = 0
@@ -57,6 +57,9 @@ def _cgroup_records(
         rec["parent"] = index[spec.parent] if spec.parent else 0
         rec["max"], rec["high"] = _pages(spec.memory_max), _pages(spec.memory_high)
         rec["zswap_max"], rec["swap_max"] = _pages(spec.zswap_max), _pages(spec.swap_max)
+        rec["swap_high"] = _pages(spec.swap_high)
+        rec["min"], rec["low"] = _pages(spec.memory_min), _pages(spec.memory_low)
+        rec["oom_group"], rec["oom_protected"] = spec.oom_group, spec.oom_protected
         rec["writeback"] = spec.zswap_writeback
         rec["threads"] = spec.threads
         rec["first_page"] = first
@@ -170,8 +173,29 @@ def _host_record(
     rec["stage_interval"] = stage_one.interval_us
     rec["stage_pages"] = stage_one.bytes_per_s * stage_one.interval_us // 1_000_000 // PAGE_SIZE
     rec["stage_ratio"], rec["stage_psi"] = stage_one.ratio, stage_one.psi_threshold
-    rec["store_raw"] = KERNELS[host.kernel].stores_incompressible
+    kernel = KERNELS[host.kernel]
+    rec["store_raw"], rec["shrink_scan"] = kernel.stores_incompressible, kernel.shrink_scan
+    rules = interface_rules(host)
+    if rules is not None:
+        rec["wb_batch"], rec["wb_walk"] = rules.batch_pages, rules.walk
+        rec["wb_scan_ratio"] = rules.scan_ratio
+        rec["wb_compressed"], rec["wb_round"] = rules.compressed, rules.whole_pages
+        rec["wb_cursor"], rec["wb_second_chance"] = rules.cursor_persists, rules.second_chance
+        rec["wb_whole"], rec["wb_signals"] = rules.whole_target, rules.obeys_signals
+        rec["wb_empty_fails"] = rules.empty_fails
     return rec
+
+
+def interface_rules(host: HostSpec) -> InterfaceSpec | None:
+    """The rules of the host's proactive writeback interface; None where it has none."""
+    return INTERFACES[host.interface] if isinstance(host.interface, str) else host.interface
+
+
+def note_limits(st: State) -> None:
+    """Tell the fault path whether any cgroup throttles, and reclaim whether any is protected."""
+    cgs = st.cgs
+    st.host["throttled"] = bool(((cgs["high"] < INF_PAGES) | (cgs["swap_high"] < INF_PAGES)).any())
+    st.host["protected"] = bool(((cgs["min"] > 0) | (cgs["low"] > 0)).any())
 
 
 def state(
@@ -221,17 +245,18 @@ def state(
         wheel=np.full((n, 2, layout.WHEEL), -1, np.int32),
         heap=np.zeros(len(pages), np.int32),
         host=_host_record(host, stage_one, seed, restart_on_oom, exact),
-        jobs=np.zeros(n * layout.SLOTS + 2, layout.JOB),
-        due=np.full(3 * n + n * layout.SLOTS + 2, NEVER, np.int64),
+        jobs=np.zeros(n * jobs.SLOTS + 2, jobs.JOB),
+        due=np.full(3 * n + n * jobs.SLOTS + 2, NEVER, np.int64),
         zclass=classes,
         zclass_of=class_of,
         ring=np.zeros(host.device.queue_depth, layout.RING),
         channels=np.zeros(host.device.channels, np.int64),
         threads=np.zeros((n, layout.MAX_THREADS), np.int64),
-        done=np.zeros(layout.DONE_LOG, layout.DONE),
+        done=np.zeros(jobs.DONE_LOG, jobs.DONE),
         scratch=np.zeros(64, np.int32),
     )
     set_pool_limit(result, host.max_pool_percent, host.accept_threshold_percent)
+    note_limits(result)
     return result
 
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from zswap_gym.kernel.access import NEVER, first_access
 from zswap_gym.kernel.calendar_queue import peek, pop, schedule_access
-from zswap_gym.kernel.fault import discard, fault, oom_kill, renew
+from zswap_gym.kernel.fault import fault
 from zswap_gym.kernel.jit import entry, inline, njit
-from zswap_gym.kernel.layout import (
+from zswap_gym.kernel.jobs import (
     DONE_LOG,
     J_NONE,
     J_RECLAIM,
@@ -23,11 +23,12 @@ from zswap_gym.kernel.layout import (
     REPORT_PAIR,
     SLOT_REQUEST,
     SLOTS,
-    ZSWAP,
 )
+from zswap_gym.kernel.layout import S_WORKER_RUNS, ZSWAP
 from zswap_gym.kernel.memcg import refresh_writeback, usage
 from zswap_gym.kernel.mglru import work_now
-from zswap_gym.kernel.proactive import writeback_begin, writeback_step
+from zswap_gym.kernel.oom import discard, oom_kill, renew
+from zswap_gym.kernel.proactive import NO_CUTOFF, writeback_begin, writeback_step
 from zswap_gym.kernel.psi import PERIOD_US, tick
 from zswap_gym.kernel.reclaim import MAX_RECLAIM_RETRIES, reclaim_begin, reclaim_step, try_free
 from zswap_gym.kernel.shrink_worker import worker_step
@@ -125,6 +126,8 @@ def _start_worker(st, t):
         st.jobs[j].report = 0
         st.jobs[j].failures = 0
         st.jobs[j].attempts = 0
+        st.jobs[j].visit = -1
+        st.stat[0, S_WORKER_RUNS] += 1
         st.due[3 * len(st.cgs) + j] = max(t, st.jobs[j].ended)  # one work item: runs do not overlap
 
 
@@ -253,8 +256,11 @@ def boot(block):
 
 
 @entry
-def submit(block, c, kind, pages, age_us, release, report):
-    """Start an operation in c's request slot: True, or False where one still runs."""
+def submit(block, c, kind, amount, age_us, release, report):
+    """Start an operation in c's request slot: True, or False where one still runs.
+
+    ``amount`` counts as the interface does, pages for a reclaim; a negative age is none.
+    """
     st = state_ref(block)
     host = st.host[0]
     j = c * SLOTS + SLOT_REQUEST
@@ -269,10 +275,10 @@ def submit(block, c, kind, pages, age_us, release, report):
     job.wb_errno = 0
     if kind == J_WRITEBACK:
         job.kind = J_WRITEBACK
-        writeback_begin(st, j, c, pages, host.now - age_us)
+        writeback_begin(st, j, c, amount, host.now - age_us if age_us >= 0 else NO_CUTOFF)
     else:
         job.kind = J_RECLAIM
-        reclaim_begin(st, j, c, pages)
+        reclaim_begin(st, j, c, amount)
     st.due[3 * len(st.cgs) + j] = host.now
     host.jobs_changed = 1
     return True

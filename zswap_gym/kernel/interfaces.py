@@ -1,6 +1,7 @@
 """Parsing of writes to cgroup files, with the kernel's check order and errno.
 
-Grammar of version 1 of the series: spec/series.md 1.2. Sizes: lib/cmdline.c:memparse().
+Grammar of version 1 of the series: spec/series.md 1.2; of the keys the later versions add to
+memory.reclaim: 2 to 4. Sizes: lib/cmdline.c:memparse().
 """
 
 from __future__ import annotations
@@ -85,14 +86,43 @@ def parse_proactive(text: str) -> Proactive:
     return Proactive(min(max_pages, UNLIMITED), age)
 
 
-def parse_reclaim(text: str) -> int:
-    """memory.reclaim of 6.12: ``SIZE [swappiness=N]``; pages. Anonymous memory only in this model."""
+@dataclass(frozen=True)
+class Reclaim:
+    """A parsed write to memory.reclaim."""
+
+    size: int
+    """Bytes."""
+    proactive: bool = False
+    """The key of a proactive writeback interface was given: write back, do not reclaim."""
+
+    @property
+    def pages(self) -> int:
+        """The size, floored to pages."""
+        return self.size >> 12
+
+
+def parse_reclaim(text: str, *, key: str | None = None, swappiness_max: bool = False) -> Reclaim:
+    """user_proactive_reclaim(): ``SIZE [swappiness=N] [KEY]``, the size first, keys in any order.
+
+    ``key`` is the word the kernel's proactive writeback interface knows (None: it has none); it
+    cannot be combined with swappiness. ``swappiness_max``: the kernel takes ``swappiness=max``.
+    Swappiness is checked and has no effect: see kernel/file_lru.py.
+    """
     words = text.strip().split(" ")
     size, rest = memparse(words[0])
     if rest or not words[0] or not words[0][0].isdigit():
         raise BadWrite(errno.EINVAL)
-    for word in words[1:]:
+    proactive = swappiness = False
+    for word in filter(None, words[1:]):
         match = re.fullmatch(r"swappiness=([0-9]+)", word)
-        if word and (match is None or int(match.group(1)) > 200):
+        if key is not None and word == key:
+            proactive = True
+        elif (match is not None and int(match.group(1)) <= 200) or (
+            swappiness_max and word == "swappiness=max"
+        ):
+            swappiness = True
+        else:
             raise BadWrite(errno.EINVAL)
-    return size >> 12
+    if proactive and swappiness:
+        raise BadWrite(errno.EINVAL)
+    return Reclaim(size, proactive)

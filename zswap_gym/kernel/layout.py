@@ -87,6 +87,14 @@ CGROUP = np.dtype(
         ("high", np.int64),
         ("zswap_max", np.int64),
         ("swap_max", np.int64),
+        ("swap_high", np.int64),
+        ("min", np.int64),
+        ("low", np.int64),
+        ("oom_group", np.int32),
+        ("oom_protected", np.int32),  # oom_score_adj -1000
+        # protection, as last worked out on the way down from a reclaim target
+        ("emin", np.int64),
+        ("elow", np.int64),
         ("writeback", np.int32),
         ("writeback_effective", np.int32),
         # MGLRU
@@ -105,6 +113,7 @@ CGROUP = np.dtype(
         ("wb_iter", np.int32),  # zswap_wb_iter: -1 = before the root of the subtree
         ("reclaim_iter", np.int32),
         ("wb_debt", np.int64),  # real pages written ahead of budget because a page stands for many
+        ("wb_debt_bytes", np.int64),  # the same, compressed
         ("over_high", np.int64),  # real pages charged over memory.high since the last check
         ("disk_swapins", np.int64),  # nr_disk_swapins of the lruvec
         ("deferred", np.int64),  # nr_deferred of the zswap shrinker
@@ -131,6 +140,10 @@ STAT: tuple[str, ...] = (
     "pgmajfault",
     "pgscan",
     "pgsteal",
+    "pgscan_kswapd",
+    "pgsteal_kswapd",
+    "pgscan_proactive",
+    "pgsteal_proactive",
     "pgrefill",
     "pgactivate",
     "workingset_refault_anon",
@@ -148,11 +161,18 @@ STAT: tuple[str, ...] = (
     "events_max",
     "events_oom",
     "events_oom_kill",
+    "events_oom_group_kill",
+    "events_low",
+    "swap_event_high",
+    "swap_event_max",
     "swap_fail",
     "pool_limit_hit",
     "reject_reclaim_fail",
     "reject_compress_fail",
     "stores_refused",
+    "shrink_worker_runs",
+    "shrink_memcg_calls",
+    "zswpwb_proactive_b",
     "walks",
     "looks",
     "stall_us",
@@ -166,6 +186,10 @@ STAT: tuple[str, ...] = (
     S_PGMAJFAULT,
     S_PGSCAN,
     S_PGSTEAL,
+    S_PGSCAN_KSWAPD,
+    S_PGSTEAL_KSWAPD,
+    S_PGSCAN_PROACTIVE,
+    S_PGSTEAL_PROACTIVE,
     S_PGREFILL,
     S_PGACTIVATE,
     S_REFAULT,
@@ -183,11 +207,18 @@ STAT: tuple[str, ...] = (
     S_EV_MAX,
     S_EV_OOM,
     S_EV_OOM_KILL,
+    S_EV_OOM_GROUP_KILL,
+    S_EV_LOW,
+    S_SWAP_HIGH,
+    S_SWAP_MAX,
     S_SWAP_FAIL,
     S_POOL_LIMIT_HIT,
     S_REJECT_RECLAIM_FAIL,
     S_REJECT_COMPRESS_FAIL,
     S_STORES_REFUSED,
+    S_WORKER_RUNS,
+    S_SHRINK_MEMCG,
+    S_ZSWPWB_PROACTIVE_B,
     S_WALKS,
     S_LOOKS,
     S_STALL_US,
@@ -214,6 +245,20 @@ HOST = np.dtype(
         ("reached_full", np.int32),
         ("worker_queued", np.int32),
         ("worker_iter", np.int64),  # zswap_next_shrink
+        # proactive writeback: the rules of an interface, see spec.InterfaceSpec
+        ("wb_batch", np.int64),
+        ("wb_walk", np.int64),
+        ("wb_scan_ratio", np.int64),
+        ("wb_compressed", np.int32),
+        ("wb_round", np.int32),
+        ("wb_cursor", np.int32),
+        ("wb_second_chance", np.int32),
+        ("wb_whole", np.int32),
+        ("wb_signals", np.int32),
+        ("wb_empty_fails", np.int32),
+        ("shrink_scan", np.int64),  # entries shrink_worker() tries per visit
+        ("throttled", np.int32),  # 1: some cgroup has a memory.high or memory.swap.high
+        ("protected", np.int32),  # 1: some cgroup has a memory.min or memory.low
         ("exact", np.int32),  # 1: the costs of operations are zero; only order matters
         ("compress_us", np.float64),
         ("decompress_us", np.float64),
@@ -234,68 +279,6 @@ HOST = np.dtype(
     ],
     align=True,
 )
-
-# --- jobs: operations that take time ------------------------------------------------------------
-J_NONE, J_RECLAIM, J_WRITEBACK, J_WORKER = 0, 1, 2, 3
-REPORT_WRITEBACK, REPORT_PAIR = 1, 2  # what `report` says: the errno of the job, or of both halves
-SLOT_STAGE, SLOT_REQUEST = 0, 1
-SLOTS = 2
-
-JOB = np.dtype(
-    [
-        ("kind", np.int32),
-        ("cg", np.int32),
-        ("start", np.int64),
-        ("signal", np.int32),
-        ("errno", np.int32),
-        ("report", np.int32),  # 1: note the end in the done log
-        # reclaim: memory.reclaim loop and the try_free inside it
-        ("target", np.int64),
-        ("reclaimed", np.int64),
-        ("retries", np.int32),
-        ("active", np.int32),  # inside one try_free
-        ("goal", np.int64),
-        ("freed", np.int64),
-        ("prio", np.int32),
-        ("attempt", np.int32),
-        ("walk_from", np.int32),  # subtree position of this priority pass
-        ("walk_left", np.int32),
-        ("in_lruvec", np.int32),
-        ("scanned", np.int64),
-        # proactive writeback (v1)
-        ("max_pages", np.int64),
-        ("cutoff", np.int64),
-        ("written", np.int64),
-        ("failures", np.int32),
-        ("attempts", np.int32),
-        ("visit", np.int32),  # cgroup being visited, -1 = none
-        ("visit_goal", np.int64),
-        ("visit_total", np.int64),
-        ("visit_scanned", np.int64),
-        ("visit_written", np.int64),
-        ("walk_pages", np.int64),  # real pages of this walk, -1 = no walk open
-        ("walk_need", np.int64),
-        ("walk_seen", np.int64),
-        ("walk_hit", np.int64),
-        ("release", np.int64),  # pages to reclaim afterwards
-        ("ended", np.int64),
-        ("wb_errno", np.int32),
-    ],
-    align=True,
-)
-
-DONE = np.dtype(
-    [
-        ("cg", np.int32),
-        ("errno", np.int32),
-        ("release_errno", np.int32),
-        ("kind", np.int32),
-        ("pages", np.int64),
-        ("duration_us", np.int64),
-    ],
-    align=True,
-)
-DONE_LOG = 256
 
 LIST = np.dtype([("oldest", np.int32), ("newest", np.int32), ("length", np.int64)], align=True)
 ZCLASS = np.dtype(

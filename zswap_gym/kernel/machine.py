@@ -18,8 +18,7 @@ import numpy.typing as npt
 from zswap_gym.kernel import build, engine, interfaces, stateref
 from zswap_gym.kernel.access import NEVER, AccessPlan
 from zswap_gym.kernel.jit import announce_compile
-from zswap_gym.kernel.layout import (
-    CONSTANT,
+from zswap_gym.kernel.jobs import (
     DONE_LOG,
     J_NONE,
     J_RECLAIM,
@@ -28,11 +27,9 @@ from zswap_gym.kernel.layout import (
     REPORT_WRITEBACK,
     SLOT_REQUEST,
     SLOTS,
-    STAT,
-    State,
-    page_array,
 )
-from zswap_gym.kernel.spec import CgroupSpec, HostSpec, StageOneSpec
+from zswap_gym.kernel.layout import CONSTANT, STAT, State, page_array
+from zswap_gym.kernel.spec import KERNELS, CgroupSpec, HostSpec, StageOneSpec
 from zswap_gym.units import PAGE_SIZE, US_PER_S
 
 GAUGES: tuple[str, ...] = (
@@ -51,7 +48,10 @@ GAUGES: tuple[str, ...] = (
 LIMIT_FILES = {
     "memory.max": "max",
     "memory.high": "high",
+    "memory.min": "min",
+    "memory.low": "low",
     "memory.swap.max": "swap_max",
+    "memory.swap.high": "swap_high",
     "memory.zswap.max": "zswap_max",
 }
 
@@ -104,6 +104,7 @@ class Machine:
         self.state: State = build.state(
             host, self.specs, self.names, plans, stage_one or StageOneSpec(), seed, restart_on_oom, exact
         )
+        self.rules = build.interface_rules(host)
         self.block = stateref.block(self.state)
         engine.boot(self.block)
 
@@ -130,13 +131,14 @@ class Machine:
         if c is None:
             return WriteResult(errno.ENOENT)
         try:
-            if file == "memory.zswap.proactive_writeback" and c > 0:
-                return self._write_proactive(c, text, signal)
             if file == "memory.reclaim":
-                pages = interfaces.parse_reclaim(text)
-                return self._wait(c, J_RECLAIM, pages, 0, signal)
+                return self._write_reclaim(c, text, signal)
+            if self.rules is not None and file == self.rules.file and c > 0:
+                return self._write_proactive(c, text, signal)
             if file == "memory.zswap.writeback":
-                return self._write_switch(c, text)
+                return self._write_switch(c, "writeback", text)
+            if file == "memory.oom.group" and c > 0:
+                return self._write_switch(c, "oom_group", text)
             if file in LIMIT_FILES and c > 0:
                 return self._write_limit(c, file, text)
         except interfaces.BadWrite as bad:
@@ -151,13 +153,32 @@ class Machine:
             return WriteResult(0)
         return self._wait(c, J_WRITEBACK, parsed.max_pages, parsed.age_s * US_PER_S, signal)
 
-    def _wait(self, c: int, kind: int, pages: int, age_us: int, signal: bool) -> WriteResult:
+    def _write_reclaim(self, c: int, text: str, signal: bool) -> WriteResult:
+        """memory.reclaim: reclaim, or with the key of versions 2 to 5 proactive writeback."""
+        key = self.rules.key if self.rules is not None else None
+        swappiness_max = KERNELS[self.host.kernel].swappiness_max
+        parsed = interfaces.parse_reclaim(text, key=key, swappiness_max=swappiness_max)
+        if self.rules is None or not parsed.proactive:
+            return self._wait(c, J_RECLAIM, parsed.pages, 0, signal)
+        if self.rules.disabled_is_einval and not self.state.cgs["writeback_effective"][c]:
+            raise interfaces.BadWrite(errno.EINVAL)
+        amount = self.budget(parsed.size)
+        return self._wait(c, J_WRITEBACK, amount, -1, signal) if amount else WriteResult(0)
+
+    def budget(self, size: int) -> int:
+        """Bytes written to the interface, as it counts them: pages, bytes, or bytes of whole pages."""
+        rules = self.rules
+        if rules is None or not rules.compressed:
+            return size // PAGE_SIZE
+        return size // PAGE_SIZE * PAGE_SIZE if rules.whole_pages else size
+
+    def _wait(self, c: int, kind: int, amount: int, age_us: int, signal: bool) -> WriteResult:
         """Run the operation in c's request slot to its end; other requests of c must be over."""
         job = c * SLOTS + SLOT_REQUEST
         if self.state.jobs["kind"][job] != J_NONE:
             engine.advance(self.block, int(NEVER) - 1, job)
         start = self.now_us
-        engine.submit(self.block, c, kind, pages, age_us, 0, 0)
+        engine.submit(self.block, c, kind, amount, age_us, 0, 0)
         self.state.jobs["signal"][job] = int(signal)
         engine.advance(self.block, int(NEVER) - 1, job)
         record = self.state.jobs[job]
@@ -165,15 +186,16 @@ class Machine:
         written = int(record["written"]) if kind == J_WRITEBACK else 0
         return WriteResult(int(record["errno"]), written, self.now_us - start)
 
-    def _write_switch(self, c: int, text: str) -> WriteResult:
+    def _write_switch(self, c: int, field: str, text: str) -> WriteResult:
         if text.strip() not in ("0", "1"):
             raise interfaces.BadWrite(errno.EINVAL)
-        self.state.cgs["writeback"][c] = int(text)
+        self.state.cgs[field][c] = int(text)
         engine.writeback_switched(self.block)
         return WriteResult(0)
 
     def _write_limit(self, c: int, file: str, text: str) -> WriteResult:
         self.state.cgs[LIMIT_FILES[file]][c] = interfaces.parse_limit(text)
+        build.note_limits(self.state)
         if file in ("memory.max", "memory.high"):
             engine.limit_write(self.block, c, file == "memory.max")
         return WriteResult(0)
@@ -201,18 +223,21 @@ class Machine:
 
     # --- requests that run beside the caller -----------------------------------------------------
 
-    def request(self, cgroup: int, age_us: int, max_pages: int, release_pages: int) -> bool:
-        """Start writeback (unless ``age_us`` < 0 or no pages), then release. False: still busy."""
-        if age_us >= 0 and max_pages > 0:
-            if not self.state.cgs["writeback_effective"][cgroup]:
+    def request(self, cgroup: int, age_us: int, amount: int, release_pages: int) -> bool:
+        """Start writeback, then release. False: still busy.
+
+        ``amount`` counts as the interface does (:meth:`budget`). No writeback without an amount, on a
+        kernel without an interface or, where the interface takes an age, with ``age_us`` < 0.
+        """
+        rules = self.rules
+        has_age = rules is not None and rules.key is None
+        if rules is not None and amount > 0 and (age_us >= 0 or not has_age):
+            if rules.disabled_is_einval and not self.state.cgs["writeback_effective"][cgroup]:
                 return self._release(cgroup, release_pages, errno.EINVAL)
+            age_us = age_us if has_age else -1
             if age_us < self.now_us:  # an age beyond uptime is a success that does nothing
-                submit = engine.submit
-                return bool(
-                    submit(
-                        self.block, cgroup, J_WRITEBACK, max_pages, age_us, release_pages, REPORT_WRITEBACK
-                    )
-                )
+                kind, report = J_WRITEBACK, REPORT_WRITEBACK
+                return bool(engine.submit(self.block, cgroup, kind, amount, age_us, release_pages, report))
         return self._release(cgroup, release_pages, 0)
 
     def _release(self, cgroup: int, pages: int, writeback_errno: int) -> bool:

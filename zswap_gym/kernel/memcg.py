@@ -8,7 +8,7 @@ zswap's compressed bytes rounded up to pages. The bytes are charged exactly
 from __future__ import annotations
 
 from zswap_gym.kernel.jit import inline, njit
-from zswap_gym.kernel.layout import F_SLOT, INF_PAGES, S_SWAP_FAIL
+from zswap_gym.kernel.layout import F_SLOT, INF_PAGES, S_SWAP_FAIL, S_SWAP_MAX
 
 
 @inline
@@ -48,8 +48,9 @@ def take_slot(st, c, p):
         return False
     m = c
     while m >= 0:
-        if st.cgs[m].slots + k > st.cgs[m].swap_max:
-            st.stat[m, S_SWAP_FAIL] += k
+        if st.cgs[m].slots + k > st.cgs[m].swap_max:  # __mem_cgroup_try_charge_swap()
+            st.stat[c, S_SWAP_MAX] += k
+            st.stat[c, S_SWAP_FAIL] += k
             return False
         m = st.cgs[m].parent
     m = c
@@ -92,7 +93,7 @@ def swap_half_full(st, c):
         return True
     while c >= 0:
         cg = st.cgs[c]
-        if cg.swap_max < INF_PAGES and cg.slots * 2 >= cg.swap_max:
+        if cg.slots * 2 >= cg.swap_max or cg.slots * 2 >= cg.swap_high:
             return True
         c = cg.parent
     return False

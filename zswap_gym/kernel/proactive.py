@@ -1,33 +1,39 @@
-"""Proactive writeback, version 1: ``memory.zswap.proactive_writeback`` (spec/series.md 1).
+"""Proactive writeback: the write() behind memory.zswap.proactive_writeback and memory.reclaim keys.
 
-An age in seconds selects entries (stored at or before the cutoff), ``max`` counts uncompressed
-pages. Batches of 128 entries, a scan cap of 16 times the budget of a visit, a cursor over the
-subtree that persists between calls, 16 failures in the life of a call. The second chance is
-ignored for old entries; young ones are rotated. Overshoot up to a batch is the kernel's own.
+One driver for the five posted versions of the series (spec/series.md 1 to 4): go round the target's
+subtree, give each cgroup a visit, walk its zswap LRU from the oldest entry, until the budget is
+written or 16 visits of the call have failed. The versions differ in the numbers and switches of
+spec.InterfaceSpec: what the budget counts (v1 to v3 uncompressed pages, v4 and v5 compressed
+bytes), how long a visit is, whether the cursor outlives the call, whether referenced entries get
+their second chance, what is an error. Only version 1 has an age: it writes entries stored at or
+before the cutoff and rotates young ones. Overshoot up to a batch is the kernel's own.
 """
 
 from __future__ import annotations
 
+from zswap_gym.kernel.charge import charge_writeback, refuse_writeback
 from zswap_gym.kernel.jit import inline, njit, prefetch
-from zswap_gym.kernel.layout import F_REFERENCED, S_ZSWPWB_PROACTIVE
-from zswap_gym.kernel.reclaim import charge_writeback, refuse_writeback
+from zswap_gym.kernel.layout import F_REFERENCED, S_ZSWPWB_PROACTIVE, S_ZSWPWB_PROACTIVE_B
+from zswap_gym.kernel.reclaim import MAX_RECLAIM_RETRIES
 from zswap_gym.kernel.swapdev import queue_full, settle
 from zswap_gym.kernel.zswap import entries, oldest_entry, rotate, write_back
 
-SCAN_RATIO = 16
-BATCH = 128
-MAX_RECLAIM_RETRIES = 16
 ROTATE_US = 0.2
 ENOENT, EINTR, EAGAIN = 2, 4, 11
+NO_GOAL = 1 << 62
+NO_CUTOFF = 1 << 62
+"""A cutoff that lets every entry pass, for interfaces without an age."""
 
 
 @inline
-def writeback_begin(st, j, root, max_pages, cutoff):
-    """Open the write() in job j."""
+def writeback_begin(st, j, root, budget, cutoff):
+    """Open the write() in job j; ``budget`` counts as the interface does."""
     job = st.jobs[j]
     job.cg = root
-    job.max_pages = max_pages
+    job.budget = budget
     job.cutoff = cutoff
+    job.cursor = -1
+    job.done = 0
     job.written = 0
     job.failures = 0
     job.attempts = 0
@@ -37,23 +43,38 @@ def writeback_begin(st, j, root, max_pages, cutoff):
 
 
 @inline
-def _advance_cursor(st, root):
-    """zswap_wb_iter: the next cgroup of root's subtree in pre-order, -1 at the end of a round."""
-    cg = st.cgs[root]
-    nxt = root if cg.wb_iter < 0 else cg.wb_iter + 1
-    if nxt >= cg.sub_end:
-        cg.wb_iter = -1
-        return -1
-    cg.wb_iter = nxt
+def _advance_cursor(st, j, root):
+    """The next cgroup of root's subtree in pre-order, -1 at the end of a round.
+
+    Versions 1 to 3 keep it in the cgroup (zswap_wb_iter), across calls; 4 and 5 in the call.
+    """
+    persists = st.host[0].wb_cursor == 1
+    at = st.cgs[root].wb_iter if persists else st.jobs[j].cursor
+    nxt = root if at < 0 else at + 1
+    if nxt >= st.cgs[root].sub_end:
+        nxt = -1
+    if persists:
+        st.cgs[root].wb_iter = nxt
+    else:
+        st.jobs[j].cursor = nxt
     return nxt
 
 
 @inline
 def _open_visit(st, j, m):
+    """How much of m this visit may write, and how many entries it may look at."""
+    host = st.host[0]
     job = st.jobs[j]
+    unit = 4096 if host.wb_compressed else 1  # of a page of the budget
+    goal = host.wb_batch * unit if host.wb_batch > 0 else NO_GOAL
     job.visit = m
-    job.visit_goal = min(job.max_pages - job.written, BATCH)
-    job.visit_total = min(entries(st, m), job.visit_goal * SCAN_RATIO)
+    job.visit_goal = min(job.budget - job.done, goal)
+    if host.wb_batch == 0:
+        job.visit_goal = NO_GOAL
+    cap = host.wb_walk
+    if host.wb_scan_ratio > 0:
+        cap = (job.visit_goal + unit - 1) // unit * host.wb_scan_ratio
+    job.visit_total = min(entries(st, m), cap)
     job.visit_scanned = 0
     job.visit_written = 0
     job.walk_pages = -1
@@ -61,28 +82,55 @@ def _open_visit(st, j, m):
 
 @inline
 def _open_walk(st, j):
-    """list_lru_walk of min(128, rest) entries.
+    """list_lru_walk of at most ``wb_walk`` entries.
 
     A coarse page may reach past the walk's end. What it writes there is ``wb_debt``: the next
     walks of that LRU find it done, so that volumes are exact in the long run.
     """
     job = st.jobs[j]
     cg = st.cgs[job.visit]
-    job.walk_pages = min(BATCH, job.visit_total - job.visit_scanned)
+    job.walk_pages = min(st.host[0].wb_walk, job.visit_total - job.visit_scanned)
     job.visit_scanned += job.walk_pages
     done = min(cg.wb_debt, job.walk_pages)
+    of_bytes = cg.wb_debt_bytes * done // max(cg.wb_debt, 1)
     cg.wb_debt -= done
+    cg.wb_debt_bytes -= of_bytes
     job.walk_need = job.walk_pages - done
     job.walk_seen = 0
     job.walk_hit = done
+    job.walk_bytes = of_bytes
 
 
 @inline
 def _close_walk(st, j):
-    """Count what the walk wrote, in real pages."""
+    """Count what the walk wrote, as the budget counts."""
     job = st.jobs[j]
-    job.visit_written += job.walk_hit
+    job.visit_written += job.walk_bytes if st.host[0].wb_compressed else job.walk_hit
+    job.written += job.walk_hit
     job.walk_pages = -1
+
+
+@inline
+def _count(st, j, m, length, counted):
+    """Account one simulated page written back, of which ``counted`` real ones lie inside the walk."""
+    scale = st.host[0].scale
+    job = st.jobs[j]
+    st.stat[m, S_ZSWPWB_PROACTIVE] += scale
+    st.stat[m, S_ZSWPWB_PROACTIVE_B] += scale * length
+    job.walk_hit += counted
+    job.walk_bytes += counted * length
+    st.cgs[m].wb_debt += scale - counted
+    st.cgs[m].wb_debt_bytes += (scale - counted) * length
+
+
+@inline
+def _ask_ahead(st, p):
+    """Have the memory bring the entry after the next one."""
+    ahead = st.links[p].newer
+    if ahead >= 0:
+        ahead = st.links[ahead].newer
+        if ahead >= 0:
+            prefetch(st.pages, ahead)
 
 
 @njit
@@ -101,26 +149,27 @@ def _walk(st, j, t):
             if ahead >= 0:
                 prefetch(st.pages, ahead)
         page = st.pages[p]
-        young = page.stamp > job.cutoff
-        if not young and queue_full(st):
+        keep = page.stamp > job.cutoff  # young: rotated, referenced bit untouched, the walk goes on
+        spare = not keep and st.host[0].wb_second_chance == 1 and page.flags & F_REFERENCED != 0
+        if not (keep or spare) and queue_full(st):
             return max(t, st.ring[st.host[0].ring_head].done)  # the write blocks; walk stays open
         counted = min(scale, job.walk_need)
         job.walk_need -= scale
         job.walk_seen += 1
-        if young:  # rotate, referenced bit untouched, walk goes on
+        if not keep:
+            page.flags &= ~F_REFERENCED
+        if keep or spare:
             rotate(st, m, p)
             continue
-        page.flags &= ~F_REFERENCED  # no second chance
         charged, t = charge_writeback(st, m, t)
-        if oldest_entry(st, m) != p:  # that reclaim's shrinker took it
+        if oldest_entry(st, m) != p:  # that reclaim's shrinker took it, or the OOM killer
             continue
         if not charged:
             refuse_writeback(st, m, p)
             continue
+        length = min(int(page.clen), 4096)
         t = write_back(st, m, p, t, False)
-        st.stat[m, S_ZSWPWB_PROACTIVE] += scale
-        job.walk_hit += counted
-        st.cgs[m].wb_debt += scale - counted
+        _count(st, j, m, length, counted)
     _close_walk(st, j)
     return t
 
@@ -132,40 +181,31 @@ def _finish_visit(st, j):
     job.visit = -1
     job.attempts += 1
     if job.visit_written > 0:
-        job.written += job.visit_written
+        if st.host[0].wb_compressed and st.host[0].wb_round:
+            job.visit_written = (job.visit_written + 4095) // 4096 * 4096
+        job.done += job.visit_written
         return False
     job.failures += 1
     return job.failures == MAX_RECLAIM_RETRIES
 
 
-@njit
-def writeback_step(st, j, t):
-    """One walk, or the search for the next cgroup: (finished?, errno, time to go on)."""
+@inline
+def _errno(st, j):
+    """What the write() returns once it stops by itself."""
     job = st.jobs[j]
-    settle(st, t)
-    if job.visit >= 0:
-        if job.walk_pages < 0:
-            _open_walk(st, j)
-        before = job.walk_seen
-        t = _walk(st, j, t)
-        if job.walk_pages >= 0:
-            return False, 0, t
-        if not st.host[0].exact:
-            t += int((job.walk_seen - before) * ROTATE_US * st.host[0].scale)
-        ended = (
-            job.visit_written >= job.visit_goal
-            or job.visit_scanned >= job.visit_total
-            or job.signal  # shrink_one() returns what it has
-        )
-        if not ended:
-            return False, 0, t
-        if _finish_visit(st, j):
-            return True, 0 if job.written > 0 else EAGAIN, t
-        return False, 0, t
-    while job.written < job.max_pages:
-        if job.signal:
-            return True, EINTR, t  # even if progress was made
-        m = _advance_cursor(st, job.cg)
+    enough = job.done >= job.budget if st.host[0].wb_whole else job.done > 0
+    return 0 if enough else EAGAIN
+
+
+@njit
+def _next_visit(st, j):
+    """On to the next cgroup worth a visit: (finished?, errno)."""
+    host = st.host[0]
+    job = st.jobs[j]
+    while job.done < job.budget:
+        if job.signal and host.wb_signals:
+            return True, EINTR  # even if progress was made
+        m = _advance_cursor(st, j, job.cg)
         if m < 0:
             if job.attempts == 0:
                 job.failures += 1
@@ -176,9 +216,37 @@ def writeback_step(st, j, t):
         if not st.cgs[m].writeback_effective:
             continue  # ENOENT: not counted at all
         _open_visit(st, j, m)
-        if job.visit_total == 0:  # an empty LRU returns 0 and burns a failure
-            if _finish_visit(st, j):
-                break
-            continue
+        if job.visit_total > 0:
+            return False, 0
+        if not host.wb_empty_fails:
+            job.visit = -1
+        elif _finish_visit(st, j):  # an empty LRU returns 0 and burns a failure
+            break
+    job.visit = -1
+    return True, _errno(st, j)
+
+
+@njit
+def writeback_step(st, j, t):
+    """One walk, or the search for the next cgroup: (finished?, errno, time to go on)."""
+    job = st.jobs[j]
+    settle(st, t)
+    if job.visit < 0:
+        finished, errno = _next_visit(st, j)
+        return finished, errno, t
+    if job.walk_pages < 0:
+        _open_walk(st, j)
+    before = job.walk_seen
+    t = _walk(st, j, t)
+    if job.walk_pages >= 0:
         return False, 0, t
-    return True, 0 if job.written > 0 else EAGAIN, t
+    if not st.host[0].exact:
+        t += int((job.walk_seen - before) * ROTATE_US * st.host[0].scale)
+    ended = (
+        job.visit_written >= job.visit_goal
+        or job.visit_scanned >= job.visit_total
+        or (job.signal and st.host[0].wb_signals)  # shrink_one() returns what it has
+    )
+    if ended and _finish_visit(st, j):
+        return True, _errno(st, j), t
+    return False, 0, t

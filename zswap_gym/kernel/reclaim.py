@@ -10,6 +10,7 @@ from __future__ import annotations
 from zswap_gym.kernel.access import next_access
 from zswap_gym.kernel.calendar_queue import schedule_access
 from zswap_gym.kernel.jit import inline, njit
+from zswap_gym.kernel.jobs import J_KSWAPD, J_RECLAIM
 from zswap_gym.kernel.layout import (
     DISK,
     F_DIRTY,
@@ -17,10 +18,13 @@ from zswap_gym.kernel.layout import (
     F_SLOT,
     F_WORKINGSET,
     RESIDENT,
-    S_EV_MAX,
     S_PGACTIVATE,
+    S_PGSCAN,
+    S_PGSCAN_KSWAPD,
+    S_PGSCAN_PROACTIVE,
     S_PGSTEAL,
-    S_REJECT_RECLAIM_FAIL,
+    S_PGSTEAL_KSWAPD,
+    S_PGSTEAL_PROACTIVE,
     S_SWPOUT_ZERO,
     SWAPCACHE,
     UNMAPPED,
@@ -28,7 +32,6 @@ from zswap_gym.kernel.layout import (
 )
 from zswap_gym.kernel.memcg import (
     account,
-    over_limit,
     swap_room,
     take_slot,
 )
@@ -43,9 +46,10 @@ from zswap_gym.kernel.mglru import (
     should_age,
     work_now,
 )
+from zswap_gym.kernel.protection import SKIP, protects
 from zswap_gym.kernel.shrinker import shrink_slab
 from zswap_gym.kernel.swapdev import settle, write
-from zswap_gym.kernel.zswap import charge_cpu, rotate, store
+from zswap_gym.kernel.zswap import charge_cpu, store
 
 SCAN_US = 0.3  # isolate, rmap, unmap and free of one page besides compression
 WALK_US = 30.0  # one aging pass
@@ -157,6 +161,7 @@ def begin(st, j, root, goal):
     job.freed = 0
     job.prio = 12
     job.attempt = 0
+    job.low_skipped = 0
     job.walk_left = -1
     job.in_lruvec = 0
     if swap_room(st, root) < 64:  # anon is off limits: can_reclaim_anon_pages()
@@ -175,6 +180,10 @@ def _next_priority(st, j):
     if job.prio < 0:
         if job.freed == 0 and job.attempt == 0:  # once more, walking the full tree
             job.attempt = 1
+            job.prio = 12
+        elif job.freed == 0 and job.low_skipped:  # and once more, memory.low broken
+            job.attempt = 2
+            job.low_skipped = 0
             job.prio = 12
         else:
             job.active = 0
@@ -197,6 +206,17 @@ def _leave_cgroup(st, j, root):
         _next_priority(st, j)
 
 
+@inline
+def _by_whom(st, c, kind, scanned, freed):
+    """Count pgscan and pgsteal once more by who reclaims; what is left over is direct reclaim."""
+    if kind == J_RECLAIM:
+        st.stat[c, S_PGSCAN_PROACTIVE] += scanned
+        st.stat[c, S_PGSTEAL_PROACTIVE] += freed
+    elif kind == J_KSWAPD:
+        st.stat[c, S_PGSCAN_KSWAPD] += scanned
+        st.stat[c, S_PGSTEAL_KSWAPD] += freed
+
+
 @njit
 def step(st, j, root, t, in_fault):
     """One unit of the try_free in job j; returns the time to go on. ``active`` drops to 0 at its end."""
@@ -210,6 +230,9 @@ def step(st, j, root, t, in_fault):
     if not job.in_lruvec:
         job.in_lruvec = 1
         job.scanned = 0
+        if st.host[0].protected and protects(st, j, root, c, job.attempt == 2) == SKIP:
+            _leave_cgroup(st, j, root)
+            return t
     run, total = should_age(st, c)
     over = False
     if length(st, c) == 0:
@@ -224,7 +247,9 @@ def step(st, j, root, t, in_fault):
         if todo <= 0:
             over = True
         else:
+            before = st.stat[c, S_PGSCAN]
             looked, freed, t = evict_batch(st, c, t, in_fault)
+            _by_whom(st, c, job.kind, st.stat[c, S_PGSCAN] - before, freed)
             job.freed += freed
             job.scanned += looked
             over = looked == 0 or job.scanned >= todo
@@ -242,31 +267,6 @@ def try_free(st, root, goal, t, in_fault):
     while st.jobs[j].active:
         t = step(st, j, root, t, in_fault)
     return st.jobs[j].freed, t
-
-
-@njit
-def charge_writeback(st, c, t):
-    """Charge the folio a zswap writeback outside reclaim decompresses into: (charged?, time to go on).
-
-    GFP_KERNEL (mm/zswap.c:zswap_writeback_entry()): it may reclaim, and fails where that frees nothing.
-    """
-    scale = st.host[0].scale
-    tries = MAX_RECLAIM_RETRIES
-    over = over_limit(st, c, scale)
-    while over >= 0 and tries > 0:
-        st.stat[over, S_EV_MAX] += 1
-        freed, t = try_free(st, over, scale, t, False)
-        if freed == 0:
-            tries -= 1
-        over = over_limit(st, c, scale)
-    return over < 0, t
-
-
-@inline
-def refuse_writeback(st, c, p):
-    """The charge failed (ENOMEM): the entry stays, at the tail of its LRU."""
-    rotate(st, c, p)
-    st.stat[0, S_REJECT_RECLAIM_FAIL] += st.host[0].scale
 
 
 # --- memory.reclaim ------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ Sizes are bytes, ``None`` is ``max``; times are microseconds of simulated time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from zswap_gym.units import US_PER_S
 
@@ -57,13 +57,101 @@ COMPRESSORS: dict[str, CompressorSpec] = {
 
 @dataclass(frozen=True)
 class KernelSpec:
-    """What differs between kernel versions (spec/zswap-model.md 0)."""
+    """What differs between kernel versions (spec/zswap-model.md 0). Everything else is common."""
 
     stores_incompressible: bool
     """6.18 and later keep pages that do not compress raw in zswap; before, they go to disk."""
+    shrink_scan: int
+    """Entries shrink_worker() tries per cgroup and visit: 1, from 7.3 a batch."""
+    counts_swap_per_cgroup: bool
+    """memory.stat has pswpin and pswpout (6.13). Debian's 6.12 has swpin_zero and swpout_zero already."""
+    counts_incompressible: bool
+    """memory.stat has zswap_incomp (7.1)."""
+    counts_proactive_reclaim: bool
+    """memory.stat tells reclaim through memory.reclaim from direct reclaim (6.15)."""
+    swappiness_max: bool
+    """memory.reclaim takes swappiness=max, anonymous memory only (6.16)."""
+    same_filled_in_zswap: bool = False
+    """6.11 and before keep same-filled pages in zswap; since 6.12 the swap zeromap takes zero pages."""
 
 
-KERNELS: dict[str, KernelSpec] = {"6.12": KernelSpec(False), "6.18": KernelSpec(True)}
+KERNELS: dict[str, KernelSpec] = {
+    "6.12": KernelSpec(False, 1, False, False, False, False),
+    "6.18": KernelSpec(True, 1, True, False, True, True),
+    "7.3": KernelSpec(True, 64, True, True, True, True),
+}
+
+
+@dataclass(frozen=True)
+class InterfaceSpec:
+    """A user interface for proactive writeback: what is written where, and the rules behind it.
+
+    The rules are those of spec/series.md 1 (v1), 2 (v2, v3), 3 (v4) and 4 (v5).
+    """
+
+    file: str = "memory.reclaim"
+    key: str | None = None
+    """The word after the size in memory.reclaim; None: the file has a grammar of its own (v1)."""
+    compressed: bool = False
+    """The size counts compressed bytes, not uncompressed pages."""
+    whole_pages: bool = True
+    """The size is cut to pages and each visit's bytes are rounded up to pages."""
+    batch_pages: int = 128
+    """Budget of one visit to a cgroup, pages; 0: the scan cap alone ends a visit."""
+    walk: int = 128
+    """Entries per walk of an LRU."""
+    scan_ratio: int = 16
+    """A visit scans at most this many entries per page of its budget; 0: at most one walk."""
+    cursor_persists: bool = True
+    """Between calls the cgroup remembers where the last one stopped; else each starts at the target."""
+    second_chance: bool = True
+    """A referenced entry is spared once; v1 spares none that is old enough."""
+    whole_target: bool = True
+    """EAGAIN unless all of the target was written; else one page is a success."""
+    obeys_signals: bool = True
+    empty_fails: bool = False
+    """A visit to an empty LRU burns one of the 16 failures; else it does not count at all."""
+    disabled_is_einval: bool = True
+    """Writeback switched off on the target: EINVAL; else every cgroup is skipped, in the end EAGAIN."""
+    stat: str = "zswpwb_proactive_b"
+    """Its counter in memory.stat."""
+
+
+_V3 = InterfaceSpec(
+    key="zswap_writeback_only", empty_fails=True, disabled_is_einval=False, stat="zswpwb_proactive"
+)
+INTERFACES: dict[str, InterfaceSpec | None] = {
+    "v1": replace(
+        _V3,
+        file="memory.zswap.proactive_writeback",
+        key=None,
+        second_chance=False,
+        whole_target=False,
+        disabled_is_einval=True,
+    ),
+    "v2": replace(_V3, whole_target=False),
+    "v3": _V3,
+    # The budget of one visit is not on record for v4; its walks are of 64 entries.
+    "v4": InterfaceSpec(
+        key="zswap_writeback_only",
+        compressed=True,
+        batch_pages=64,
+        walk=64,
+        cursor_persists=False,
+        obeys_signals=False,
+    ),
+    "v5": InterfaceSpec(
+        key="source=zswap",
+        compressed=True,
+        whole_pages=False,
+        batch_pages=0,
+        walk=64,
+        scan_ratio=0,
+        cursor_persists=False,
+    ),
+    "stock": None,
+}
+"""Posted versions of the series; ``stock`` is a kernel without it. None is in a released kernel."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +176,8 @@ class HostSpec:
     ram_bytes: int
     swap_bytes: int
     kernel: str = "6.12"
+    interface: str | InterfaceSpec = "v1"
+    """Which proactive writeback interface the kernel has: a key of INTERFACES, or its rules."""
     zswap_enabled: bool = True
     max_pool_percent: int = 20
     accept_threshold_percent: int = 90
@@ -109,7 +199,13 @@ class CgroupSpec:
     parent: str | None = None
     memory_max: int | None = None
     memory_high: int | None = None
+    memory_min: int = 0
+    memory_low: int = 0
+    oom_group: bool = False
+    oom_protected: bool = False
+    """oom_score_adj -1000: the OOM killer spares its program."""
     swap_max: int | None = None
+    swap_high: int | None = None
     zswap_max: int | None = None
     zswap_writeback: bool = True
     threads: int = 4

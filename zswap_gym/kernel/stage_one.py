@@ -7,7 +7,7 @@ kernel's rules because it acts many times per decision and must cost no Python.
 from __future__ import annotations
 
 from zswap_gym.kernel.jit import njit
-from zswap_gym.kernel.layout import J_NONE, J_RECLAIM, SLOT_STAGE, SLOTS
+from zswap_gym.kernel.jobs import J_NONE, J_RECLAIM, SLOT_STAGE, SLOTS
 from zswap_gym.kernel.memcg import usage
 from zswap_gym.kernel.reclaim import reclaim_begin
 

@@ -21,7 +21,7 @@ from numba.core.typing.templates import AttributeTemplate, infer_getattr
 from numba.extending import intrinsic, lower_builtin, lower_getattr_generic, models, register_model
 from numba.np import arrayobj, numpy_support
 
-from zswap_gym.kernel import access, layout
+from zswap_gym.kernel import access, jobs, layout
 
 _WORDS = 4  # of the block per array: address, up to three dimensions
 
@@ -48,14 +48,14 @@ _DTYPES: dict[str, tuple[Any, int]] = {
     "wheel": (np.int32, 3),
     "heap": (np.int32, 1),
     "host": (layout.HOST, 1),
-    "jobs": (layout.JOB, 1),
+    "jobs": (jobs.JOB, 1),
     "due": (np.int64, 1),
     "zclass": (layout.ZCLASS, 1),
     "zclass_of": (np.uint8, 1),
     "ring": (layout.RING, 1),
     "channels": (np.int64, 1),
     "threads": (np.int64, 2),
-    "done": (layout.DONE, 1),
+    "done": (jobs.DONE, 1),
     "scratch": (np.int32, 1),
 }
 assert tuple(_DTYPES) == layout.State._fields
