@@ -253,7 +253,7 @@ def access_op(st, p, when, by_sweep):
 
 @inline
 def _below_exp(u, x):
-    """u < 1 - exp(-x), asking for the exponential only between x / (1 + x) and min(x, 1)."""
+    """U < 1 - exp(-x), asking for the exponential only between x / (1 + x) and min(x, 1)."""
     if u >= x:
         return False
     return u * (1.0 + x) < x or u < -math.expm1(-x)

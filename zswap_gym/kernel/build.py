@@ -10,7 +10,15 @@ import numpy.typing as npt
 from zswap_gym.kernel import jobs, layout
 from zswap_gym.kernel.access import FREE, NEVER, REGION, AccessPlan
 from zswap_gym.kernel.layout import INF_PAGES, State
-from zswap_gym.kernel.spec import INTERFACES, KERNELS, CgroupSpec, HostSpec, InterfaceSpec, StageOneSpec
+from zswap_gym.kernel.spec import (
+    INTERFACES,
+    KERNELS,
+    LRUS,
+    CgroupSpec,
+    HostSpec,
+    InterfaceSpec,
+    StageOneSpec,
+)
 from zswap_gym.kernel.zsmalloc import size_classes
 from zswap_gym.units import PAGE_SIZE
 
@@ -84,7 +92,8 @@ def _cgroup_records(
     cgs["threads"] = threads
     cgs["max_seq"], cgs["min_seq"] = 3, 0  # lru_gen_init_lruvec()
     cgs["wb_iter"] = -1
-    cgs["last_walk"] = -1
+    cgs["last_walk"] = cgs["walked_at"] = cgs["flushed_at"] = -1
+    cgs["run_until"] = NEVER
     return cgs
 
 
@@ -151,6 +160,14 @@ class _Sources:
         self.frees = np.concatenate([*frees, np.zeros(0, FREE)])
 
 
+def _vmas(regions: npt.NDArray[np.void]) -> npt.NDArray[np.void]:
+    """Each region is a mapping; its first page table is one no other region uses."""
+    vmas = np.zeros(len(regions), layout.VMA)
+    vmas["table"] = regions["first_page"] // layout.TABLE + np.arange(len(regions))
+    vmas["ra_hits"] = 4  # get_vma_policy(): SWAP_RA_VAL starts at 4 hits
+    return vmas
+
+
 def _host_record(
     host: HostSpec, stage_one: StageOneSpec, seed: int, restart_on_oom: bool, exact: bool
 ) -> npt.NDArray[np.void]:
@@ -173,6 +190,10 @@ def _host_record(
     rec["stage_interval"] = stage_one.interval_us
     rec["stage_pages"] = stage_one.bytes_per_s * stage_one.interval_us // 1_000_000 // PAGE_SIZE
     rec["stage_ratio"], rec["stage_psi"] = stage_one.ratio, stage_one.psi_threshold
+    rec["lru"] = LRUS.index(host.lru)
+    rec["swappiness"], rec["page_cluster"] = host.swappiness, host.page_cluster
+    rec["rotational"] = host.device.rotational
+    rec["latency_us"], rec["writeback_us"] = host.device.latency_us, host.writeback_us
     kernel = KERNELS[host.kernel]
     rec["store_raw"], rec["shrink_scan"] = kernel.stores_incompressible, kernel.shrink_scan
     rules = interface_rules(host)
@@ -211,6 +232,10 @@ def state(
     """All arrays of a machine at boot. ValueError where the specs contradict each other."""
     if host.page_scale not in SCALES:
         raise ValueError(f"page_scale must be one of {SCALES}, not {host.page_scale}")
+    if host.lru not in LRUS:
+        raise ValueError(f"lru must be one of {LRUS}, not {host.lru!r}")
+    if host.page_scale != 1 and (host.lru != LRUS[0] or host.page_cluster):
+        raise ValueError(f"lru {host.lru!r} and read-ahead are about single pages: page_scale must be 1")
     unknown = set(plans) - set(names)
     if unknown:
         raise ValueError(f"workloads for cgroups that do not exist: {sorted(unknown)}")
@@ -254,6 +279,9 @@ def state(
         threads=np.zeros((n, layout.MAX_THREADS), np.int64),
         done=np.zeros(jobs.DONE_LOG, jobs.DONE),
         scratch=np.zeros(64, np.int32),
+        batches=np.zeros((layout.CPUS, 3, layout.BATCH + 1), np.int32),
+        vmas=_vmas(sources.regions),
+        tables=np.zeros(len(pages) // layout.TABLE + len(sources.regions) + 2, np.uint8),
     )
     set_pool_limit(result, host.max_pool_percent, host.accept_threshold_percent)
     note_limits(result)
@@ -272,7 +300,10 @@ def gauges(st: State) -> npt.NDArray[np.float64]:
     cgs = st.cgs
     scale = int(st.host["scale"][0])
     rows = np.arange(len(cgs))
-    active = st.gen_count[rows, cgs["max_seq"] & 3] + st.gen_count[rows, (cgs["max_seq"] - 1) & 3]
+    if st.host["lru"][0] == layout.LRU_CLASSIC:
+        active = st.gen_count[:, 1]
+    else:
+        active = st.gen_count[rows, cgs["max_seq"] & 3] + st.gen_count[rows, (cgs["max_seq"] - 1) & 3]
     inactive = st.gen_count.sum(axis=1) - active
     lru = np.stack([active, inactive], axis=1) * scale
     for c in range(len(cgs) - 1, 0, -1):

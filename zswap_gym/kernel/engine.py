@@ -12,6 +12,7 @@ import numpy as np
 
 from zswap_gym.kernel.access import NEVER, first_access
 from zswap_gym.kernel.calendar_queue import peek, pop, schedule_access
+from zswap_gym.kernel.classic_stats import flush_stats as flush_cgroup
 from zswap_gym.kernel.fault import fault
 from zswap_gym.kernel.jit import entry, inline, njit
 from zswap_gym.kernel.jobs import (
@@ -97,6 +98,7 @@ def _report(st, j, errno, t):
 def _run_job(st, j, t):
     """Advance job j by one batch; set when it is due again."""
     job = st.jobs[j]
+    st.host[0].task = 0
     slot = 3 * len(st.cgs) + j
     done = False
     errno = 0
@@ -291,6 +293,7 @@ def limit_write(block, c, hard):
     Reclaim at once; memory.max then kills until usage is below it or nothing is left to kill.
     """
     st = state_ref(block)
+    st.host[0].task = 0
     limit = st.cgs[c].max if hard else st.cgs[c].high
     tries = MAX_RECLAIM_RETRIES
     t = st.host[0].now
@@ -312,6 +315,14 @@ def zswap_ages(block, c, edges_us, out):
         if page.state == ZSWAP and c <= st.owner[p] < st.cgs[c].sub_end:
             age = st.host[0].now - page.stamp
             out[np.searchsorted(edges_us, age, side="right") - 1] += st.host[0].scale
+
+
+@entry
+def flush_stats(block):
+    """Somebody read memory.stat: what the classic LRU goes by is fresh."""
+    st = state_ref(block)
+    for c in range(len(st.cgs)):
+        flush_cgroup(st, c)
 
 
 @entry

@@ -8,36 +8,33 @@ from __future__ import annotations
 
 from zswap_gym.kernel.access import OP_READ, OP_WRITE, access_op
 from zswap_gym.kernel.charge import charge, over_high
+from zswap_gym.kernel.folio_batch import add_faulted, cpu, drain
 from zswap_gym.kernel.jit import inline, njit
 from zswap_gym.kernel.layout import (
-    DISK,
     F_DIRTY,
     F_SLOT,
     F_SWEEP,
     F_WORKINGSET,
+    F_WRITEBACK,
     F_YOUNG,
     NEW,
+    NO_LIST,
     RESIDENT,
     S_PGFAULT,
     S_PGMAJFAULT,
-    S_READ_WAIT_US,
-    S_SWPIN_ZERO,
-    S_ZSWPIN,
     SWAPCACHE,
     UNMAPPED,
-    ZERO,
-    ZSWAP,
 )
 from zswap_gym.kernel.memcg import (
     account,
     drop_slot,
     swap_half_full,
 )
-from zswap_gym.kernel.mglru import add_youngest, work_now
+from zswap_gym.kernel.mglru import work_now
 from zswap_gym.kernel.oom import discard
 from zswap_gym.kernel.psi import stall
-from zswap_gym.kernel.swapdev import read
-from zswap_gym.kernel.zswap import charge_cpu, drop_entry, note_refault
+from zswap_gym.kernel.readahead import bring, note_hit, settle_window, swapped, window
+from zswap_gym.kernel.swapin import swap_in
 
 FAULT_US = 1.0
 
@@ -50,44 +47,45 @@ def _map(st, c, p, op):
     st.gen[p] &= ~UNMAPPED
     page.when = work_now(st, c)
     page.flags = (page.flags | F_YOUNG) & ~F_SWEEP
-    if op != OP_READ:
-        page.flags |= F_DIRTY
     # Only a write *fault* gives the slot up; a page read in is mapped writable and keeps it.
-    if page.flags & F_SLOT and (op == OP_WRITE or swap_half_full(st, c)):
+    if op == OP_WRITE and page.flags & F_SLOT and page.list == NO_LIST:
+        drain(st, cpu(st))  # do_swap_page(): a batch's reference would keep it from being reused
+    if page.flags & F_SLOT and not page.flags & F_WRITEBACK and (op == OP_WRITE or swap_half_full(st, c)):
         account(st, c, 0, 1, -1, 0, 0)
         drop_slot(st, c, p)
         page.flags |= F_DIRTY
     else:
         account(st, c, 0, 1, 0, 0, 0)
+    if op != OP_READ:
+        page.flags |= F_DIRTY
 
 
-@inline
-def _swap_in(st, c, p, t):
-    """Bring the data back: from zswap (exclusive load), the zeromap, or the device."""
-    host = st.host[0]
-    page = st.pages[p]
-    k = host.scale
-    st.stat[c, S_PGMAJFAULT] += k
-    note_refault(st, c, p, True)
-    if page.state == ZSWAP:
-        account(st, c, 1, 0, 1, -1, drop_entry(st, c, p))
-        st.stat[c, S_ZSWPIN] += k
-        page.flags |= F_DIRTY  # zswap_load(): the copy is gone
-        if not host.exact:
-            charge_cpu(st, c, host.decompress_us)
-            t += int(host.decompress_us)
-    elif page.state == ZERO:
-        account(st, c, 1, 0, 1, 0, 0)
-        st.stat[c, S_SWPIN_ZERO] += k
-        page.flags &= ~F_DIRTY
-    else:
-        account(st, c, 1, 0, 1, 0, 0)
-        st.cgs[c].disk_swapins += k
-        page.flags &= ~F_DIRTY
-        end = read(st, c, t)
-        st.stat[c, S_READ_WAIT_US] += end - t
-        t = end
-    return t
+@njit
+def _read_around(st, c, p, t):
+    """swapin_readahead(): (False if c was killed for it, time to go on). Page p comes in its turn."""
+    first, end = window(st, p)
+    for q in range(first, end):
+        if swapped(st, q):
+            alive, t = charge(st, c, t)
+            if not alive:
+                return False, t
+            if swapped(st, q):
+                t = bring(st, c, q, t, q != p)
+    settle_window(st)
+    return True, t
+
+
+@njit
+def _major_fault(st, c, p, t):
+    """do_swap_page(): (False if c was killed for it, time to go on)."""
+    st.stat[c, S_PGMAJFAULT] += st.host[0].scale
+    if st.host[0].page_cluster:
+        alive, t = _read_around(st, c, p, t)
+        if not alive or not swapped(st, p):  # else the window's own reclaim took it again
+            return alive, t
+    t = swap_in(st, c, p, t)
+    add_faulted(st, c, p)
+    return True, t
 
 
 @njit
@@ -100,6 +98,7 @@ def fault(st, c, p, t):
     if by_sweep and page.state != NEW and st.regions[page.region].sweep_fresh:
         discard(st, c, p)
     st.stat[c, S_PGFAULT] += st.host[0].scale
+    st.host[0].task = c
     start = t
     pressed = start
     if page.state != SWAPCACHE:
@@ -112,9 +111,14 @@ def fault(st, c, p, t):
         if page.state == NEW:
             account(st, c, 1, 0, 0, 0, 0)
             page.flags |= F_DIRTY
-        elif page.state == ZSWAP or page.state == DISK or page.state == ZERO:
-            t = _swap_in(st, c, p, t)
-        add_youngest(st, c, p)
+            add_faulted(st, c, p)
+        elif swapped(st, p):
+            alive, t = _major_fault(st, c, p, t)
+            if not alive:
+                stall(st, c, start, t - start, True)
+                return
+    elif st.host[0].page_cluster:
+        note_hit(st, p)
     # Only workingset folios' waits count as memory pressure, direct reclaim always does.
     counts = page.flags & F_WORKINGSET != 0
     _map(st, c, p, op)

@@ -56,6 +56,13 @@ JOB = np.dtype(
         ("release", np.int64),  # pages to reclaim afterwards
         ("ended", np.int64),
         ("wb_errno", np.int32),
+        ("pace_us", np.float64),  # time per page reclaimed, where ``exact``
+        # classic LRU: what is left of this priority's targets
+        ("todo_inactive", np.int64),
+        ("todo_active", np.int64),
+        ("may_deactivate", np.int32),
+        ("skipped_active", np.int32),
+        ("force_deactivate", np.int32),
     ],
     align=True,
 )

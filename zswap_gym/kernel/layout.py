@@ -35,6 +35,12 @@ F_WORKINGSET = 64  # a refault that counts as memory pressure
 F_QUEUED = 128  # its next access is in the calendar
 F_HEAP = 256  # ... in the calendar's current bucket, ordered
 F_SWEEP = 512  # ... and comes from the region's sweep
+# Only where the host's LRU is modelled in full or classic (spec.LRUS):
+F_ACTIVE = 1024  # PG_active
+F_LRUREF = 2048  # PG_referenced
+F_WRITEBACK = 4096  # PG_writeback: its write is running
+F_READAHEAD = 8192  # PG_readahead: brought in beside a fault, not yet used
+F_HELD = 16384  # waits in a lru_activate batch, which holds a reference
 
 NO_LIST = 255
 UNMAPPED = 128
@@ -131,6 +137,20 @@ CGROUP = np.dtype(
         ("full_seen", np.int64),
         ("avg", np.int64, (6,)),  # some avg10/60/300, full avg10/60/300: 11-bit fixed point
         ("stage_psi", np.int64),  # some_us at senpai's last step
+        # MGLRU in full: page-table walks
+        ("walked_at", np.int64),  # boot time of the last walk, -1 = never
+        ("ran", np.int32),  # the program ran since, known because it reclaims itself
+        ("filters", np.int32),  # which of the two filters exist: bits
+        ("run_from", np.int64),  # boot time of the program's latest stretch of work
+        ("run_until", np.int64),
+        # classic LRU
+        ("nonresident", np.int64),  # lruvec->nonresident_age
+        ("anon_cost", np.int64),
+        ("flushed_at", np.int64),  # when the four below were last taken: memory.stat as of the last flush
+        ("seen_inactive", np.int64),
+        ("seen_active", np.int64),
+        ("seen_activations", np.int64),
+        ("last_activations", np.int64),  # lruvec->refaults[]: at the end of the last reclaim
     ],
     align=True,
 )
@@ -146,6 +166,7 @@ STAT: tuple[str, ...] = (
     "pgsteal_proactive",
     "pgrefill",
     "pgactivate",
+    "pgdeactivate",
     "workingset_refault_anon",
     "workingset_activate_anon",
     "workingset_restore_anon",
@@ -192,6 +213,7 @@ STAT: tuple[str, ...] = (
     S_PGSTEAL_PROACTIVE,
     S_PGREFILL,
     S_PGACTIVATE,
+    S_PGDEACTIVATE,
     S_REFAULT,
     S_ACTIVATE,
     S_RESTORE,
@@ -276,6 +298,17 @@ HOST = np.dtype(
         ("stage_ratio", np.float64),
         ("stage_psi", np.float64),
         ("next_psi", np.int64),
+        # the LRU in full
+        ("lru", np.int32),
+        ("swappiness", np.int32),
+        ("page_cluster", np.int32),
+        ("rotational", np.int32),
+        ("task", np.int32),  # who runs: the program of this cgroup, 0 = a writer of cgroup files
+        ("walking", np.int32),  # reclaim holds a walk structure (memory.reclaim)
+        ("reclaiming", np.int32),  # inside shrink_node()
+        ("uncharging", np.int64),  # pages freed by the batch but not yet uncharged
+        ("latency_us", np.float64),  # of a write, besides the device's service time
+        ("writeback_us", np.float64),  # CPU per page written back outside reclaim, where ``exact``
     ],
     align=True,
 )
@@ -285,7 +318,21 @@ ZCLASS = np.dtype(
     [("objects", np.int64), ("per_zspage", np.int64), ("zspage_pages", np.int64), ("room", np.int64)],
     align=True,
 )
-RING = np.dtype([("page", np.int32), ("done", np.int64)], align=True)
+RING = np.dtype([("page", np.int32), ("cpu", np.int32), ("done", np.int64)], align=True)
+VMA = np.dtype(  # per region: one mapping of one program
+    [
+        ("table", np.int32),  # index of its first page table in ``tables``
+        ("ra_addr", np.int32),  # read-ahead: page of the last fault, relative to the region
+        ("ra_window", np.int32),
+        ("ra_hits", np.int32),
+    ],
+    align=True,
+)
+LRU_SIMPLE, LRU_FULL, LRU_CLASSIC = 0, 1, 2
+BATCH = 31  # PAGEVEC_SIZE
+B_ADD, B_ACTIVATE, B_ROTATE = 0, 1, 2  # kinds of per-CPU batches
+CPUS = 2
+TABLE = 512  # PTEs of a page table
 
 MAX_THREADS = 32
 WHEEL = 1024  # buckets per level
@@ -339,6 +386,9 @@ class State(NamedTuple):
     threads: np.ndarray  # int64 (c, MAX_THREADS): when each thread's stall ends
     done: np.ndarray  # DONE (DONE_LOG,)
     scratch: np.ndarray  # int32 (64,): the pages isolated by one eviction batch
+    batches: np.ndarray  # int32 (CPUS, 3, BATCH + 1): per-CPU folio batches, the length last
+    vmas: np.ndarray  # VMA (regions,)
+    tables: np.ndarray  # uint8: per page table, bits of the walk's two filters
 
 
 CONSTANT = frozenset(

@@ -121,18 +121,21 @@ class Machine:
 
     # --- writing ---------------------------------------------------------------------------------
 
-    def write(self, cgroup: str, file: str, text: str, *, signal: bool = False) -> WriteResult:
+    def write(
+        self, cgroup: str, file: str, text: str, *, signal: bool = False, pace_us: float = 0.0
+    ) -> WriteResult:
         """Write ``text`` to a cgroup file and wait for the write to return, as a shell would.
 
-        ``signal``: a signal is pending for the writer (selftest A13). Unknown cgroup or file:
-        ENOENT, as on the root for files it does not have.
+        ``signal``: a signal is pending for the writer (selftest A13). ``pace_us``: time per page
+        of a memory.reclaim on a machine whose operations take none (replays). Unknown cgroup or
+        file: ENOENT, as on the root for files it does not have.
         """
         c = self.index.get(cgroup)
         if c is None:
             return WriteResult(errno.ENOENT)
         try:
             if file == "memory.reclaim":
-                return self._write_reclaim(c, text, signal)
+                return self._write_reclaim(c, text, signal, pace_us)
             if self.rules is not None and file == self.rules.file and c > 0:
                 return self._write_proactive(c, text, signal)
             if file == "memory.zswap.writeback":
@@ -153,13 +156,13 @@ class Machine:
             return WriteResult(0)
         return self._wait(c, J_WRITEBACK, parsed.max_pages, parsed.age_s * US_PER_S, signal)
 
-    def _write_reclaim(self, c: int, text: str, signal: bool) -> WriteResult:
+    def _write_reclaim(self, c: int, text: str, signal: bool, pace_us: float) -> WriteResult:
         """memory.reclaim: reclaim, or with the key of versions 2 to 5 proactive writeback."""
         key = self.rules.key if self.rules is not None else None
         swappiness_max = KERNELS[self.host.kernel].swappiness_max
         parsed = interfaces.parse_reclaim(text, key=key, swappiness_max=swappiness_max)
         if self.rules is None or not parsed.proactive:
-            return self._wait(c, J_RECLAIM, parsed.pages, 0, signal)
+            return self._wait(c, J_RECLAIM, parsed.pages, 0, signal, pace_us)
         if self.rules.disabled_is_einval and not self.state.cgs["writeback_effective"][c]:
             raise interfaces.BadWrite(errno.EINVAL)
         amount = self.budget(parsed.size)
@@ -172,7 +175,9 @@ class Machine:
             return size // PAGE_SIZE
         return size // PAGE_SIZE * PAGE_SIZE if rules.whole_pages else size
 
-    def _wait(self, c: int, kind: int, amount: int, age_us: int, signal: bool) -> WriteResult:
+    def _wait(
+        self, c: int, kind: int, amount: int, age_us: int, signal: bool, pace_us: float = 0.0
+    ) -> WriteResult:
         """Run the operation in c's request slot to its end; other requests of c must be over."""
         job = c * SLOTS + SLOT_REQUEST
         if self.state.jobs["kind"][job] != J_NONE:
@@ -180,6 +185,7 @@ class Machine:
         start = self.now_us
         engine.submit(self.block, c, kind, amount, age_us, 0, 0)
         self.state.jobs["signal"][job] = int(signal)
+        self.state.jobs["pace_us"][job] = pace_us
         engine.advance(self.block, int(NEVER) - 1, job)
         record = self.state.jobs[job]
         self.advance(record["ended"])  # the last batch takes time too
@@ -297,6 +303,18 @@ class Machine:
     def pool_bytes(self) -> int:
         """Zsmalloc pages of the host, in bytes (/proc/meminfo Zswap)."""
         return int(self.state.host["pool_pages"][0]) * PAGE_SIZE
+
+    def flush_stats(self) -> None:
+        """Reading memory.stat flushes it, and the classic LRU decides by what was flushed last."""
+        engine.flush_stats(self.block)
+
+    def busy(self, cgroup: str, start_us: int, until_us: int) -> None:
+        """The program of ``cgroup`` works from ``start_us`` to ``until_us`` of boot time (else: always).
+
+        Aging skips the page tables of programs that did not run (MGLRU in full).
+        """
+        cg = self.state.cgs[self.index[cgroup]]
+        cg["run_from"], cg["run_until"] = start_us, until_us
 
     # --- copies and pickles ------------------------------------------------------------------------
 

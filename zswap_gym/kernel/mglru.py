@@ -17,7 +17,6 @@ from zswap_gym.kernel.jit import inline, njit, prefetch
 from zswap_gym.kernel.layout import (
     F_DIRTY,
     F_FULLREF,
-    F_RECLAIM,
     F_YOUNG,
     LISTS_PER_CGROUP,
     S_LOOKS,
@@ -222,5 +221,4 @@ def isolate(st, c):
 @inline
 def keep_written(st, c, p):
     """A page eviction sent to disk: head of the second youngest until its write ends."""
-    st.pages[p].flags |= F_RECLAIM
     add_newest(st, c, p, st.cgs[c].max_seq - 1)

@@ -7,34 +7,23 @@ memory.reclaim, which runs beside the workload and yields between batches.
 
 from __future__ import annotations
 
-from zswap_gym.kernel.access import next_access
-from zswap_gym.kernel.calendar_queue import schedule_access
+from zswap_gym.kernel.classic_lru import classic_begin, classic_step, remember_activations
+from zswap_gym.kernel.folio_batch import cpu, drain, drain_all
 from zswap_gym.kernel.jit import inline, njit
 from zswap_gym.kernel.jobs import J_KSWAPD, J_RECLAIM
 from zswap_gym.kernel.layout import (
-    DISK,
-    F_DIRTY,
     F_RECLAIM,
-    F_SLOT,
-    F_WORKINGSET,
+    LRU_CLASSIC,
     RESIDENT,
     S_PGACTIVATE,
     S_PGSCAN,
     S_PGSCAN_KSWAPD,
     S_PGSCAN_PROACTIVE,
-    S_PGSTEAL,
     S_PGSTEAL_KSWAPD,
     S_PGSTEAL_PROACTIVE,
-    S_SWPOUT_ZERO,
     SWAPCACHE,
-    UNMAPPED,
-    ZERO,
 )
-from zswap_gym.kernel.memcg import (
-    account,
-    swap_room,
-    take_slot,
-)
+from zswap_gym.kernel.memcg import swap_room
 from zswap_gym.kernel.mglru import (
     add_youngest,
     advance_min,
@@ -44,85 +33,40 @@ from zswap_gym.kernel.mglru import (
     keep_written,
     length,
     should_age,
-    work_now,
 )
+from zswap_gym.kernel.page_walk import walk
+from zswap_gym.kernel.pageout import FREED_STORED, WRITTEN, pageout
 from zswap_gym.kernel.protection import SKIP, protects
+from zswap_gym.kernel.shrink_list import evict_isolated, finish_writes
 from zswap_gym.kernel.shrinker import shrink_slab
-from zswap_gym.kernel.swapdev import settle, write
-from zswap_gym.kernel.zswap import charge_cpu, store
+from zswap_gym.kernel.swapdev import settle
+from zswap_gym.kernel.zswap import charge_cpu
 
 SCAN_US = 0.3  # isolate, rmap, unmap and free of one page besides compression
 WALK_US = 30.0  # one aging pass
 MAX_RECLAIM_RETRIES = 16
 
 
-@inline
-def _unmap(st, c, p):
-    """Page p leaves the page tables: from now on its next access is an event."""
-    page = st.pages[p]
-    page.state = SWAPCACHE
-    st.gen[p] |= UNMAPPED
-    page.stamp = 0
-    account(st, c, 0, -1, 0, 0, 0)
-    when, by_sweep = next_access(st, p, work_now(st, c))
-    schedule_access(st, c, p, when, by_sweep)
-
-
-@inline
-def _free(st, c, p, state):
-    """The page is gone from memory; its shadow remembers min_seq."""
-    page = st.pages[p]
-    page.state = state
-    page.flags &= ~(F_RECLAIM | F_WORKINGSET)
-    page.shadow = st.cgs[c].min_seq
-    account(st, c, -1, 0, -1, 0, 0)
-    st.stat[c, S_PGSTEAL] += st.host[0].scale
-
-
-@inline
-def _activate(st, c, p):
-    """Kept because reclaim failed on it."""
-    st.stat[c, S_PGACTIVATE] += st.host[0].scale
-    add_youngest(st, c, p)
-
-
 @njit
 def _shrink_page(st, c, p, t, in_fault):
-    """shrink_folio_list() for one isolated page: returns (freed?, time to go on)."""
+    """shrink_folio_list() for one isolated page, simple MGLRU: returns (freed?, time to go on)."""
     page = st.pages[p]
     if page.state == SWAPCACHE and page.stamp > t:  # under writeback
         page.flags |= F_RECLAIM
-        _activate(st, c, p)
+        st.stat[c, S_PGACTIVATE] += st.host[0].scale
+        add_youngest(st, c, p)
         return False, t
     if page.state == RESIDENT and examine(st, c, p):
         add_youngest(st, c, p)
         return False, t
-    if not page.flags & F_SLOT:
-        if not take_slot(st, c, p):
-            _activate(st, c, p)
-            return False, t
-        account(st, c, 0, 0, 1, 0, 0)
-        page.flags |= F_DIRTY
-    if page.state == RESIDENT:
-        _unmap(st, c, p)
-    if not page.flags & F_DIRTY:
-        _free(st, c, p, ZERO if page.clen == 0 else DISK)
+    verdict, t = pageout(st, c, p, t, in_fault)
+    if verdict <= FREED_STORED:
         return True, t
-    if page.clen == 0:  # swap_writepage(): the zeromap takes it
-        page.flags &= ~F_DIRTY
-        st.stat[c, S_SWPOUT_ZERO] += st.host[0].scale
-        _free(st, c, p, ZERO)
-        return True, t
-    stored, t = store(st, c, p, t, in_fault)
-    if stored:
-        _free(st, c, p, page.state)
-        return True, t
-    if not st.cgs[c].writeback_effective:
-        _activate(st, c, p)
-        return False, t
-    page.flags &= ~F_DIRTY
-    keep_written(st, c, p)
-    t, _ = write(st, c, p, t)
+    if verdict == WRITTEN:
+        keep_written(st, c, p)
+    else:
+        st.stat[c, S_PGACTIVATE] += st.host[0].scale
+        add_youngest(st, c, p)
     return False, t
 
 
@@ -142,6 +86,9 @@ def evict_batch(st, c, t, in_fault):
     freed = 0
     if not st.host[0].exact:
         t += int(charge_cpu(st, c, SCAN_US) * taken)
+    if st.host[0].lru:
+        freed, t = evict_isolated(st, c, taken, t, in_fault)
+        return looked, freed, t
     for i in range(taken):
         gone, t = _shrink_page(st, c, st.scratch[i], t, in_fault)
         if gone:
@@ -164,15 +111,19 @@ def begin(st, j, root, goal):
     job.low_skipped = 0
     job.walk_left = -1
     job.in_lruvec = 0
+    job.skipped_active = 0
+    job.force_deactivate = 0
     if swap_room(st, root) < 64:  # anon is off limits: can_reclaim_anon_pages()
         job.active = 0
 
 
 @inline
-def _next_priority(st, j):
+def _next_priority(st, j, root):
     """End of one pass over the subtree."""
     job = st.jobs[j]
     job.walk_left = -1
+    if st.host[0].lru == LRU_CLASSIC and (job.freed >= job.goal or job.prio == 0):
+        remember_activations(st, root)
     if job.freed >= job.goal:
         job.active = 0
         return
@@ -180,6 +131,10 @@ def _next_priority(st, j):
     if job.prio < 0:
         if job.freed == 0 and job.attempt == 0:  # once more, walking the full tree
             job.attempt = 1
+            job.prio = 12
+        elif job.freed == 0 and job.skipped_active:  # and once more, touching the active list
+            job.skipped_active = 0
+            job.force_deactivate = 1
             job.prio = 12
         elif job.freed == 0 and job.low_skipped:  # and once more, memory.low broken
             job.attempt = 2
@@ -203,7 +158,32 @@ def _leave_cgroup(st, j, root):
         st.cgs[root].reclaim_iter = nxt
         job.walk_left = 0
     if job.walk_left == 0:
-        _next_priority(st, j)
+        _next_priority(st, j, root)
+
+
+@njit
+def _mglru_step(st, j, c, t, in_fault):
+    """One batch, or one aging, of lru_gen_shrink_lruvec(): (this priority is over?, time to go on)."""
+    job = st.jobs[j]
+    run, total = should_age(st, c)
+    if length(st, c) == 0:
+        return True, t
+    if run and job.prio < 12:
+        if st.host[0].lru:
+            walk(st, c)
+            st.cgs[c].max_seq += 1
+        else:
+            age(st, c)
+        if not st.host[0].exact:
+            t += int(WALK_US)
+        return True, t
+    todo = (total * st.host[0].scale) >> job.prio
+    if todo <= 0:
+        return True, t
+    looked, freed, t = evict_batch(st, c, t, in_fault)
+    job.freed += freed
+    job.scanned += looked
+    return looked == 0 or job.scanned >= todo, t
 
 
 @inline
@@ -221,41 +201,38 @@ def _by_whom(st, c, kind, scanned, freed):
 def step(st, j, root, t, in_fault):
     """One unit of the try_free in job j; returns the time to go on. ``active`` drops to 0 at its end."""
     job = st.jobs[j]
+    host = st.host[0]
     if job.walk_left < 0:  # a new pass over the subtree
         job.walk_left = st.cgs[root].sub_end - root
         job.walk_from = st.cgs[root].reclaim_iter
         if job.walk_from < root or job.walk_from >= st.cgs[root].sub_end or job.attempt > 0:
             job.walk_from = root
     c = job.walk_from
+    host.reclaiming = 1
     if not job.in_lruvec:
         job.in_lruvec = 1
         job.scanned = 0
-        if st.host[0].protected and protects(st, j, root, c, job.attempt == 2) == SKIP:
+        if host.protected and protects(st, j, root, c, job.attempt == 2) == SKIP:
             _leave_cgroup(st, j, root)
             return t
-    run, total = should_age(st, c)
-    over = False
-    if length(st, c) == 0:
-        over = True
-    elif run and job.prio < 12:
-        age(st, c)
-        if not st.host[0].exact:
-            t += int(WALK_US)
-        over = True
+        if host.lru:
+            drain(st, cpu(st))
+        if host.lru == LRU_CLASSIC:
+            classic_begin(st, j, c)
+    host.reclaiming = 1
+    scanned = st.stat[c, S_PGSCAN]
+    freed = job.freed
+    if host.lru == LRU_CLASSIC:
+        over, t = classic_step(st, j, c, t, in_fault)
     else:
-        todo = (total * st.host[0].scale) >> job.prio
-        if todo <= 0:
-            over = True
-        else:
-            before = st.stat[c, S_PGSCAN]
-            looked, freed, t = evict_batch(st, c, t, in_fault)
-            _by_whom(st, c, job.kind, st.stat[c, S_PGSCAN] - before, freed)
-            job.freed += freed
-            job.scanned += looked
-            over = looked == 0 or job.scanned >= todo
+        over, t = _mglru_step(st, j, c, t, in_fault)
+    _by_whom(st, c, job.kind, st.stat[c, S_PGSCAN] - scanned, job.freed - freed)
     if over:
         t = shrink_slab(st, c, job.prio, t, in_fault)
+        if host.lru:
+            finish_writes(st)
         _leave_cgroup(st, j, root)
+    host.reclaiming = 0
     return t
 
 
@@ -264,6 +241,8 @@ def try_free(st, root, goal, t, in_fault):
     """Direct reclaim, at once: returns (real pages freed, time to go on)."""
     j = len(st.jobs) - 1
     begin(st, j, root, goal)
+    st.host[0].walking = 0
+    st.cgs[st.host[0].task].ran = 1
     while st.jobs[j].active:
         t = step(st, j, root, t, in_fault)
     return st.jobs[j].freed, t
@@ -281,6 +260,7 @@ def reclaim_begin(st, j, root, target):
     job.reclaimed = 0
     job.retries = MAX_RECLAIM_RETRIES
     job.active = 0
+    job.pace_us = 0.0
 
 
 @njit
@@ -288,7 +268,11 @@ def reclaim_step(st, j, t):
     """One unit of a memory.reclaim write: (finished?, errno, time to go on)."""
     job = st.jobs[j]
     if job.active:
+        st.host[0].walking = 1
         t = step(st, j, job.cg, t, False)
+        st.host[0].walking = 0
+        if job.pace_us > 0.0:
+            t = max(t, job.start + int(job.pace_us * (job.reclaimed + job.freed)))
         if job.active:
             return False, 0, t
         job.reclaimed += job.freed
@@ -300,6 +284,8 @@ def reclaim_step(st, j, t):
         return True, 0, t
     if job.signal:
         return True, 4, t
+    if job.retries == 0 and st.host[0].lru:
+        drain_all(st)
     begin(st, j, job.cg, (job.target - job.reclaimed) // 4)
     if not job.active:  # no swap room: every try frees nothing
         return True, 11, t

@@ -28,6 +28,10 @@ class DeviceSpec:
     rotated_fraction: float = 0.1
     jitter: float = 0.25
     """Service times are drawn uniformly within +- this share of the mean."""
+    latency_us: float = 0.0
+    """From the end of a write's service to its completion."""
+    rotational: bool = False
+    """queue/rotational: read-ahead is by swap slots, not by addresses."""
 
 
 DEVICES: dict[str, DeviceSpec] = {
@@ -154,6 +158,11 @@ INTERFACES: dict[str, InterfaceSpec | None] = {
 """Posted versions of the series; ``stock`` is a kernel without it. None is in a released kernel."""
 
 
+LRUS = ("mglru", "mglru-full", "classic")
+"""``mglru`` leaves out what needs counts of single pages: look-around, walk filters, per-CPU batches
+(spec/mglru.md 11, 3 % off). ``mglru-full`` has them and costs time; ``classic`` is active/inactive."""
+
+
 @dataclass(frozen=True)
 class StageOneSpec:
     """The user-space reclaimer that fills zswap: memory.reclaim on every leaf cgroup, periodically.
@@ -189,6 +198,14 @@ class HostSpec:
     boot_us: int = 2 * 86400 * US_PER_S
     """CLOCK_BOOTTIME at the start: at least twice the largest age a policy may ask for."""
     release_after_writeback: bool = True
+    lru: str = "mglru"
+    """One of LRUS."""
+    swappiness: int = 60
+    """Classic LRU only: anonymous memory is all there is, so MGLRU never weighs it (spec/mglru.md 6)."""
+    page_cluster: int = 0
+    """vm.page-cluster: a fault reads up to 2**page_cluster pages (at most 8 by address)."""
+    writeback_us: float = 0.0
+    """CPU time per page of proactive writeback where all other operations cost nothing (``exact``)."""
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,9 @@ _DTYPES: dict[str, tuple[Any, int]] = {
     "threads": (np.int64, 2),
     "done": (jobs.DONE, 1),
     "scratch": (np.int32, 1),
+    "batches": (np.int32, 3),
+    "vmas": (layout.VMA, 1),
+    "tables": (np.uint8, 1),
 }
 assert tuple(_DTYPES) == layout.State._fields
 

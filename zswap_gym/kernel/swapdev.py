@@ -10,8 +10,19 @@ from __future__ import annotations
 
 import numpy as np
 
+from zswap_gym.kernel.folio_batch import batch_push, charged, cpu
 from zswap_gym.kernel.jit import inline, njit
-from zswap_gym.kernel.layout import F_RECLAIM, NO_LIST, S_PSWPIN, S_PSWPOUT, SWAPCACHE, UNMAPPED
+from zswap_gym.kernel.layout import (
+    B_ROTATE,
+    F_DIRTY,
+    F_RECLAIM,
+    F_WRITEBACK,
+    NO_LIST,
+    S_PSWPIN,
+    S_PSWPOUT,
+    SWAPCACHE,
+    UNMAPPED,
+)
 from zswap_gym.kernel.lists import push_oldest, unlink
 from zswap_gym.kernel.rng import uniform
 
@@ -45,15 +56,29 @@ def read(st, c, t):
     return _service(st, t, st.host[0].read_us)
 
 
+@inline
+def _end_writeback(st, p, at):
+    """folio_end_writeback(): a page already on the LRU is rotated, by a batch of the CPU that sent it."""
+    page = st.pages[p]
+    page.flags &= ~F_WRITEBACK
+    if page.flags & F_RECLAIM:
+        page.flags &= ~F_RECLAIM
+        if charged(st, p) and page.list != NO_LIST and not page.flags & F_DIRTY:
+            batch_push(st, at, B_ROTATE, p)
+
+
 @njit
 def write_ended(st):
     """Take the oldest write off the ring and rotate its page."""
     host = st.host[0]
-    p = st.ring[host.ring_head].page
+    slot = host.ring_head
+    p = st.ring[slot].page
     host.ring_head = (host.ring_head + 1) % len(st.ring)
     host.ring_len -= 1
     page = st.pages[p]
-    if page.state == SWAPCACHE and page.flags & F_RECLAIM and page.list != NO_LIST:
+    if host.lru:
+        _end_writeback(st, p, st.ring[slot].cpu)
+    elif page.state == SWAPCACHE and page.flags & F_RECLAIM and page.list != NO_LIST:
         page.flags &= ~F_RECLAIM
         c = st.owner[p]
         unlink(st, c, p)
@@ -86,7 +111,11 @@ def write(st, c, p, t):
     while queue_full(st):
         t = max(t, st.ring[host.ring_head].done)
         write_ended(st)
-    end = t if host.exact else _service(st, t, host.write_us)
+    end = t
+    if not host.exact:
+        end = _service(st, t, host.write_us)
+    elif host.lru and not host.reclaiming:  # a replay: only proactive writeback has times
+        end = _service(st, t, host.write_us) + int(host.latency_us)
     # Completions are taken in submission order: a channel that overtakes waits for its elders.
     if host.ring_len > 0:
         last = (host.ring_head + host.ring_len - 1) % len(st.ring)
@@ -94,6 +123,9 @@ def write(st, c, p, t):
     slot = (host.ring_head + host.ring_len) % len(st.ring)
     st.ring[slot].page = p
     st.ring[slot].done = end
+    st.ring[slot].cpu = cpu(st)
     host.ring_len += 1
     st.pages[p].stamp = end
+    if host.lru:
+        st.pages[p].flags |= F_WRITEBACK
     return t, end

@@ -7,8 +7,10 @@ cgroup and its descendants, max_pool_percent counts zsmalloc pages of the host.
 
 from __future__ import annotations
 
+from zswap_gym.kernel.folio_batch import batch_push, cpu
 from zswap_gym.kernel.jit import inline, njit
 from zswap_gym.kernel.layout import (
+    B_ADD,
     F_DIRTY,
     F_FULLREF,
     F_RECLAIM,
@@ -16,12 +18,11 @@ from zswap_gym.kernel.layout import (
     F_WORKINGSET,
     INF_PAGES,
     LISTS_PER_CGROUP,
-    S_ACTIVATE,
+    LRU_CLASSIC,
     S_CPU_US,
+    S_EV_MAX,
     S_POOL_LIMIT_HIT,
-    S_REFAULT,
     S_REJECT_COMPRESS_FAIL,
-    S_RESTORE,
     S_STORES_REFUSED,
     S_ZSWPOUT,
     S_ZSWPWB,
@@ -30,10 +31,11 @@ from zswap_gym.kernel.layout import (
     ZSWAP_LIST,
 )
 from zswap_gym.kernel.lists import push_newest, to_newest, unlink
-from zswap_gym.kernel.memcg import account
+from zswap_gym.kernel.memcg import account, usage
 from zswap_gym.kernel.mglru import add_newest, add_written_back
 from zswap_gym.kernel.rng import uniform
-from zswap_gym.kernel.swapdev import write
+from zswap_gym.kernel.swapdev import settle, write
+from zswap_gym.kernel.workingset import note_refault
 from zswap_gym.kernel.zsmalloc import pool_add
 
 
@@ -74,24 +76,18 @@ def drop_entry(st, c, p):
     return length
 
 
-@njit
-def note_refault(st, c, p, in_fault):
-    """workingset_refault(): recent iff min_seq has not moved since the eviction (MGLRU).
-
-    Also called for every zswap writeback, through __read_swap_cache_async(): a controller that
-    watches workingset_refault_anon sees its own writebacks (FINDINGS 2).
-    """
-    page = st.pages[p]
-    k = st.host[0].scale
-    if page.shadow < 0:
-        return
-    st.stat[c, S_REFAULT] += k
-    if page.shadow == st.cgs[c].min_seq:
-        st.stat[c, S_ACTIVATE] += k
-        if in_fault:
-            st.stat[c, S_RESTORE] += k
-            page.flags |= F_WORKINGSET
-    page.shadow = -1
+@inline
+def _place(st, c, p, in_fault):
+    """Put the page a writeback brought in on the LRU: where its write leaves it, or where it waits."""
+    if st.host[0].lru:
+        batch_push(st, cpu(st), B_ADD, p)
+        st.pages[p].flags |= F_RECLAIM
+    elif in_fault or uniform(st) < st.host[0].rotated:
+        # Its write outlasts the per-CPU batch: spec/mglru.md 7.
+        st.pages[p].flags |= F_RECLAIM
+        add_newest(st, c, p, st.cgs[c].max_seq - 1)
+    else:
+        add_written_back(st, c, p)
 
 
 @njit
@@ -106,20 +102,19 @@ def write_back(st, c, p, t, in_fault):
     page = st.pages[p]
     page.flags &= ~(F_WORKINGSET | F_DIRTY | F_RECLAIM | F_FULLREF)
     note_refault(st, c, p, in_fault)
-    if in_fault and page.flags & F_WORKINGSET:
+    if in_fault and page.flags & F_WORKINGSET and host.lru != LRU_CLASSIC:
         page.flags |= F_FULLREF
     length = drop_entry(st, c, p)
     account(st, c, 1, 0, 1, -1, length)
     st.stat[c, S_ZSWPWB] += host.scale
     page.state = SWAPCACHE
-    cpu = 0.0 if host.exact else charge_cpu(st, c, host.decompress_us + 1.0)
-    rotated = in_fault or uniform(st) < host.rotated
-    if rotated:  # its write outlasts the per-CPU batch: spec/mglru.md 7
-        page.flags |= F_RECLAIM
-        add_newest(st, c, p, st.cgs[c].max_seq - 1)
-    else:
-        add_written_back(st, c, p)
-    t, _ = write(st, c, p, t + int(cpu))
+    if not host.exact:
+        t += int(charge_cpu(st, c, host.decompress_us + 1.0))
+    elif not host.reclaiming:
+        t += int(host.writeback_us)
+        settle(st, t)
+    _place(st, c, p, in_fault)
+    t, _ = write(st, c, p, t)
     return t
 
 
@@ -166,6 +161,21 @@ def _pool_refuses(st):
 
 
 @njit
+def _note_forced_charge(st, c, length):
+    """obj_cgroup_charge_zswap(): never refused, but a page charged beyond memory.max is an event.
+
+    What a batch has freed is uncharged 31 pages at a time, so its first stores charge at the limit.
+    """
+    while c >= 0:
+        cg = st.cgs[c]
+        grows = (cg.zbytes + length + 4095) // 4096 > (cg.zbytes + 4095) // 4096
+        if grows and usage(st, c) + st.host[0].uncharging + 1 > cg.max:
+            st.stat[c, S_EV_MAX] += 1
+            return
+        c = cg.parent
+
+
+@njit
 def store(st, c, p, t, in_fault):
     """zswap_store(): returns (stored?, time to go on)."""
     host = st.host[0]
@@ -195,6 +205,8 @@ def store(st, c, p, t, in_fault):
             host.jobs_changed = 1
         return False, t
     pool_add(st, length, 1)
+    if host.lru:
+        _note_forced_charge(st, c, length)
     account(st, c, 0, 0, 0, 1, length)
     page.flags |= F_REFERENCED
     page.flags &= ~F_DIRTY

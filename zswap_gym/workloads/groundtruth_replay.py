@@ -12,6 +12,7 @@ from typing import Any
 
 from zswap_gym.errors import UserError
 from zswap_gym.kernel.build import set_pool_limit
+from zswap_gym.kernel.interfaces import memparse
 from zswap_gym.kernel.layout import STAT
 from zswap_gym.kernel.machine import GAUGES, Machine
 from zswap_gym.kernel.spec import CgroupSpec
@@ -23,7 +24,7 @@ from zswap_gym.workloads.groundtruth_guest import (
     LIBRARY_PAGES,
     guest,
 )
-from zswap_gym.workloads.groundtruth_plan import plans
+from zswap_gym.workloads.groundtruth_plan import Run, plans, runs
 
 _GAUGE_OF = {
     "memory.current": "memory_current",
@@ -100,6 +101,7 @@ class _Replayer:
         except ValueError as error:
             raise UserError(f"{recording.folder}: {error}") from error
         self.start = self.machine.now_us
+        self.busy_until: dict[str, float] = {}
         self.columns = columns(recording)
         self.replay = Replay(self.machine)
 
@@ -111,6 +113,7 @@ class _Replayer:
 
     def sample(self, rows: list[tuple[int, dict[str, str]]]) -> None:
         """Read the counters of the cgroups in these rows of one instant."""
+        self.machine.flush_stats()
         counters, gauges = self.machine.counters(), self.machine.gauges()
         for i_row, row in rows:
             c = self.machine.index.get(row["cg"])
@@ -127,6 +130,14 @@ class _Replayer:
                 values["pgfault"] += programs * FIRST_FAULTS
             self.replay.readings.append(Reading(i_row, row["cg"], values))
 
+    def run(self, phase: Run) -> None:
+        """A phase begins: its program runs until it ends, or until that of another in its cgroup ends."""
+        cgroup = phase.worker.cgroup
+        until = max(self.busy_until.get(cgroup, 0.0), phase.end)
+        self.busy_until[cgroup] = until
+        span = (self.start + int(second * US_PER_S) for second in (phase.start, until))
+        self.machine.busy(cgroup, *span)
+
     def write(self, event: dict[str, Any]) -> None:
         """Do what the script wrote, be it a cgroup file or a parameter of the host."""
         path, value = event["path"], event["val"]
@@ -135,7 +146,10 @@ class _Replayer:
             return
         cgroup, _, file = path.rpartition("/")
         before = self.machine.now_us
-        result = self.machine.write("" if cgroup == "." else cgroup, file, value)
+        pace = 0.0
+        if file == "memory.reclaim":
+            pace = event["ms"] * 1000.0 * PAGE_SIZE / max(PAGE_SIZE, memparse(value)[0])
+        result = self.machine.write("" if cgroup == "." else cgroup, file, value, pace_us=pace)
         took = (self.machine.now_us - before) / 1000.0
         self.replay.writes.append(Write(path, value, event["errno"], result.errno, event["ms"], took))
 
@@ -164,6 +178,7 @@ def _timeline(recording: Recording) -> Iterator[tuple[float, str, Any]]:
         rows.setdefault((row["t"], row["label"]), []).append((i, row))
     for (at, _), same in rows.items():
         items.append((float(at), -1, "sample", same))
+    items.extend((run.start, -2, "run", run) for run in runs(recording))
     for t, _, kind, item in sorted(items, key=lambda entry: entry[:2]):
         yield t, kind, item
 
@@ -179,6 +194,8 @@ def replay(recording: Recording, *, seed: int = 0) -> Replay:
         replayer.advance(t)
         if kind == "write":
             replayer.write(item)
+        elif kind == "run":
+            replayer.run(item)
         else:
             replayer.sample(item)
     return replayer.replay

@@ -120,6 +120,8 @@ class Device(Model):
     queue_depth: Annotated[int, Field(ge=1, le=65536)] = DeviceSpec.queue_depth
     rotated_fraction: Share = DeviceSpec.rotated_fraction
     jitter: Share = DeviceSpec.jitter
+    latency_us: Annotated[float, Field(ge=0)] = DeviceSpec.latency_us
+    rotational: bool = DeviceSpec.rotational
 
     def spec(self) -> DeviceSpec:
         """As the simulated kernel takes it."""
