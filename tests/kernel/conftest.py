@@ -299,3 +299,15 @@ def _nothing_hangs(request: pytest.FixtureRequest) -> Iterator[None]:
     faulthandler.dump_traceback_later(1200 if slow else 300, exit=True)
     yield
     faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.fixture(scope="module")
+def module_plan() -> Callable[..., AccessPlan]:
+    """As ``make_plan``, for fixtures of a module."""
+    return plan
+
+
+@pytest.fixture(scope="module")
+def module_bench() -> Callable[..., Bench]:
+    """As ``make``, for fixtures of a module."""
+    return bench

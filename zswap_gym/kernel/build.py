@@ -198,18 +198,23 @@ def _host_record(
     rec["store_raw"], rec["shrink_scan"] = kernel.stores_incompressible, kernel.shrink_scan
     rules = interface_rules(host)
     if rules is not None:
-        rec["wb_batch"], rec["wb_walk"] = rules.batch_pages, rules.walk
-        rec["wb_scan_ratio"] = rules.scan_ratio
-        rec["wb_compressed"], rec["wb_round"] = rules.compressed, rules.whole_pages
-        rec["wb_cursor"], rec["wb_second_chance"] = rules.cursor_persists, rules.second_chance
-        rec["wb_whole"], rec["wb_signals"] = rules.whole_target, rules.obeys_signals
-        rec["wb_empty_fails"] = rules.empty_fails
+        set_rules(rec, rules)
     return rec
 
 
 def interface_rules(host: HostSpec) -> InterfaceSpec | None:
     """The rules of the host's proactive writeback interface; None where it has none."""
     return INTERFACES[host.interface] if isinstance(host.interface, str) else host.interface
+
+
+def set_rules(rec: npt.NDArray[np.void], rules: InterfaceSpec) -> None:
+    """Enter the rules of a proactive writeback interface in a HOST record."""
+    rec["wb_batch"], rec["wb_walk"] = rules.batch_pages, rules.walk
+    rec["wb_scan_ratio"] = rules.scan_ratio
+    rec["wb_compressed"], rec["wb_round"] = rules.compressed, rules.whole_pages
+    rec["wb_cursor"], rec["wb_second_chance"] = rules.cursor_persists, rules.second_chance
+    rec["wb_whole"], rec["wb_signals"] = rules.whole_target, rules.obeys_signals
+    rec["wb_empty_fails"] = rules.empty_fails
 
 
 def note_limits(st: State) -> None:

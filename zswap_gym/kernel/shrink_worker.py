@@ -12,13 +12,15 @@ from zswap_gym.kernel.charge import charge_writeback, refuse_writeback
 from zswap_gym.kernel.jit import inline, njit
 from zswap_gym.kernel.layout import F_REFERENCED, S_SHRINK_MEMCG
 from zswap_gym.kernel.reclaim import MAX_RECLAIM_RETRIES
-from zswap_gym.kernel.swapdev import queue_full, settle
+from zswap_gym.kernel.swapdev import settle
 from zswap_gym.kernel.zswap import entries, oldest_entry, shrink_memcg
 
 VISIT_US = 2
 """One shrink_memcg() call and the step of the iterator to it, whatever it finds. The runs of
 spec/series.md 6.2 took 2 to 3: some 1440 calls while 310 stores were refused, or 90 per page."""
-WORK_PER_STEP = 64  # visits and entries before others get their turn
+WORK_PER_STEP = 64
+"""Visits and entries before others get their turn: where the device is the bottleneck, reclaim writes
+the 64 pages of its batch meanwhile, and both get their share of the queue."""
 
 
 @inline
@@ -29,13 +31,11 @@ def _will_write(st, c, p):
 
 @njit
 def _try_oldest(st, m, t):
-    """One entry of m's LRU: (1 written, 0 tried in vain, -1 nothing there, -2 the queue is full; time)."""
+    """One entry of m's LRU: (1 written, 0 tried in vain, -1 nothing there; time to go on)."""
     host = st.host[0]
     p = oldest_entry(st, m)
     if not _will_write(st, m, p):
         return shrink_memcg(st, m, t, False)
-    if queue_full(st):  # only a write waits for the device
-        return -2, max(t, st.ring[host.ring_head].done)
     queued = host.worker_queued
     charged, t = charge_writeback(st, m, t)
     if oldest_entry(st, m) != p:  # that reclaim's shrinker took it, or the OOM killer
@@ -89,10 +89,7 @@ def worker_step(st, j, t):
                 t += VISIT_US
         m = job.visit
         while job.visit_scanned < job.visit_total:
-            result, after = _try_oldest(st, m, t)
-            if result == -2:  # come back to this entry
-                return False, after
-            t = after
+            result, t = _try_oldest(st, m, t)
             work += 1
             if result == -1:
                 break
