@@ -55,7 +55,32 @@ def console() -> Console:
 
 def print_json(value: Any) -> None:
     """Print ``value`` as one JSON document: dataclasses, arrays and paths included, inf and nan as null."""
-    print(json.dumps(_plain(value), indent=2, allow_nan=False))
+    print(json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """``value`` as one JSON document, as `print_json` prints it."""
+    return json.dumps(_plain(value), indent=2, allow_nan=False)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all; folders on the way are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink()
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
 
 
 def write_json(path: Path, value: Any) -> None:

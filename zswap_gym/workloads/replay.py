@@ -118,7 +118,11 @@ def replay_plan(trace: Trace, rng: np.random.Generator, **options: Any) -> Acces
 
 
 def _choose(trace: Trace, rng: np.random.Generator, pages: int | None) -> npt.NDArray[np.int64]:
-    """Sorted page ids: all, or random whole blocks, the last one cut to size."""
+    """Sorted page ids: all, or whole blocks drawn one from each stretch of memory, the last one cut to size.
+
+    Neighbours behave alike (a heap's young end, a table, a stack of free pages), so a draw spread
+    over the addresses is closer to the whole than blocks drawn anywhere.
+    """
     if pages is None or pages == trace.n_pages:
         return np.arange(trace.n_pages)
     if not 0 < pages < trace.n_pages:
@@ -126,9 +130,16 @@ def _choose(trace: Trace, rng: np.random.Generator, pages: int | None) -> npt.ND
             f"trace {trace.name!r}: pages {pages} is not between 1 and the {trace.n_pages} recorded; "
             "ask for fewer, recordings are not stretched"
         )
-    blocks = rng.permutation(-(-trace.n_pages // BLOCK))[: -(-pages // BLOCK) + 1]
+    total = -(-trace.n_pages // BLOCK)
+    wanted = min(-(-pages // BLOCK) + 1, total)
+    edges = np.arange(wanted + 1) * total // wanted
+    blocks = edges[:-1] + (rng.random(wanted) * np.diff(edges)).astype(np.int64)
     inside = (blocks[:, None] * BLOCK + np.arange(BLOCK)).ravel()
-    return np.sort(inside[inside < trace.n_pages][:pages])
+    inside = inside[inside < trace.n_pages]
+    spare = len(inside) - pages
+    # What is too much goes from one random place, not always from the top of the memory.
+    cut = int(rng.integers(pages + 1))
+    return np.concatenate([inside[:cut], inside[cut + spare :]])
 
 
 def _accesses(

@@ -1,0 +1,206 @@
+"""From measured runs to a recommendation: which setting frees most while keeping the promise.
+
+A setting is recommended only if the *next* run would keep the promise with 95 % probability. With few
+seeds that is an upper limit of prediction, or the worst seed seen where that is worse; with many it is
+counted: at most 3 % of the runs may have broken it. Settings that might be best are run on more seeds
+than the rest, until nothing is undecided or the rounds are over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from statistics import NormalDist
+
+import numpy as np
+
+from agents.advice.grid import INTERFACES, NEVER, Interface, Point
+from agents.advice.measure import QUANTITIES, Floats, Measured, Setting
+
+CONFIDENCE = 0.95
+HELD, REFAULT, PSI, WRITTEN, LOADS = range(len(QUANTITIES))
+COUNTED_FROM, MAY_BREAK = 30, 0.03
+"""From so many seeds on, the share of runs that broke the promise is counted instead of predicted."""
+ENOUGH = 12
+"""A leader is looked at on at least so many seeds."""
+CLOSE = 0.95
+HOPELESS = 0.75
+"""A setting that keeps the promise in fewer runs than this is not looked at again."""
+
+
+@dataclass(frozen=True)
+class Slo:
+    """What every run has to keep, on average over its decisions, for the worst cgroup."""
+
+    refault_pct_wss_min: float = 0.2
+    """Disk reads, % of the resident set a minute."""
+    psi_added_pct: float = 0.1
+    """Memory pressure (some) beyond what the same run has with nothing written back."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over seeds with its 95 % confidence interval, and the bound of the next single run."""
+
+    mean: float
+    low: float
+    high: float
+    next_run: float
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One setting with what it does."""
+
+    setting: Setting
+    seeds: int
+    freed_bytes: Interval
+    """Memory held less than by doing nothing, paired by seed, time average; ``next_run`` is a lower bound."""
+    refault_pct_wss_min: Interval
+    psi_some_pct: Interval
+    psi_added_pct: Interval
+    written_bytes_h: Interval
+    zswap_loads_min: Interval
+    keeps_share: float
+    """Of the runs seen, those that kept the promise."""
+    meets_slo: bool
+    """Whether the next run would keep the promise, with 95 % probability."""
+
+    @property
+    def point(self) -> Point:
+        """The setting, where it is the same in every cgroup."""
+        assert isinstance(self.setting, Point)
+        return self.setting
+
+
+def student(df: int, p: float) -> float:
+    """The p quantile of Student's t, by Cornish-Fisher (Abramowitz and Stegun 26.7.5); df >= 3: to 1 %."""
+    z = NormalDist().inv_cdf(p)
+    g1 = (z**3 + z) / 4
+    g2 = (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    g3 = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    return z + g1 / df + g2 / df**2 + g3 / df**3
+
+
+def interval(values: Floats, *, lower: bool = False) -> Interval:
+    """Of the values (S,) of S seeds; ``lower`` bounds the next run from below instead of from above."""
+    n = len(values)
+    mean = float(values.mean())
+    if n < 2:
+        return Interval(mean, mean, mean, mean)
+    sd = float(values.std(ddof=1))
+    half = student(n - 1, 0.5 + CONFIDENCE / 2) * sd / sqrt(n)
+    reach = student(n - 1, CONFIDENCE) * sd * sqrt(1 + 1 / n)
+    if n >= COUNTED_FROM:
+        ordered = np.sort(values)
+        allowed = int(MAY_BREAK * n)
+        bound = float(ordered[allowed] if lower else ordered[n - 1 - allowed])
+    else:
+        bound = min(float(values.min()), mean - reach) if lower else max(float(values.max()), mean + reach)
+    return Interval(mean, mean - half, mean + half, bound)
+
+
+def judge(
+    found: Measured, setting: Setting, seeds: Sequence[int], slo: Slo, cgroup: int | None = None
+) -> Judged:
+    """What a setting does to the whole machine, or to one cgroup."""
+    mine, never = found.of_setting(setting, seeds, cgroup), found.of_setting(NEVER, seeds, cgroup)
+    more = mine[:, PSI] - never[:, PSI]
+    refault, added = interval(mine[:, REFAULT]), interval(more)
+    keeps = float(((mine[:, REFAULT] <= slo.refault_pct_wss_min) & (more <= slo.psi_added_pct)).mean())
+    if len(seeds) >= COUNTED_FROM:
+        meets = 1 - keeps <= MAY_BREAK
+    else:
+        meets = refault.next_run <= slo.refault_pct_wss_min and added.next_run <= slo.psi_added_pct
+    return Judged(
+        setting=setting,
+        seeds=len(seeds),
+        freed_bytes=interval(never[:, HELD] - mine[:, HELD], lower=True),
+        refault_pct_wss_min=refault,
+        psi_some_pct=interval(mine[:, PSI]),
+        psi_added_pct=added,
+        written_bytes_h=interval(mine[:, WRITTEN]),
+        zswap_loads_min=interval(mine[:, LOADS]),
+        keeps_share=keeps,
+        meets_slo=meets,
+    )
+
+
+def best(judged: Sequence[Judged], interface: Interface | None = None) -> Judged | None:
+    """The setting that frees most among those that meet the SLO; None where only doing nothing does."""
+    fit = [
+        j
+        for j in judged
+        if j.meets_slo and j.freed_bytes.mean > 0 and (interface is None or j.point.interface == interface)
+    ]
+    return max(fit, key=lambda j: (j.freed_bytes.mean, j.point.age_s), default=None)
+
+
+def pareto(judged: Sequence[Judged]) -> list[Judged]:
+    """Settings no other beats in memory freed, disk reads, pressure and bytes written at once."""
+    cost = np.array(
+        [
+            (
+                -j.freed_bytes.mean,
+                j.refault_pct_wss_min.mean,
+                j.psi_some_pct.mean,
+                j.written_bytes_h.mean,
+            )
+            for j in judged
+        ]
+    )
+    beaten = [bool(((cost <= row).all(axis=1) & (cost < row).any(axis=1)).any()) for row in cost]
+    return [j for j, loses in zip(judged, beaten, strict=True) if not loses]
+
+
+def undecided(judged: Sequence[Judged], slo: Slo, interface: Interface) -> list[Point]:
+    """The leader of an interface and what might still beat it: more seeds could turn the choice.
+
+    Empty where nothing can: every setting that frees more has been seen to break the promise.
+    """
+    mine = [j for j in judged if j.point.interface == interface]
+    leader = best(mine)
+    floor = leader.freed_bytes.mean if leader else 0.0
+    rivals = [
+        j
+        for j in mine
+        if not j.meets_slo
+        and j.keeps_share >= HOPELESS
+        and j.freed_bytes.mean > floor
+        and j.refault_pct_wss_min.mean <= slo.refault_pct_wss_min
+        and j.psi_added_pct.mean <= slo.psi_added_pct
+    ]
+    if leader is not None and (rivals or leader.seeds < ENOUGH):
+        # Close seconds too: which of them is best is a matter of noise so far.
+        close = [j for j in mine if j.meets_slo and j.freed_bytes.mean >= CLOSE * floor]
+        return [j.point for j in (*close, *rivals)]
+    return [j.point for j in rivals]
+
+
+def search(
+    found: Measured,
+    points: Sequence[Point],
+    slo: Slo,
+    rounds: Sequence[int],
+    on_run: Callable[[], None] = lambda: None,
+) -> dict[Point, int]:
+    """Measure every point on ``rounds[0]`` seeds, and in each later round those that are undecided.
+
+    Returns:
+        seeds used per point.
+    """
+    found.add(range(rounds[0]), points, on_run)
+    used = dict.fromkeys(points, rounds[0])
+    for seeds in rounds[1:]:
+        again: list[Point] = []
+        for cgroup in (None, *(range(len(found.cgroups)) if len(found.cgroups) > 1 else ())):
+            judged = [judge(found, point, range(used[point]), slo, cgroup) for point in points]
+            for which in INTERFACES if cgroup is None else INTERFACES[:1]:
+                again += undecided(judged, slo, which)
+        if not again:
+            break
+        again = list(dict.fromkeys([NEVER, *again]))
+        found.add(range(seeds), again)
+        used |= dict.fromkeys(again, seeds)
+    return used

@@ -1,0 +1,126 @@
+"""Run one setting from a warm machine to the end of the episode; what it freed and what that cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from agents.advice.grid import Point
+from zswap_gym.envs.accounting import Meter
+from zswap_gym.envs.reward import RewardWeights, ServiceLevel
+from zswap_gym.envs.warmstart import episode_start, scenario_digest
+from zswap_gym.host.types import COLUMN
+from zswap_gym.units import PAGE_SIZE
+from zswap_gym.workloads.scenario import Scenario
+
+Floats = npt.NDArray[np.float64]
+
+QUANTITIES = ("held_bytes", "refault_pct_wss_min", "psi_some_pct", "written_bytes_h", "zswap_loads_min")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run. ``host`` is of the whole machine (the worst cgroup where a rate is relative), ``rows``
+    (N, len(QUANTITIES)) of each cgroup: time averages, and rates in the units of the names.
+    """
+
+    host: Floats
+    rows: Floats
+
+
+Setting = Point | tuple[Point, ...]
+"""The same in every cgroup, or one for each."""
+
+
+def run(scenario: Scenario, digest: str, seed: int, setting: Setting) -> tuple[Run, list[str]]:
+    """The episode ``seed`` of the scenario under one setting; also the names of its cgroups.
+
+    Every setting starts from a clone of the same warm machine with the same random stream, and that is
+    the start WritebackEnv gives the seed with ``snapshots=0``: what is measured here is what
+    ``zswap-gym evaluate`` finds for ``fixed_age`` with the same numbers.
+    """
+    at = episode_start(scenario, digest, seed, 0)
+    host, names = at.host, at.host.cgroups()
+    index = [host.machine.index[name] for name in names]
+    meter = Meter(host.machine, index, at.events, RewardWeights().critical_factor, ServiceLevel())
+    table = at.table
+    meter.start(table)
+    interval = scenario.episode.decision_interval
+    steps = max(1, round(scenario.episode.length / interval))
+    points = setting if isinstance(setting, tuple) else (setting,) * len(names)
+    requests = [point.request for point in points]
+    zswapped, current = COLUMN["zswapped"], COLUMN["memory_current"]
+    first = table.copy()
+    rows = np.zeros((len(names), len(QUANTITIES)))
+    worst = np.zeros(2)
+    held = written = loads = 0.0
+    for _ in range(steps):
+        for i, (name, request) in enumerate(zip(names, requests, strict=True)):
+            # As policy.laws.FixedAge: where zswap holds nothing it asks for nothing.
+            idle = request.age_s is not None and table[i, zswapped] < PAGE_SIZE
+            if not (request.is_nothing or idle):
+                host.submit(name, request)
+        before = table
+        host.sleep(interval)
+        host.outcomes()
+        table = host.table()
+        terms, cost = meter.read(table)
+        held += terms.dram_held
+        written += terms.bytes_written
+        loads += terms.zswap_loads
+        worst += cost.refault_pct_wss_min, cost.psi_some_pct
+        rows[:, 0] += 0.5 * (before[:, current] + table[:, current])
+        rows[:, 1] += meter.disk_reads / np.maximum(table[:, COLUMN["anon"]] / PAGE_SIZE, 1.0)
+        rows[:, 2] += meter.psi_pct
+    hours = steps * interval / 3600.0
+    rows[:, 0] /= steps
+    rows[:, 1] *= 100.0 * 60.0 / interval / steps
+    rows[:, 2] /= steps
+    rows[:, 3] = (table[:, COLUMN["zswpwb"]] - first[:, COLUMN["zswpwb"]]) * PAGE_SIZE / hours
+    rows[:, 4] = (table[:, COLUMN["zswpin"]] - first[:, COLUMN["zswpin"]]) / (hours * 60.0)
+    host_wide = np.array(
+        [held / hours * (1 << 30), *(worst / steps), written / hours, loads / (60.0 * hours)]
+    )
+    return Run(host_wide, rows), names
+
+
+@dataclass
+class Measured:
+    """Runs of a scenario by setting and seed, filled as they are asked for.
+
+    Attributes:
+        scenario: where they ran.
+        cgroups: names of the rows.
+        host: (seed, setting) -> (Q,); ``rows``: (seed, setting) -> (N, Q).
+    """
+
+    scenario: Scenario
+    cgroups: list[str]
+    host: dict[tuple[int, Setting], Floats]
+    rows: dict[tuple[int, Setting], Floats]
+
+    @classmethod
+    def of(cls, scenario: Scenario) -> Measured:
+        """Nothing measured yet."""
+        return cls(scenario, [], {}, {})
+
+    def add(
+        self, seeds: Sequence[int], settings: Sequence[Setting], on_run: Callable[[], None] = lambda: None
+    ) -> None:
+        """Run what has not been run; seed by seed, so that a warm machine is made once."""
+        digest = scenario_digest(self.scenario)
+        for seed in seeds:
+            for setting in settings:
+                if (seed, setting) not in self.host:
+                    found, self.cgroups = run(self.scenario, digest, seed, setting)
+                    self.host[seed, setting], self.rows[seed, setting] = found.host, found.rows
+                on_run()
+
+    def of_setting(self, setting: Setting, seeds: Sequence[int], cgroup: int | None = None) -> Floats:
+        """(S, Q): the host's quantities, or those of one cgroup, by seed."""
+        if cgroup is None:
+            return np.stack([self.host[seed, setting] for seed in seeds])
+        return np.stack([self.rows[seed, setting][cgroup] for seed in seeds])

@@ -1,0 +1,43 @@
+"""``zswap-gym advise``: the table, the files, and refusals before any work."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from zswap_gym.workloads.scenario import load_scenario
+
+FEW = ("--ages", "60,100", "--budgets", "1M", "--seeds", "3")
+
+
+def test_a_bare_recording(cli, tmp_path):
+    status, out, _ = cli("advise", "sidecar", *FEW, "--json", "a.json", "--save-scenario", "mine.yaml")
+    assert status == 0
+    assert "Largest age this workload supports: 102 s" in out
+    told = json.loads((tmp_path / "a.json").read_text())
+    assert told["recommendation"]["line"] in {"max=1M 60", "max=1M 100"}
+    assert f'echo "{told["recommendation"]["line"]}" > memory.zswap.proactive_writeback' in out
+    assert {row["age_s"] for row in told["grid"]} == {60, 100}
+    assert load_scenario(tmp_path / "mine.yaml").cgroups[0].workload.trace == "sidecar"
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("redis",), "neither a recording"),
+        (("nowhere.npz",), "nowhere.npz"),
+        (("sidecar", "--ages", "10m"), "ages from 1 s to 102 s can be judged"),
+        (("sidecar", "--ages", "soon"), "'soon' is not a duration"),
+        (("sidecar", "--budgets", "100"), "at least 4096"),
+        (("sidecar", "--slo", "-1"), "--slo: -1: give a number"),
+        (("sidecar", "--slo", "nan"), "--slo: nan: give a number"),
+        (("sidecar", "--interval", "1h"), "--interval: 1h"),
+        (("sidecar", "--json", "/proc/a.json"), "/proc/a.json"),
+    ],
+)
+def test_bad_input(cli, args, words):
+    status, out, err = cli("advise", *args)
+    assert (status, out) == (2, "")
+    assert err.count("\n") == 1
+    assert words in err

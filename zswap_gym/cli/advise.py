@@ -1,0 +1,162 @@
+"""``zswap-gym advise``: what to write into the kernel's file for a workload, without any learning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from zswap_gym.errors import UserError
+
+if TYPE_CHECKING:
+    from zswap_gym.workloads.scenario import Scenario
+
+
+def advise(
+    subject: Annotated[
+        str,
+        typer.Argument(metavar="TRACE|SCENARIO|PID", help="A recording, a scenario, or a running process."),
+    ],
+    slo: Annotated[
+        float, typer.Option(help="Disk reads allowed, in % of the resident set a minute (worst cgroup).")
+    ] = 0.2,
+    psi: Annotated[
+        float, typer.Option(help="Memory pressure (some) allowed on top of doing nothing, in % of the time.")
+    ] = 0.1,
+    ages: Annotated[
+        str | None, typer.Option(help="Ages to try, e.g. 10s,1m,5m; default: up to the limit.")
+    ] = None,
+    budgets: Annotated[
+        str | None, typer.Option(help="Sizes per decision and cgroup to try, e.g. 1M,4M; default: by memory.")
+    ] = None,
+    interval: Annotated[
+        str | None, typer.Option(help="Time between decisions; default: 5s, or what the scenario says.")
+    ] = None,
+    seeds: Annotated[
+        int,
+        typer.Option(min=3, help="Runs per setting; those that might be best get up to 12 times as many."),
+    ] = 3,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write everything as JSON.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw the trade-off (png, svg, pdf).")
+    ] = None,
+    save_scenario: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the scenario it was tried on, to train or evaluate."),
+    ] = None,
+) -> None:
+    """Try every age and size in the model and say which to write.
+
+    The workload is replayed in the simulated kernel from the same warm state under every setting, on
+    several seeds. Printed are the memory freed, the disk reads, pressure and writes it costs, the settings
+    no other beats, and the one that frees most while keeping the promise (--slo, --psi) in 95 % of runs;
+    the same for kernels that take a size only.
+
+    A recording is replayed once and never looped: ages up to half its length can be judged.
+
+    Examples:
+
+        zswap-gym advise redis_zipf
+        zswap-gym advise mine.npz --slo 1 --json advice.json --plot advice.png
+        zswap-gym advise kv-and-sidecar --ages 1m,5m,20m --budgets 1M,4M,16M
+    """
+    from zswap_gym.cli._extras import optional_parts
+    from zswap_gym.cli._output import console, ensure_writable, write_text
+
+    for path in (json_file, plot, save_scenario):
+        if path is not None:
+            ensure_writable(path)
+    if plot is not None:
+        with optional_parts("drawing"):
+            import_module("matplotlib")  # to find out before the work is done
+    promise = _promise(slo, psi)
+    scenario = _with_interval(_subject(subject), interval)
+    tried: dict[str, Any] = {"ages": _durations(ages), "budgets": _sizes(budgets)}
+    from agents.advice.advise import advise as run
+    from agents.advice.grid import check_grid
+    from agents.advice.report import as_json, draw, print_report
+
+    check_grid(scenario, **tried)
+    with _bar() as (start, tick):
+        advice = run(scenario, promise, **tried, seeds=seeds, on_start=start, on_run=tick)
+    print_report(advice, console())
+    if json_file is not None:
+        write_text(json_file, _json_text(as_json(advice)))
+    if save_scenario is not None:
+        import yaml
+
+        write_text(save_scenario, yaml.safe_dump(scenario.model_dump(mode="json"), sort_keys=False))
+    if plot is not None:
+        draw(advice, plot)
+    written = [str(path) for path in (json_file, plot, save_scenario) if path is not None]
+    if written:
+        print("wrote " + ", ".join(written))
+
+
+def _subject(text: str) -> Scenario:
+    from agents.advice.subject import subject
+
+    return subject(text)
+
+
+def _promise(slo: float, psi: float) -> Any:
+    from agents.advice.choose import Slo
+
+    for name, value in (("--slo", slo), ("--psi", psi)):
+        if not 0 <= value < float("inf"):
+            raise UserError(f"{name}: {value:g}: give a number of per cent, 0 or more")
+    return Slo(slo, psi)
+
+
+def _with_interval(scenario: Scenario, interval: str | None) -> Scenario:
+    if interval is None:
+        return scenario
+    from zswap_gym.units import parse_duration
+
+    seconds = parse_duration(interval)
+    if not 0 < seconds <= scenario.episode.length / 4:
+        raise UserError(
+            f"--interval: {interval}: give more than 0 and at most {scenario.episode.length / 4:g} s, "
+            "a quarter of what is replayed"
+        )
+    episode = scenario.episode.model_copy(update={"decision_interval": seconds})
+    return scenario.model_copy(update={"episode": episode})
+
+
+def _durations(text: str | None) -> list[float] | None:
+    from zswap_gym.units import parse_duration
+
+    return None if text is None else [parse_duration(part) for part in text.split(",")]
+
+
+def _sizes(text: str | None) -> list[int] | None:
+    from zswap_gym.units import parse_size
+
+    return None if text is None else [parse_size(part) for part in text.split(",")]
+
+
+def _json_text(value: Any) -> str:
+    from zswap_gym.cli._output import json_text
+
+    return json_text(value) + "\n"
+
+
+@contextmanager
+def _bar() -> Iterator[tuple[Callable[[int], None], Callable[[], None]]]:
+    """A progress bar on stderr: what to tell the number of runs, and what to call after each."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    bar = Progress(
+        TextColumn("runs"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        console=Console(stderr=True), transient=True,
+    )  # fmt: skip
+    with bar:
+        task = bar.add_task("", total=None)
+        yield lambda total: bar.update(task, total=total), lambda: bar.advance(task)
