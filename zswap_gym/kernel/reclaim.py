@@ -146,17 +146,20 @@ def _next_priority(st, j, root):
 
 @njit
 def _leave_cgroup(st, j, root):
-    """shrink_node_memcgs(): on to the next cgroup, or stop here if the goal is met."""
+    """shrink_node_memcgs(): on to the next cgroup, or stop here if the goal is met.
+
+    Reclaimers share their place in the tree (mem_cgroup_iter() with a cookie): a pass begins where
+    the last one stopped and ends at the end of the tree, so it may see only part of it.
+    """
     job = st.jobs[j]
     job.in_lruvec = 0
     job.walk_left -= 1
     nxt = job.walk_from + 1
-    if nxt >= st.cgs[root].sub_end:
-        nxt = root
     job.walk_from = nxt
-    if job.freed >= job.goal and job.attempt == 0:
-        st.cgs[root].reclaim_iter = nxt
-        job.walk_left = 0
+    if job.attempt == 0:
+        st.cgs[root].reclaim_iter = nxt if nxt < st.cgs[root].sub_end else root
+        if job.freed >= job.goal:
+            job.walk_left = 0
     if job.walk_left == 0:
         _next_priority(st, j, root)
 
@@ -203,10 +206,10 @@ def step(st, j, root, t, in_fault):
     job = st.jobs[j]
     host = st.host[0]
     if job.walk_left < 0:  # a new pass over the subtree
-        job.walk_left = st.cgs[root].sub_end - root
         job.walk_from = st.cgs[root].reclaim_iter
         if job.walk_from < root or job.walk_from >= st.cgs[root].sub_end or job.attempt > 0:
             job.walk_from = root
+        job.walk_left = st.cgs[root].sub_end - job.walk_from
     c = job.walk_from
     host.reclaiming = 1
     if not job.in_lruvec:

@@ -34,6 +34,8 @@ class Run:
 
     worker: Worker
     command: str
+    woken: float
+    """When its worker was told to begin: it runs from here on, its accesses begin at ``start``."""
     start: float
     end: float
     died: bool
@@ -50,13 +52,14 @@ def runs(recording: Recording) -> list[Run]:
         if event["ev"] == "start" and name not in dead:
             started[name] = (event["t"], event["cmd"])
         elif event["ev"] == "phase":
-            started.pop(name, None)
-            result.append(Run(workers[name], event["cmd"], event["t_start"], event["t_end"], False))
+            woken = min(started.pop(name, (event["t_start"], ""))[0], event["t_start"])
+            span = (woken, event["t_start"], event["t_end"])
+            result.append(Run(workers[name], event["cmd"], *span, False))
         elif event["ev"] in ("phase_dead", "kill"):
             dead.add(name)
             if name in started:
                 start, command = started.pop(name)
-                result.append(Run(workers[name], command, start, event["t"], True))
+                result.append(Run(workers[name], command, start, start, event["t"], True))
     return result
 
 

@@ -135,7 +135,7 @@ class _Replayer:
         cgroup = phase.worker.cgroup
         until = max(self.busy_until.get(cgroup, 0.0), phase.end)
         self.busy_until[cgroup] = until
-        span = (self.start + int(second * US_PER_S) for second in (phase.start, until))
+        span = (self.start + int(second * US_PER_S) for second in (phase.woken, until))
         self.machine.busy(cgroup, *span)
 
     def write(self, event: dict[str, Any]) -> None:
@@ -178,7 +178,7 @@ def _timeline(recording: Recording) -> Iterator[tuple[float, str, Any]]:
         rows.setdefault((row["t"], row["label"]), []).append((i, row))
     for (at, _), same in rows.items():
         items.append((float(at), -1, "sample", same))
-    items.extend((run.start, -2, "run", run) for run in runs(recording))
+    items.extend((run.woken, -2, "run", run) for run in runs(recording))
     for t, _, kind, item in sorted(items, key=lambda entry: entry[:2]):
         yield t, kind, item
 
