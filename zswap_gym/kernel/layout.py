@@ -128,6 +128,7 @@ CGROUP = np.dtype(
         ("free_end", np.int64),
         ("stage_one", np.int32),
         ("dead", np.int32),  # OOM-killed and not restarted
+        ("offline", np.int32),  # removed: cursors pass it by
         # PSI, microseconds
         ("some_us", np.int64),
         ("full_us", np.int64),

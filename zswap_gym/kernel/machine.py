@@ -308,6 +308,18 @@ class Machine:
         """Reading memory.stat flushes it, and the classic LRU decides by what was flushed last."""
         engine.flush_stats(self.block)
 
+    def rmdir(self, cgroup: str) -> WriteResult:
+        """Remove a cgroup: EBUSY while it has children or pages of a program, ENOENT if there is none."""
+        c = self.index.get(cgroup)
+        if c is None or c == 0 or self.state.cgs["offline"][c]:
+            return WriteResult(errno.ENOENT)
+        record = self.state.cgs[c]
+        children = self.state.cgs["offline"][c + 1 : record["sub_end"]] == 0
+        if children.any() or record["resident"] or record["slots"]:
+            return WriteResult(errno.EBUSY)
+        record["offline"] = 1
+        return WriteResult(0)
+
     def busy(self, cgroup: str, start_us: int, until_us: int) -> None:
         """The program of ``cgroup`` works from ``start_us`` to ``until_us`` of boot time (else: always).
 

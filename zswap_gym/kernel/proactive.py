@@ -51,6 +51,8 @@ def _advance_cursor(st, j, root):
     persists = st.host[0].wb_cursor == 1
     at = st.cgs[root].wb_iter if persists else st.jobs[j].cursor
     nxt = root if at < 0 else at + 1
+    while nxt < st.cgs[root].sub_end and st.cgs[nxt].offline:
+        nxt += 1
     if nxt >= st.cgs[root].sub_end:
         nxt = -1
     if persists:

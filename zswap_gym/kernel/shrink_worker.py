@@ -53,6 +53,8 @@ def _next_cgroup(st, j):
     host = st.host[0]
     job = st.jobs[j]
     host.worker_iter += 1
+    while host.worker_iter < len(st.cgs) and st.cgs[host.worker_iter].offline:
+        host.worker_iter += 1
     if host.worker_iter < len(st.cgs):
         job.visit = host.worker_iter
         job.visit_total = min(host.shrink_scan, entries(st, job.visit))

@@ -6,6 +6,7 @@ files are done when the kernel's began, counters are read where the recording ha
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,11 +18,12 @@ from zswap_gym.kernel.layout import STAT
 from zswap_gym.kernel.machine import GAUGES, Machine
 from zswap_gym.kernel.spec import CgroupSpec
 from zswap_gym.units import PAGE_SIZE, US_PER_S
-from zswap_gym.workloads.groundtruth import Recording
+from zswap_gym.workloads.groundtruth import Recording, Worker
 from zswap_gym.workloads.groundtruth_guest import (
     BASE_PAGES,
     FIRST_FAULTS,
     LIBRARY_PAGES,
+    WRITEBACK_US,
     guest,
 )
 from zswap_gym.workloads.groundtruth_plan import Run, plans, runs
@@ -101,6 +103,7 @@ class _Replayer:
         except ValueError as error:
             raise UserError(f"{recording.folder}: {error}") from error
         self.start = self.machine.now_us
+        self.ended: set[str] = set()
         self.busy_until: dict[str, float] = {}
         self.columns = columns(recording)
         self.replay = Replay(self.machine)
@@ -114,6 +117,7 @@ class _Replayer:
     def sample(self, rows: list[tuple[int, dict[str, str]]]) -> None:
         """Read the counters of the cgroups in these rows of one instant."""
         self.machine.flush_stats()
+        self.bury()
         counters, gauges = self.machine.counters(), self.machine.gauges()
         for i_row, row in rows:
             c = self.machine.index.get(row["cg"])
@@ -124,11 +128,27 @@ class _Replayer:
                 for name, (is_gauge, i) in self.columns.items()
             }
             below = row["cg"] + "/"
-            programs = sum((w.cgroup + "/").startswith(below) for w in self.workers.values())
-            values["anon"] += programs * LIBRARY_PAGES * PAGE_SIZE
+            mine = [w.name for w in self.workers.values() if (w.cgroup + "/").startswith(below)]
+            values["anon"] += len(set(mine) - self.ended) * LIBRARY_PAGES * PAGE_SIZE
             if "pgfault" in values:
-                values["pgfault"] += programs * FIRST_FAULTS
+                values["pgfault"] += len(mine) * FIRST_FAULTS
             self.replay.readings.append(Reading(i_row, row["cg"], values))
+
+    def end_program(self, worker: Worker) -> None:
+        """A worker was killed: what was charged for it besides data is given back."""
+        pages = LIBRARY_PAGES + worker.pages // 512
+        self.ended.add(worker.name)
+        c = self.machine.index[worker.cgroup]
+        while c >= 0:
+            self.machine.state.cgs["base"][c] -= pages
+            c = int(self.machine.state.cgs["parent"][c])
+
+    def bury(self) -> None:
+        """Workers the model's OOM killer took since the last sample."""
+        for worker in self.workers.values():
+            dead = self.machine.state.cgs["dead"][self.machine.index[worker.cgroup]]
+            if dead and worker.name not in self.ended:
+                self.end_program(worker)
 
     def run(self, phase: Run) -> None:
         """A phase begins: its program runs until it ends, or until that of another in its cgroup ends."""
@@ -146,12 +166,26 @@ class _Replayer:
             return
         cgroup, _, file = path.rpartition("/")
         before = self.machine.now_us
-        pace = 0.0
-        if file == "memory.reclaim":
-            pace = event["ms"] * 1000.0 * PAGE_SIZE / max(PAGE_SIZE, memparse(value)[0])
+        pace = self._pace(event)
+        if file == "memory.zswap.proactive_writeback":
+            self.machine.state.host["writeback_us"] = pace or WRITEBACK_US
         result = self.machine.write("" if cgroup == "." else cgroup, file, value, pace_us=pace)
         took = (self.machine.now_us - before) / 1000.0
         self.replay.writes.append(Write(path, value, event["errno"], result.errno, event["ms"], took))
+
+    def _pace(self, event: dict[str, Any]) -> float:
+        """Microseconds the kernel took per page asked for, 0 = unknown.
+
+        A writeback that did not find enough old entries, or waited for the device, does not tell.
+        """
+        sizes = [word.rpartition("=")[2] for word in event["val"].split() if not word.isdigit()]
+        if not sizes or event["errno"] == errno.EINVAL:
+            return 0.0
+        pace = float(event["ms"]) * 1000.0 * PAGE_SIZE / max(PAGE_SIZE, memparse(sizes[-1])[0])
+        if event["path"].endswith("proactive_writeback"):
+            known = not self.recording.options.get("throttle") and pace > WRITEBACK_US / 2
+            return pace if known else 0.0
+        return pace
 
     def _parameter(self, name: str, value: str) -> None:
         if name == "enabled":
@@ -178,6 +212,8 @@ def _timeline(recording: Recording) -> Iterator[tuple[float, str, Any]]:
         rows.setdefault((row["t"], row["label"]), []).append((i, row))
     for (at, _), same in rows.items():
         items.append((float(at), -1, "sample", same))
+    items.extend((event["t"], -2, event["ev"], event) for event in recording.of("kill"))
+    items.extend((event["t"], -2, event["ev"], event) for event in recording.of("rmcg"))
     items.extend((run.woken, -2, "run", run) for run in runs(recording))
     for t, _, kind, item in sorted(items, key=lambda entry: entry[:2]):
         yield t, kind, item
@@ -196,6 +232,10 @@ def replay(recording: Recording, *, seed: int = 0) -> Replay:
             replayer.write(item)
         elif kind == "run":
             replayer.run(item)
+        elif kind == "kill":
+            replayer.end_program(replayer.workers[item["wl"]])
+        elif kind == "rmcg":
+            replayer.machine.rmdir(item["name"])
         else:
             replayer.sample(item)
     return replayer.replay
