@@ -196,6 +196,7 @@ def _host_record(
     rec["latency_us"], rec["writeback_us"] = host.device.latency_us, host.writeback_us
     kernel = KERNELS[host.kernel]
     rec["store_raw"], rec["shrink_scan"] = kernel.stores_incompressible, kernel.shrink_scan
+    rec["stores_large"] = kernel.stores_large_folios
     rules = interface_rules(host)
     if rules is not None:
         set_rules(rec, rules)

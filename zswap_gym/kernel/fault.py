@@ -7,11 +7,14 @@ throttle or kill; then it is filled, mapped and put at the head of the youngest 
 from __future__ import annotations
 
 from zswap_gym.kernel.access import OP_READ, OP_WRITE, access_op
+from zswap_gym.kernel.calendar_queue import cancel
 from zswap_gym.kernel.charge import charge, over_high
 from zswap_gym.kernel.folio_batch import add_faulted, cpu, drain
+from zswap_gym.kernel.huge_page import huge_range
 from zswap_gym.kernel.jit import inline, njit
 from zswap_gym.kernel.layout import (
     F_DIRTY,
+    F_HUGE,
     F_SLOT,
     F_SWEEP,
     F_WORKINGSET,
@@ -23,6 +26,7 @@ from zswap_gym.kernel.layout import (
     S_PGFAULT,
     S_PGMAJFAULT,
     SWAPCACHE,
+    TABLE,
     UNMAPPED,
 )
 from zswap_gym.kernel.memcg import (
@@ -89,6 +93,23 @@ def _major_fault(st, c, p, t):
 
 
 @njit
+def _fault_huge(st, c, p, first, t):
+    """do_huge_pmd_anonymous_page(): the other 511 pages. Returns (False if c was killed for it, time)."""
+    for q in range(first, first + TABLE):
+        if q == p:
+            continue
+        alive, t = charge(st, c, t)
+        if not alive:
+            return False, t
+        cancel(st, c, q)
+        account(st, c, 1, 0, 0, 0, 0)
+        st.pages[q].flags |= F_HUGE | F_DIRTY
+        add_faulted(st, c, q)
+        _map(st, c, q, OP_READ)
+    return True, t
+
+
+@njit
 def fault(st, c, p, t):
     """Serve the access to non-resident page p of cgroup c at boot time t."""
     page = st.pages[p]
@@ -109,6 +130,13 @@ def fault(st, c, p, t):
         pressed = t
     if page.state != SWAPCACHE:  # reclaim may just have written this very entry back
         if page.state == NEW:
+            first = huge_range(st, p)
+            if first >= 0:
+                alive, t = _fault_huge(st, c, p, first, t)
+                if not alive:
+                    stall(st, c, start, t - start, True)
+                    return
+                page.flags |= F_HUGE
             account(st, c, 1, 0, 0, 0, 0)
             page.flags |= F_DIRTY
             add_faulted(st, c, p)

@@ -40,6 +40,7 @@ F_ACTIVE = 1024  # PG_active
 F_LRUREF = 2048  # PG_referenced
 F_WRITEBACK = 4096  # PG_writeback: its write is running
 F_READAHEAD = 8192  # PG_readahead: brought in beside a fault, not yet used
+F_HUGE = 32768  # part of a 2 MiB folio
 F_HELD = 16384  # waits in a lru_activate batch, which holds a reference
 
 NO_LIST = 255
@@ -279,6 +280,7 @@ HOST = np.dtype(
         ("wb_whole", np.int32),
         ("wb_signals", np.int32),
         ("wb_empty_fails", np.int32),
+        ("stores_large", np.int32),  # zswap takes large folios
         ("shrink_scan", np.int64),  # entries shrink_worker() tries per visit
         ("throttled", np.int32),  # 1: some cgroup has a memory.high or memory.swap.high
         ("protected", np.int32),  # 1: some cgroup has a memory.min or memory.low

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from zswap_gym.kernel.access import next_access
 from zswap_gym.kernel.calendar_queue import schedule_access
+from zswap_gym.kernel.huge_page import bypasses_zswap
 from zswap_gym.kernel.jit import inline, njit
 from zswap_gym.kernel.layout import (
     BATCH,
@@ -16,6 +17,7 @@ from zswap_gym.kernel.layout import (
     F_DIRTY,
     F_FULLREF,
     F_HELD,
+    F_HUGE,
     F_LRUREF,
     F_READAHEAD,
     F_RECLAIM,
@@ -36,7 +38,7 @@ from zswap_gym.kernel.zswap import store
 
 FREED_CLEAN, FREED_STORED, WRITTEN, ACTIVATED, HELD = 0, 1, 2, 3, 4
 """What became of the page. WRITTEN: its write was started; ACTIVATED: no room for it anywhere."""
-_FOLIO_FLAGS = F_RECLAIM | F_WORKINGSET | F_ACTIVE | F_LRUREF | F_FULLREF | F_READAHEAD
+_FOLIO_FLAGS = F_HUGE | F_RECLAIM | F_WORKINGSET | F_ACTIVE | F_LRUREF | F_FULLREF | F_READAHEAD
 
 
 @inline
@@ -85,10 +87,11 @@ def pageout(st, c, p, t, in_fault):
         st.stat[c, S_SWPOUT_ZERO] += st.host[0].scale
         _free(st, c, p, ZERO)
         return FREED_STORED, t
-    stored, t = store(st, c, p, t, in_fault)
-    if stored:
-        _free(st, c, p, page.state)
-        return FREED_STORED, t
+    if not bypasses_zswap(st, p):
+        stored, t = store(st, c, p, t, in_fault)
+        if stored:
+            _free(st, c, p, page.state)
+            return FREED_STORED, t
     if not st.cgs[c].writeback_effective:
         return ACTIVATED, t
     page.flags = (page.flags & ~F_DIRTY) | F_RECLAIM

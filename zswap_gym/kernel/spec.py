@@ -75,12 +75,14 @@ class KernelSpec:
     """memory.stat tells reclaim through memory.reclaim from direct reclaim (6.15)."""
     swappiness_max: bool
     """memory.reclaim takes swappiness=max, anonymous memory only (6.16)."""
+    stores_large_folios: bool = True
+    """zswap_store() splits a large folio into pages (6.13); before it refuses them."""
     same_filled_in_zswap: bool = False
     """6.11 and before keep same-filled pages in zswap; since 6.12 the swap zeromap takes zero pages."""
 
 
 KERNELS: dict[str, KernelSpec] = {
-    "6.12": KernelSpec(False, 1, False, False, False, False),
+    "6.12": KernelSpec(False, 1, False, False, False, False, stores_large_folios=False),
     "6.18": KernelSpec(True, 1, True, False, True, True),
     "7.3": KernelSpec(True, 64, True, True, True, True),
 }

@@ -19,6 +19,8 @@ RAM = {"gen": 988460 * 1024, "zswp": 1015380 * 1024}
 SWAP = 1048572 * 1024
 LIBRARY_PAGES = 105
 BASE_PAGES = LIBRARY_PAGES + 14
+STOCK_PAGES = 32
+"""Charged ahead of use and shown in memory.current, 0 to 63 a CPU (MEMCG_CHARGE_BATCH): the mean."""
 FIRST_FAULTS = 120
 """Page faults of a worker before its first phase."""
 LATENCY_US = 1100.0

@@ -137,6 +137,7 @@ def _traced_plan(
     region["n_pages"] = [worker.pages for worker in workers]
     region["seg_start"] = np.arange(len(workers))
     region["seg_count"], region["traced"], region["sweep_block"] = 1, 1, 1
+    region["huge"] = [worker.huge for worker in workers]
     seg_time, seg_mult, seg_integral = segments([0], [1.0])
     return AccessPlan(
         rate=np.zeros(n, np.float32),

@@ -23,6 +23,7 @@ from zswap_gym.workloads.groundtruth_guest import (
     BASE_PAGES,
     FIRST_FAULTS,
     LIBRARY_PAGES,
+    STOCK_PAGES,
     WRITEBACK_US,
     guest,
 )
@@ -129,10 +130,20 @@ class _Replayer:
             }
             below = row["cg"] + "/"
             mine = [w.name for w in self.workers.values() if (w.cgroup + "/").startswith(below)]
+            values["memory.current"] += self._stock(c) * PAGE_SIZE
             values["anon"] += len(set(mine) - self.ended) * LIBRARY_PAGES * PAGE_SIZE
             if "pgfault" in values:
                 values["pgfault"] += len(mine) * FIRST_FAULTS
             self.replay.readings.append(Reading(i_row, row["cg"], values))
+
+    def _stock(self, c: int) -> int:
+        """Pages charged ahead of use: none where they do not fit below memory.max."""
+        used = self.machine.gauges()[:, GAUGES.index("memory_current")]
+        while c >= 0:
+            if used[c] // PAGE_SIZE + 2 * STOCK_PAGES > self.machine.state.cgs["max"][c]:
+                return 0
+            c = int(self.machine.state.cgs["parent"][c])
+        return STOCK_PAGES
 
     def end_program(self, worker: Worker) -> None:
         """A worker was killed: what was charged for it besides data is given back."""
