@@ -153,3 +153,61 @@ def kendall_tau(kernel: Sequence[float], model: Sequence[float], noise: float, l
             other = (model[i] - model[j]) * math.copysign(1.0, gap)
             agree += (other > 0) - (other < 0)
     return agree / pairs if pairs else math.nan
+
+
+JUDGED = (
+    "zswpin",
+    "zswpout",
+    "zswpwb",
+    "pgmajfault",
+    "memory.zswap.current",
+    "memory.current",
+    "swapcached",
+)
+"""Counters whose final values are held against the kernel's own spread."""
+_SLACK_PAGES = 64
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A final value held against the kernel's two runs: allowed range, and which rule made it."""
+
+    row: Row
+    rule: str
+    low: float
+    high: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the model's value lies in the range."""
+        return self.low <= self.row.model <= self.high
+
+
+def judge(rows_: Sequence[Row], spread_: Spread) -> list[Verdict]:
+    """Hold the judged counters at ``final`` against what two runs of the kernel allow.
+
+    Runs that agree within 1 %: 2 % or 64 pages. Up to 11 %: 15 %. More: the range of the two runs,
+    widened by half. Without a second run the first rule.
+    """
+    verdicts = []
+    for row in rows_:
+        if row.label != "final" or row.counter not in JUDGED:
+            continue
+        slack = _SLACK_PAGES * (4096 if row.counter in _BYTES else 1)
+        first, second = spread_.get((row.scenario, row.cgroup, row.counter), (row.kernel, row.kernel))
+        gap = abs(first - second)
+        share = gap / max(abs(first), abs(second), 1.0)
+        if share <= 0.01 or gap <= slack / 64:
+            rule, reach = "2 % or 64 pages", max(0.02 * row.kernel, slack)
+            low, high = row.kernel - reach, row.kernel + reach
+        elif share <= 0.11:
+            rule, reach = "15 %", max(0.15 * row.kernel, slack)
+            low, high = row.kernel - reach, row.kernel + reach
+        else:
+            rule = "range widened by half"
+            low, high = min(first, second) - gap / 2, max(first, second) + gap / 2
+        verdicts.append(Verdict(row, rule, low, high))
+    return verdicts
+
+
+_BYTES = frozenset({"memory.zswap.current", "memory.current", "swapcached"})
