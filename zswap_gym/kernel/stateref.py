@@ -118,11 +118,10 @@ class _StateRefAttributes(AttributeTemplate):
 def _place(context: Any, builder: Any, kinds: Any, args: Any) -> Any:
     """Address of the item that an index, or a tuple of them, names in a state array."""
     array_type, index_type = kinds[:2]
+    index_types, indices = [index_type], [args[1]]
     if isinstance(index_type, types.BaseTuple):
-        indices = cgutils.unpack_tuple(builder, args[1], count=len(index_type))
-        index_types = tuple(index_type)
-    else:
-        indices, index_types = [args[1]], (index_type,)
+        index_types = [*index_type]  # type: ignore[misc] # numba's tuples are iterable, its stubs do not say so
+        indices = cgutils.unpack_tuple(builder, args[1], count=len(index_types))
     if len(indices) != array_type.ndim:
         raise NotImplementedError("state arrays are indexed down to an item")
     indices = [context.cast(builder, i, t, types.intp) for i, t in zip(indices, index_types, strict=True)]
