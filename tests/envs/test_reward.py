@@ -21,8 +21,8 @@ def test_the_reward_is_exactly_the_sum_of_weight_times_term(values: list[float],
     terms, weights = RewardTerms(*values), RewardWeights(*prices)
     total = 0.0
     for name in TERMS:
-        total += weights.as_dict()[name] * terms.as_dict()[name]
-    assert weights.reward(terms) == total
+        total += weights.as_dict()[name] * getattr(terms, name)
+    assert weights.reward(terms.as_array()) == total
 
 
 def test_every_term_costs_and_has_a_weight() -> None:
@@ -54,7 +54,7 @@ def test_the_environments_reward_is_that_sum_and_the_terms_are_the_models(make_e
     held = [machine.gauge("", "memory_current")]
     for _ in range(5):
         _, reward, _, _, info = env.step_requests([Request(5.0, 1 << 20)] * 3)
-        assert reward == RewardWeights.of(weights).reward(RewardTerms(**info["terms"]))
+        assert reward == RewardWeights.of(weights).reward(RewardTerms(**info["terms"]).as_array())
         held.append(machine.gauge("", "memory_current"))
         for name in TERMS:
             sums[name] += info["terms"][name]

@@ -1,7 +1,8 @@
-"""From two looks at a machine to what the interval between them cost.
+"""From two looks at machines to what the interval between them cost.
 
 Counters are read from the model, not from the samples: some terms (stores turned down, stalled
 thread-seconds) are in no file a kernel offers. A policy never sees them, only its reward does.
+Everything has a leading axis of hosts, so that one host and many are charged by the same lines.
 """
 
 from __future__ import annotations
@@ -11,106 +12,138 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from zswap_gym.envs.reward import GIB, Cost, RewardTerms, ServiceLevel
+from zswap_gym.envs.reward import COSTS, GIB, TERMS, ServiceLevel
 from zswap_gym.host.types import COLUMN, Table
 from zswap_gym.kernel.layout import STAT
 from zswap_gym.kernel.machine import Machine
 from zswap_gym.units import PAGE_SIZE, US_PER_S
 from zswap_gym.workloads.events import RealisedEvent
 
+Array = npt.NDArray[np.float64]
+
 _PSWPIN, _ZSWPIN, _PSWPOUT, _REFUSED, _OOM, _STALL = (
     STAT.index(name)
     for name in ("pswpin", "zswpin", "pswpout", "stores_refused", "events_oom_kill", "stall_us")
 )
+_COUNTED = np.array([_PSWPIN, _ZSWPIN, _PSWPOUT, _REFUSED, _OOM])
+_UNITS = np.array([1.0, 1.0, PAGE_SIZE, 1.0, 1.0])
+assert TERMS[2:] == ("disk_refaults", "zswap_loads", "bytes_written", "rejects", "oom_kills")
 _PSI, _ANON = COLUMN["psi_some_total_us"], COLUMN["anon"]
 
 
 class Meter:
-    """Reads a machine once per decision and charges the interval since the last reading.
+    """Reads E machines once per decision and charges the interval since the last reading.
 
     Args:
-        machine: the host.
-        rows: indices in the machine of the cgroups in the sample table.
-        events: of the scenario as drawn; those of kind ``critical`` weigh stalls.
-        critical_factor: how much a stalled second counts inside such a window.
+        size: E.
+        rows: indices in a machine of the cgroups in the sample tables, the same for all.
+        critical_factor: how much a stalled second counts inside a critical window.
         level: the service level that violations are counted against.
     """
 
-    def __init__(
-        self,
-        machine: Machine,
-        rows: Sequence[int],
-        events: Sequence[RealisedEvent],
-        critical_factor: float,
-        level: ServiceLevel,
-    ) -> None:
-        self.machine = machine
+    def __init__(self, size: int, rows: Sequence[int], critical_factor: float, level: ServiceLevel) -> None:
         self.rows = np.asarray(rows, np.intp)
         self.level = level
-        critical = [e for e in events if e.kind == "critical"]
-        self._critical_cgroup = np.array([machine.index[e.cgroup] for e in critical], np.intp)
-        self._critical_start = np.array([e.start_s for e in critical])
-        self._critical_end = np.array([e.end_s for e in critical])
         self._extra = critical_factor - 1.0
-        self._boot_us = machine.host.boot_us
-        self.disk_reads = np.zeros(len(self.rows))
-        """Pages read from disk in the last interval, per row."""
-        self.psi_pct = np.zeros(len(self.rows))
-        """Pressure in the last interval, per row, percent."""
+        self._machines: list[Machine] = []
+        self._windows: list[_Windows | None] = [None] * size
+        self._now_us = np.zeros(size, np.int64)
+        self._held = np.zeros(size, np.int64)
+        self._stat = np.zeros((size, 0, len(STAT)), np.int64)
+        self._psi = np.zeros((size, len(self.rows)))
+        self.disk_reads = np.zeros((size, len(self.rows)))
+        """Pages read from disk in the last interval, per host and row."""
+        self.psi_pct = np.zeros((size, len(self.rows)))
+        """Pressure in the last interval, per host and row, percent."""
 
-    def start(self, table: Table) -> None:
-        """Take the reading that the first interval is charged from."""
-        self._now_us = self.machine.now_us
-        self._stat = self.machine.state.stat.copy()
-        self._held = self._held_bytes()
-        self._psi = table[:, _PSI].copy()
+    def start(
+        self, e: int, machines: Sequence[Machine], events: Sequence[RealisedEvent], table: Table
+    ) -> None:
+        """Take the reading that host e's first interval is charged from.
 
-    def read(self, table: Table) -> tuple[RewardTerms, Cost]:
-        """Charge the time since the last reading; ``table`` (N, K) is the sample table of now."""
-        machine = self.machine
-        now_us = machine.now_us
+        Args:
+            e: which host.
+            machines: all E of them, from now on.
+            events: of host e's scenario as drawn; those of kind ``critical`` weigh stalls.
+            table: (N, K), its sample table of now.
+        """
+        self._machines = list(machines)
+        machine = machines[e]
+        cgroups = len(machine.names)
+        if self._stat.shape[1] != cgroups:
+            self._stat = np.zeros((len(self._stat), cgroups, len(STAT)), np.int64)
+        self._windows[e] = _Windows.of(machine, events)
+        self._now_us[e] = machine.now_us
+        self._stat[e] = machine.state.stat
+        self._held[e] = _held_bytes(machine)
+        self._psi[e] = table[:, _PSI]
+
+    def read(self, tables: Table) -> tuple[Array, Array]:
+        """Charge the time since the last reading; ``tables`` (E, N, K) are the sample tables of now.
+
+        Returns terms (E, len(TERMS)) and costs (E, len(COSTS)).
+        """
+        now_us = np.array([machine.now_us for machine in self._machines])
+        held = np.array([_held_bytes(machine) for machine in self._machines])
+        stat = np.stack([machine.state.stat for machine in self._machines])
         seconds = (now_us - self._now_us) / US_PER_S
-        delta = machine.state.stat - self._stat
-        held = self._held_bytes()
-        total = delta.sum(axis=0).tolist()
-        terms = RewardTerms(
-            dram_held=0.5 * (held + self._held) / GIB * seconds / 3600.0,
-            stall_s=self._stalled(delta[:, _STALL], total[_STALL], now_us),
-            disk_refaults=float(total[_PSWPIN]),
-            zswap_loads=float(total[_ZSWPIN]),
-            bytes_written=float(total[_PSWPOUT]) * PAGE_SIZE,
-            rejects=float(total[_REFUSED]),
-            oom_kills=float(total[_OOM]),
-        )
-        cost = self._cost(table, delta, seconds)
-        self._now_us, self._held = now_us, held
-        self._stat += delta
-        self._psi = table[:, _PSI].copy()
-        return terms, cost
+        delta = stat - self._stat
+        total = delta.sum(axis=1)
+        terms = np.empty((len(seconds), len(TERMS)))
+        terms[:, 0] = 0.5 * (held + self._held) / GIB * seconds / 3600.0
+        terms[:, 1] = total[:, _STALL] / US_PER_S
+        for e, windows in enumerate(self._windows):
+            if windows is not None:
+                terms[e, 1] += self._extra * windows.stalled(
+                    delta[e, :, _STALL], int(self._now_us[e]), int(now_us[e])
+                )
+        terms[:, 2:] = total[:, _COUNTED]
+        terms[:, 2:] *= _UNITS
+        costs = self._costs(tables, delta, seconds[:, None])
+        self._now_us, self._held, self._stat = now_us, held, stat
+        self._psi = tables[..., _PSI].copy()
+        return terms, costs
 
-    def _held_bytes(self) -> int:
-        """memory.current summed over the top-level cgroups: the root's usage, whole pages."""
-        cgs = self.machine.state.cgs
-        return int(cgs["resident"][0] + cgs["base"][0]) * PAGE_SIZE + int(cgs["zbytes"][0])
-
-    def _stalled(self, stall_us: npt.NDArray[np.int64], total_us: int, now_us: int) -> float:
-        """Stalled thread-seconds; each critical window weighs the share of the interval it covers."""
-        seconds = total_us / US_PER_S
-        if len(self._critical_cgroup):
-            start = (self._now_us - self._boot_us) / US_PER_S
-            end = (now_us - self._boot_us) / US_PER_S
-            overlap = np.minimum(self._critical_end, end) - np.maximum(self._critical_start, start)
-            share = np.clip(overlap / max(end - start, 1e-9), 0.0, 1.0)
-            covered = np.zeros(len(stall_us))
-            np.maximum.at(covered, self._critical_cgroup, share)
-            seconds += self._extra * float((covered * stall_us).sum()) / US_PER_S
-        return seconds
-
-    def _cost(self, table: Table, delta: npt.NDArray[np.int64], seconds: float) -> Cost:
+    def _costs(self, tables: Table, delta: npt.NDArray[np.int64], seconds: Array) -> Array:
         # A parent's row shows its own counts only; rows are leaves unless somebody chose otherwise.
-        self.disk_reads = delta[self.rows, _PSWPIN].astype(np.float64)
-        resident_pages = np.maximum(table[:, _ANON] / PAGE_SIZE, 1.0)
+        self.disk_reads = delta[:, self.rows, _PSWPIN].astype(np.float64)
+        resident_pages = np.maximum(tables[..., _ANON] / PAGE_SIZE, 1.0)
         rate = self.disk_reads / resident_pages * (100.0 * 60.0 / seconds)
-        self.psi_pct = (table[:, _PSI] - self._psi) * (100.0 / (seconds * US_PER_S))
+        self.psi_pct = (tables[..., _PSI] - self._psi) * (100.0 / (seconds * US_PER_S))
         over = (rate > self.level.refault_pct_wss_min) | (self.psi_pct > self.level.psi_some_pct)
-        return Cost(float(rate.max()), float(self.psi_pct.max()), int(over.sum()))
+        costs = np.empty((len(seconds), len(COSTS)))
+        rate.max(axis=1, out=costs[:, 0])
+        self.psi_pct.max(axis=1, out=costs[:, 1])
+        costs[:, 2] = over.sum(axis=1)
+        return costs
+
+
+class _Windows:
+    """The critical windows of one host."""
+
+    def __init__(self, machine: Machine, critical: Sequence[RealisedEvent]) -> None:
+        self._cgroup = np.array([machine.index[e.cgroup] for e in critical], np.intp)
+        self._start = np.array([e.start_s for e in critical])
+        self._end = np.array([e.end_s for e in critical])
+        self._boot_us = machine.host.boot_us
+
+    @classmethod
+    def of(cls, machine: Machine, events: Sequence[RealisedEvent]) -> _Windows | None:
+        critical = [event for event in events if event.kind == "critical"]
+        return cls(machine, critical) if critical else None
+
+    def stalled(self, stall_us: npt.NDArray[np.int64], from_us: int, to_us: int) -> float:
+        """Stalled thread-seconds inside windows; each weighs the share of the interval it covers."""
+        start = (from_us - self._boot_us) / US_PER_S
+        end = (to_us - self._boot_us) / US_PER_S
+        overlap = np.minimum(self._end, end) - np.maximum(self._start, start)
+        share = np.clip(overlap / max(end - start, 1e-9), 0.0, 1.0)
+        covered = np.zeros(len(stall_us))
+        np.maximum.at(covered, self._cgroup, share)
+        return float((covered * stall_us).sum()) / US_PER_S
+
+
+def _held_bytes(machine: Machine) -> int:
+    """memory.current summed over the top-level cgroups: the root's usage, whole pages."""
+    root = machine.state.cgs[0]
+    return int(root["resident"] + root["base"]) * PAGE_SIZE + int(root["zbytes"])

@@ -11,7 +11,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from math import isfinite
 
+import numpy as np
+import numpy.typing as npt
+
 from zswap_gym.errors import UserError, nearest
+
+Array = npt.NDArray[np.float64]
 
 GIB = 1 << 30
 
@@ -37,9 +42,9 @@ class RewardTerms:
     oom_kills: float = 0.0
     """Kills by the OOM killer (memory.events oom_kill)."""
 
-    def as_dict(self) -> dict[str, float]:
-        """The terms by name."""
-        return {name: getattr(self, name) for name in TERMS}
+    def as_array(self) -> Array:
+        """The terms in the order of :data:`TERMS`."""
+        return np.array([getattr(self, name) for name in TERMS])
 
 
 TERMS: tuple[str, ...] = tuple(f.name for f in fields(RewardTerms))
@@ -104,11 +109,12 @@ class RewardWeights:
                 raise UserError(f"{where}: {key} = {value!r}; a critical second counts at least once")
         return cls(**{key: float(value) for key, value in weights.items()})
 
-    def reward(self, terms: RewardTerms) -> float:
-        """The sum of weight times term, in the order of :data:`TERMS`."""
-        total = 0.0
-        for name in TERMS:
-            total += getattr(self, name) * getattr(terms, name)
+    def reward(self, terms: Array) -> Array:
+        """The sum of weight times term: (...,) from terms (..., len(TERMS)) in the order of :data:`TERMS`."""
+        weighted = terms * [getattr(self, name) for name in TERMS]
+        total = weighted[..., 0]
+        for k in range(1, len(TERMS)):  # one by one: a sum along an axis may add in another order
+            total = total + weighted[..., k]
         return total
 
     def as_dict(self) -> dict[str, float]:
@@ -137,13 +143,9 @@ class Cost:
     """Disk reads in percent of the resident set per minute, worst cgroup."""
     psi_some_pct: float
     """Share of the interval in which some thread stalled on memory, percent, worst cgroup."""
-    violations: int
+    violations: float
     """Cgroups over either bound."""
 
-    def as_dict(self) -> dict[str, float]:
-        """The quantities by name."""
-        return {
-            "refault_pct_wss_min": self.refault_pct_wss_min,
-            "psi_some_pct": self.psi_some_pct,
-            "violations": float(self.violations),
-        }
+
+COSTS: tuple[str, ...] = tuple(f.name for f in fields(Cost))
+"""Names of the service quantities, in order."""

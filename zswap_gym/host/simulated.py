@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
@@ -86,8 +87,21 @@ class SimulatedHost:
         self._boot_us = spec.boot_us
         self._time_of_day_s = time_of_day_s
         self._announced = {name: _announced(name, events) for name in names}
+        self._any_announced = any(event.start_s for event in self._announced.values())
         self._notes_of: dict[str, tuple[str, ...]] = {}
-        self._ended: list[tuple[str, Outcome]] = []
+
+    def over(self, machine: Machine) -> SimulatedHost:
+        """This host over another machine, which must be in the same state."""
+        twin = copy.copy(self)
+        twin.machine = machine
+        twin._reader = TableReader(machine, self._index)
+        twin._notes_of = dict(self._notes_of)
+        return twin
+
+    @property
+    def rows(self) -> list[int]:
+        """Indices in the machine of the sampled cgroups."""
+        return list(self._index)
 
     # --- looking ---------------------------------------------------------------------------------
 
@@ -98,19 +112,25 @@ class SimulatedHost:
     def table(self) -> Table:
         """All samples as a table (N, len(COLUMNS)), straight from the model's arrays: the fast way."""
         out = self._reader.read()
+        self.complete(out)
+        return out
+
+    def complete(self, table: Table) -> None:
+        """Fill in what a table read from the machine alone lacks: time of day and hints."""
         since_boot_s = self._since_boot_s()
-        out[:, COLUMN["time_of_day_s"]] = self._time_of_day(since_boot_s)
-        out[:, COLUMN["hint_seconds_to_event"]] = inf
+        table[:, COLUMN["time_of_day_s"]] = self._time_of_day(since_boot_s)
+        table[:, COLUMN["hint_seconds_to_event"]] = inf
+        if not self._any_announced:
+            return
         for i, name in enumerate(self._names):
             hint = self._announced[name].at(since_boot_s)
             if hint.known:
-                out[i, _HINT_COLUMNS] = (
+                table[i, _HINT_COLUMNS] = (
                     1.0,
                     hint.seconds_to_event,
                     hint.seconds_left,
                     hint.expected_bytes,
                 )
-        return out
 
     def sample(self, *, via_text: bool = False) -> list[Sample]:
         """One Sample per cgroup.
@@ -181,14 +201,10 @@ class SimulatedHost:
         if amount and not self.machine.host.release_after_writeback:
             release = 0  # the ablation: a pair without its second half
         age_us = want.age_s * US_PER_S if amount else -1
-        beyond_uptime = age_us >= self.machine.now_us  # a success that does nothing
         if not self.machine.request(c, age_us, amount, release):
             return False
         notes = () if self.dialect is V1 else writes(self.dialect, request).notes  # V1 honours all of it
-        if release == 0 and (amount == 0 or (beyond_uptime and self.dialect.has_age)):
-            self._ended.append((cgroup, Outcome(notes=notes)))
-        else:
-            self._notes_of[cgroup] = notes
+        self._notes_of[cgroup] = notes
         return True
 
     def _amount(self, c: int, size: int) -> int:
@@ -201,7 +217,7 @@ class SimulatedHost:
 
     def outcomes(self) -> list[tuple[str, Outcome]]:
         """Requests that ended since the last call, in order of their end."""
-        ended, self._ended = self._ended, []
+        ended = []
         for done in self.machine.finished():
             name = self.machine.names[done.cgroup]
             outcome = Outcome(

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
-from zswap_gym.host.simulated_files import max_pool_percent
 from zswap_gym.host.types import COLUMN, COLUMNS, Table
 from zswap_gym.kernel.jit import entry, inline
 from zswap_gym.kernel.layout import INF_PAGES, STAT
@@ -52,6 +52,7 @@ _MACHINE = (
     "host_zswapped",
     "host_psi_some_avg10",
     "host_psi_some_total_us",
+    "host_max_pool_percent",
 )
 _COUNTED = tuple(name for name in STAT if name in COLUMN)
 _PAGE = 4096.0
@@ -115,40 +116,48 @@ def _fill_machine(st, row, at):
     row[at[6]] = root.zpages * _PAGE
     row[at[7]] = _percent(root.avg[0])
     row[at[8]] = root.some_us
+    row[at[9]] = -(-host.max_pool_pages * 100 // host.ram_pages)  # the limit is a floor of the parameter
 
 
 @entry
-def _fill(block, cgroups, own, machine, counted, counters, out):
-    """Fill one row of ``out`` per entry of ``cgroups``; counters are sums over the subtree."""
-    st = state_ref(block)
-    for i in range(len(cgroups)):
-        c = cgroups[i]
-        _fill_own(st, c, out[i], own)
-        _fill_machine(st, out[i], machine)
-        for k in range(len(counted)):
-            total = 0
-            for d in range(c, st.cgs[c].sub_end):
-                total += st.stat[d, counters[k]]
-            out[i, counted[k]] = total
+def _fill(blocks, cgroups, own, machine, counted, counters, out):
+    """Fill one row of ``out[e]`` per entry of ``cgroups``; counters are sums over the subtree."""
+    for e in range(len(blocks)):
+        st = state_ref(blocks[e])
+        for i in range(len(cgroups)):
+            c = cgroups[i]
+            _fill_own(st, c, out[e, i], own)
+            _fill_machine(st, out[e, i], machine)
+            for k in range(len(counted)):
+                total = 0
+                for d in range(c, st.cgs[c].sub_end):
+                    total += st.stat[d, counters[k]]
+                out[e, i, counted[k]] = total
 
 
-class TableReader:
-    """Fills tables of the cgroups at indices ``rows`` of ``machine``.
+_OWN_AT = np.array([COLUMN[name] for name in _OWN])
+_MACHINE_AT = np.array([COLUMN[name] for name in _MACHINE])
+_COUNTED_AT = np.array([COLUMN[name] for name in _COUNTED])
+_COUNTERS = np.array([STAT.index(name) for name in _COUNTED])
+
+
+def read_tables(blocks: npt.NDArray[np.uint64], rows: npt.NDArray[np.int64]) -> Table:
+    """Tables (E, len(rows), len(COLUMNS)) of the machines with ``blocks`` (E, words), in one call.
 
     The columns for the hints and the time of day are the caller's; they come out as 0.
     """
+    out = np.zeros((len(blocks), len(rows), len(COLUMNS)))
+    _fill(blocks, rows, _OWN_AT, _MACHINE_AT, _COUNTED_AT, _COUNTERS, out)
+    return out
+
+
+class TableReader:
+    """Reads tables of the cgroups at indices ``rows`` of one machine."""
 
     def __init__(self, machine: Machine, rows: Sequence[int]) -> None:
         self.machine = machine
         self.rows = np.asarray(rows, np.int64)
-        self._own = np.array([COLUMN[name] for name in _OWN])
-        self._machine = np.array([COLUMN[name] for name in _MACHINE])
-        self._counted = np.array([COLUMN[name] for name in _COUNTED])
-        self._counters = np.array([STAT.index(name) for name in _COUNTED])
 
     def read(self) -> Table:
         """The table now: float64, (len(rows), len(COLUMNS))."""
-        out = np.zeros((len(self.rows), len(COLUMNS)))
-        _fill(self.machine.block, self.rows, self._own, self._machine, self._counted, self._counters, out)
-        out[:, COLUMN["host_max_pool_percent"]] = max_pool_percent(self.machine)
-        return out
+        return np.asarray(read_tables(self.machine.block[None], self.rows)[0])

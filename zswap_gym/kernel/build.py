@@ -211,6 +211,7 @@ def interface_rules(host: HostSpec) -> InterfaceSpec | None:
 def set_rules(rec: npt.NDArray[np.void], rules: InterfaceSpec) -> None:
     """Enter the rules of a proactive writeback interface in a HOST record."""
     rec["wb_batch"], rec["wb_walk"] = rules.batch_pages, rules.walk
+    rec["wb_exists"], rec["wb_age"], rec["wb_einval"] = 1, rules.key is None, rules.disabled_is_einval
     rec["wb_scan_ratio"] = rules.scan_ratio
     rec["wb_compressed"], rec["wb_round"] = rules.compressed, rules.whole_pages
     rec["wb_cursor"], rec["wb_second_chance"] = rules.cursor_persists, rules.second_chance

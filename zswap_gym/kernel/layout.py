@@ -270,6 +270,9 @@ HOST = np.dtype(
         ("worker_queued", np.int32),
         ("worker_iter", np.int64),  # zswap_next_shrink
         # proactive writeback: the rules of an interface, see spec.InterfaceSpec
+        ("wb_exists", np.int32),
+        ("wb_age", np.int32),  # takes an age
+        ("wb_einval", np.int32),  # refuses where writeback is disabled
         ("wb_batch", np.int64),
         ("wb_walk", np.int64),
         ("wb_scan_ratio", np.int64),

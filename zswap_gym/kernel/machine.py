@@ -19,12 +19,9 @@ from zswap_gym.kernel import build, engine, interfaces, stateref
 from zswap_gym.kernel.access import NEVER, AccessPlan
 from zswap_gym.kernel.jit import announce_compile
 from zswap_gym.kernel.jobs import (
-    DONE_LOG,
     J_NONE,
     J_RECLAIM,
     J_WRITEBACK,
-    REPORT_PAIR,
-    REPORT_WRITEBACK,
     SLOT_REQUEST,
     SLOTS,
 )
@@ -235,31 +232,7 @@ class Machine:
         ``amount`` counts as the interface does (:meth:`budget`). No writeback without an amount, on a
         kernel without an interface or, where the interface takes an age, with ``age_us`` < 0.
         """
-        rules = self.rules
-        has_age = rules is not None and rules.key is None
-        if rules is not None and amount > 0 and (age_us >= 0 or not has_age):
-            if rules.disabled_is_einval and not self.state.cgs["writeback_effective"][cgroup]:
-                return self._release(cgroup, release_pages, errno.EINVAL)
-            age_us = age_us if has_age else -1
-            if age_us < self.now_us:  # an age beyond uptime is a success that does nothing
-                kind, report = J_WRITEBACK, REPORT_WRITEBACK
-                return bool(engine.submit(self.block, cgroup, kind, amount, age_us, release_pages, report))
-        return self._release(cgroup, release_pages, 0)
-
-    def _release(self, cgroup: int, pages: int, writeback_errno: int) -> bool:
-        """Only the second half of a pair; the errno of the first is already known."""
-        job = cgroup * SLOTS + SLOT_REQUEST
-        if self.state.jobs["kind"][job] != J_NONE:
-            return False
-        if pages > 0:
-            engine.submit(self.block, cgroup, J_RECLAIM, pages, 0, 0, REPORT_PAIR)
-            self.state.jobs["wb_errno"][job] = writeback_errno
-        elif writeback_errno:
-            end = self.state.host["done_len"]
-            if end[0] < DONE_LOG:
-                self.state.done[end[0]] = (cgroup, writeback_errno, 0, REPORT_WRITEBACK, 0, 0)
-                end += 1
-        return True
+        return bool(engine.request(self.block, cgroup, age_us, amount, release_pages))
 
     def finished(self) -> list[Finished]:
         """Requests that ended since the last call, in order."""
@@ -351,15 +324,38 @@ class Machine:
         arrays = self.state._asdict()
         copies = {name: a if name in CONSTANT else a.copy() for name, a in arrays.items()}
         copies["pages"] = page_array(len(self.state.pages))
-        copies["pages"][...] = self.state.pages
+        _copy(copies["pages"], self.state.pages)
         return State(**copies)
 
     def restore(self, snapshot: State) -> None:
         """Return to a snapshot; the snapshot stays usable."""
-        for name, saved in snapshot._asdict().items():
-            if name not in CONSTANT:
-                getattr(self.state, name)[...] = saved
+        _filled(self.state, snapshot)
+
+    def become(self, other: Machine) -> None:
+        """Go on from the state of ``other`` (a machine of the same scenario), which stays as it is.
+
+        What :meth:`clone` does without new memory, where the sizes are the same.
+        """
+        mine, theirs = self.state._asdict(), other.state._asdict()
+        fits = all(mine[name].shape == theirs[name].shape for name in mine if name not in CONSTANT)
+        state = _filled(self.state, other.state) if fits else other.snapshot()
+        self.__dict__.update(other.__dict__)
+        self.state = state
+        self.block = stateref.block(state)
 
     def reseed(self, seed: int) -> None:
         """Continue from here with a fresh random stream (episodes that share a warm snapshot)."""
         self.state.host["rng"] = np.uint64(seed)
+
+
+def _copy(to: npt.NDArray[Any], source: npt.NDArray[Any]) -> None:
+    """Copy a contiguous array as bytes: numpy copies records one by one."""
+    to.view(np.uint8)[...] = source.view(np.uint8)
+
+
+def _filled(to: State, source: State) -> State:
+    """``to`` with the contents of ``source``, sharing its constant arrays."""
+    for name, array in source._asdict().items():
+        if name not in CONSTANT and array.size:
+            _copy(getattr(to, name), array)
+    return to._replace(**{name: getattr(source, name) for name in CONSTANT})
