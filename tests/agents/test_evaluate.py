@@ -57,7 +57,9 @@ def test_episodes_add_up_and_repeat(tiny: str) -> None:
     of = lambda r: {(e.policy, e.seed): (e.reward, e.terms, e.violation_share) for e in r.episodes}  # noqa: E731
     assert of(one) == of(two)
     for episode in one.episodes:
-        assert episode.reward == pytest.approx(RewardWeights.of(weights).reward(RewardTerms(**episode.terms).as_array()))
+        assert episode.reward == pytest.approx(
+            RewardWeights.of(weights).reward(RewardTerms(**episode.terms).as_array())
+        )
         assert 0.0 <= episode.violation_share <= 1.0
         assert episode.decide_us > 0
 

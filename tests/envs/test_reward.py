@@ -47,7 +47,7 @@ def test_the_environments_reward_is_that_sum_and_the_terms_are_the_models(make_e
     weights = {"dram_held": -3.0, "zswap_loads": -1e-5}
     env = make_env(reward=weights)
     env.reset(seed=2)
-    machine = env._at.host.machine
+    machine = env.host.machine
     before = machine.counters()[0]
     names = ("pswpin", "zswpin", "pswpout")
     sums = dict.fromkeys(TERMS, 0.0)

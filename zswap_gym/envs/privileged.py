@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from zswap_gym.envs.warmstart import WarmStart
+from zswap_gym.envs.fleet import Fleet
 from zswap_gym.envs.writeback import WritebackEnv
 from zswap_gym.policy.contract import Contract
 from zswap_gym.policy.features import FEATURES, Feature, Observation
@@ -45,8 +45,8 @@ class PrivilegedWritebackEnv(WritebackEnv):
         rows = tuple((f.name, f.unit, float(f.low), float(f.high)) for f in self.features)
         return replace(super()._contract(), features=rows)
 
-    def _row_features(self, at: WarmStart, rows: Observation) -> Observation:
-        machine = at.host.machine
-        ages = np.stack([machine.zswap_ages(machine.index[name], EDGES_S) for name in at.host.cgroups()])
-        total = np.maximum(ages.sum(axis=1, keepdims=True), 1)
-        return np.concatenate([rows, (ages / total).astype(np.float32)], axis=1)
+    def row_features(self, fleet: Fleet) -> Observation:
+        """Rows (E, N, F + 10): the policy's features, then the true ages."""
+        ages = np.stack([[host.machine.zswap_ages(c, EDGES_S) for c in host.rows] for host in fleet.hosts])
+        total = np.maximum(ages.sum(axis=-1, keepdims=True), 1)
+        return np.concatenate([fleet.rows, (ages / total).astype(np.float32)], axis=-1)

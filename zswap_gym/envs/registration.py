@@ -8,10 +8,16 @@ at the first ``gymnasium.make``.
 from __future__ import annotations
 
 ENTRY_POINTS = {
-    "zswap_gym/Writeback-v0": "zswap_gym.envs.writeback:WritebackEnv",
-    "zswap_gym/Writeback-Privileged-v0": "zswap_gym.envs.privileged:PrivilegedWritebackEnv",
+    "zswap_gym/Writeback-v0": (
+        "zswap_gym.envs.writeback:WritebackEnv",
+        "zswap_gym.envs.vector:WritebackVectorEnv",
+    ),
+    "zswap_gym/Writeback-Privileged-v0": (
+        "zswap_gym.envs.privileged:PrivilegedWritebackEnv",
+        "zswap_gym.envs.vector:PrivilegedWritebackVectorEnv",
+    ),
 }
-"""Id -> where the class lives."""
+"""Id -> where the classes live: of one environment, and of many."""
 
 
 def register() -> None:
@@ -20,6 +26,6 @@ def register() -> None:
     from gymnasium.envs.registration import register as register_one
     from gymnasium.envs.registration import registry
 
-    for env_id, entry_point in ENTRY_POINTS.items():
+    for env_id, (one, many) in ENTRY_POINTS.items():
         if env_id not in registry:
-            register_one(id=env_id, entry_point=entry_point)
+            register_one(id=env_id, entry_point=one, vector_entry_point=many)

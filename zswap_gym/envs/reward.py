@@ -111,8 +111,8 @@ class RewardWeights:
 
     def reward(self, terms: Array) -> Array:
         """The sum of weight times term: (...,) from terms (..., len(TERMS)) in the order of :data:`TERMS`."""
-        weighted = terms * [getattr(self, name) for name in TERMS]
-        total = weighted[..., 0]
+        weighted = terms * np.array([getattr(self, name) for name in TERMS])
+        total: Array = weighted[..., 0]
         for k in range(1, len(TERMS)):  # one by one: a sum along an axis may add in another order
             total = total + weighted[..., k]
         return total

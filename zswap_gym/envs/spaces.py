@@ -39,6 +39,15 @@ def action_space(n_max: int) -> Space[Vector]:
     return cast("Space[Vector]", Box(-1.0, 1.0, (n_max * PER_CGROUP,), np.float32))
 
 
+def flat_observation(rows: Vector, host: Vector, n_max: int) -> Vector:
+    """Rows (E, N, F) and host features (E, H) as flat observations (E, n_max * F + H), N <= n_max."""
+    e, n, f = rows.shape
+    out = np.zeros((e, n_max * f + H), np.float32)
+    out[:, : n * f] = rows.reshape(e, n * f)
+    out[:, n_max * f :] = host
+    return out
+
+
 def rows_and_host(observation: Vector, n_features: int) -> tuple[Vector, Vector]:
     """A flat observation (..., n_max * F + H) as rows (..., n_max, F) and host features (..., H): views."""
     cut = observation.shape[-1] - H

@@ -7,7 +7,6 @@ seed alone, and a draw is the same whoever makes it and whenever.
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import math
 import zlib
@@ -19,7 +18,6 @@ import numpy as np
 
 from zswap_gym.host.simulated import SimulatedHost
 from zswap_gym.host.types import Table
-from zswap_gym.kernel.machine import Machine
 from zswap_gym.policy.features import FeatureExtractor, Observation
 from zswap_gym.policy.laws import FixedAge, Law
 from zswap_gym.workloads.events import RealisedEvent
@@ -43,16 +41,6 @@ class WarmStart:
     """Features (N, F) of the last sample."""
     events: Sequence[RealisedEvent]
 
-    def copy(self, stream: int) -> WarmStart:
-        """An independent copy that goes on with random stream ``stream``."""
-        twin = self.with_machine(self.host.machine.clone())
-        twin.host.machine.reseed(stream)
-        return twin
-
-    def with_machine(self, machine: Machine) -> WarmStart:
-        """A copy whose host is ``machine``, which must be in the same state."""
-        return copy.deepcopy(self, {id(self.host.machine): machine, id(self.events): self.events})
-
     @property
     def nbytes(self) -> int:
         """Bytes of the machine's arrays."""
@@ -62,8 +50,10 @@ class WarmStart:
 _pool: OrderedDict[tuple[str, int], WarmStart] = OrderedDict()
 
 
-def episode_start(scenario: Scenario, digest: str, seed: int, snapshots: int) -> WarmStart:
-    """The start of the episode ``seed`` of a scenario.
+def episode_start(scenario: Scenario, digest: str, seed: int, snapshots: int) -> tuple[WarmStart, int]:
+    """Where the episode ``seed`` of a scenario starts, and the random stream it goes on with.
+
+    The start belongs to the pool: go on from a copy of it.
 
     Args:
         scenario: what to draw from.
@@ -81,7 +71,7 @@ def episode_start(scenario: Scenario, digest: str, seed: int, snapshots: int) ->
             _pool.popitem(last=False)
     _pool.move_to_end(key)
     (stream,) = np.random.SeedSequence([_name_key(scenario), seed, 1]).generate_state(1, np.uint64)
-    return warm.copy(max(int(stream), 1))
+    return warm, max(int(stream), 1)
 
 
 def warm_up(scenario: Scenario, member: int) -> WarmStart:

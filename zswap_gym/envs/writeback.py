@@ -11,20 +11,22 @@ import gymnasium
 import numpy as np
 import numpy.typing as npt
 
-from zswap_gym.envs.accounting import Meter
+from zswap_gym.envs.fleet import Fleet
 from zswap_gym.envs.rendering import History, StepView, render_ansi, render_rgb
-from zswap_gym.envs.reward import RewardWeights, ServiceLevel
-from zswap_gym.envs.spaces import H, action_space, observation_space, rows_and_host
-from zswap_gym.envs.warmstart import WarmStart, episode_start, scenario_digest
+from zswap_gym.envs.reward import COSTS, TERMS, RewardWeights, ServiceLevel
+from zswap_gym.envs.spaces import action_space, flat_observation, observation_space, rows_and_host
+from zswap_gym.envs.warmstart import episode_start, scenario_digest
 from zswap_gym.errors import UserError, nearest
+from zswap_gym.host.simulated import SimulatedHost
 from zswap_gym.host.types import COLUMN, Request, Table
-from zswap_gym.policy.actions import PER_CGROUP, ActionSpec, decode, from_requests, to_requests
+from zswap_gym.policy.actions import PER_CGROUP, ActionSpec, decode, from_requests
 from zswap_gym.policy.contract import Contract
 from zswap_gym.policy.features import FEATURES, Feature, Observation
 from zswap_gym.workloads.scenario import Scenario, load_scenario
 
 DEFAULT_SCENARIO = "bench-mix"
 
+Array = npt.NDArray[np.float64]
 Step = tuple[Observation, float, bool, bool, dict[str, Any]]
 
 
@@ -200,7 +202,7 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         self.contract = self._contract()
         self.observation_space = observation_space(self.n_max, self.features)
         self.action_space = action_space(self.n_max)
-        self._at: WarmStart | None = None
+        self._fleet = Fleet(1, self.weights.critical_factor, self.level)
 
     def _contract(self) -> Contract:
         return Contract(self.n_max, self.interval_s, self._action)
@@ -216,26 +218,15 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         """
         super().reset(seed=seed, options=options)
         episode = int(self.np_random.integers(1 << 62)) if seed is None else seed
-        self._at = at = episode_start(self.scenario, self.digest, episode, self.snapshots)
-        machine = at.host.machine
-        self._names = at.host.cgroups()
+        self._fleet.adopt(0, *episode_start(self.scenario, self.digest, episode, self.snapshots))
         self._steps = 0
-        self._meter = Meter(
-            machine,
-            [machine.index[name] for name in self._names],
-            at.events,
-            self.weights.critical_factor,
-            self.level,
-        )
-        self._meter.start(at.table)
-        self._history = History.start(self._names, self.interval_s)
-        return self._observation(at.rows), {"seed": episode, "cgroups": tuple(self._names)}
+        self._history = History.start(list(self.cgroups), self.interval_s)
+        return self._observation(), {"seed": episode, "cgroups": self.cgroups}
 
     def step(self, action: npt.ArrayLike) -> Step:
         """Decode ``action`` (n_max * 2,), carry it out beside the workloads, let one interval pass."""
-        at = self._running()
-        acted = np.asarray(action, np.float64).reshape(self.n_max, PER_CGROUP)[: len(self._names)]
-        return self.step_requests(to_requests(*decode(acted, at.table, self.contract.action)))
+        acted = np.asarray(action, np.float64).reshape(self.n_max, PER_CGROUP)[: len(self.cgroups)]
+        return self._step(*decode(acted, self.table, self.contract.action))
 
     def step_requests(self, requests: Sequence[Request]) -> Step:
         """The same with one Request per cgroup, in the order of :attr:`cgroups`: how laws drive it.
@@ -243,26 +234,29 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         Raises:
             ValueError: the number of requests is not the number of cgroups.
         """
-        at = self._running()
-        host = at.host
-        busy = 0
-        for name, request in zip(self._names, requests, strict=True):
-            if not request.is_nothing and not host.submit(name, request):
-                busy += 1
-        before = at.table
-        host.sleep(self.interval_s)
-        outcomes = tuple(
-            (name, o.errno, o.pages, o.duration_s, o.release_errno) for name, o in host.outcomes()
-        )
-        at.table = host.table()
-        at.rows = at.extractor.update(at.table)
-        terms, cost = self._meter.read(at.table)
-        reward = self.weights.reward(terms)
+        if len(requests) != len(self.cgroups):
+            raise ValueError(f"{len(requests)} requests for {len(self.cgroups)} cgroups")
+        return self._step(*from_requests(requests))
+
+    def _step(self, age: Array, size: Array, release: Array) -> Step:
+        before = self.table
+        fleet = self._fleet
+        busy = fleet.step(age[None], size[None], release[None], self.interval_s)
+        terms, costs = fleet.meter.read(fleet.tables)
+        reward = float(self.weights.reward(terms)[0])
         self._steps += 1
         if self.render_mode is not None:
-            self._history.add(self._view(before, at.table, requests), reward)
-        info = {"terms": terms.as_dict(), "cost": cost.as_dict(), "outcomes": outcomes, "busy": busy}
-        return self._observation(at.rows), reward, False, self._steps >= self.steps_per_episode, info
+            self._history.add(self._view(before, self.table, size, age), reward)
+        outcomes = tuple(
+            (name, o.errno, o.pages, o.duration_s, o.release_errno) for name, o in self.host.outcomes()
+        )
+        info = {
+            "terms": dict(zip(TERMS, terms[0].tolist(), strict=True)),
+            "cost": dict(zip(COSTS, costs[0].tolist(), strict=True)),
+            "outcomes": outcomes,
+            "busy": int(busy[0]),
+        }
+        return self._observation(), reward, False, self._steps >= self.steps_per_episode, info
 
     def render(self) -> Any:
         """A table of the last step (``ansi``) or the episode so far as an image (``rgb_array``)."""
@@ -277,15 +271,21 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
     # --- beside it -------------------------------------------------------------------------------
 
     @property
+    def host(self) -> SimulatedHost:
+        """The simulated host: its machine, its files, its clock."""
+        self._running()
+        return self._fleet.hosts[0]
+
+    @property
     def cgroups(self) -> tuple[str, ...]:
         """The cgroups of the rows, in order; rows beyond them are absent."""
-        self._running()
-        return tuple(self._names)
+        return tuple(self.host.cgroups())
 
     @property
     def table(self) -> Table:
         """The sample table (N, K) that the next decision is based on: what a law reads."""
-        return self._running().table
+        self._running()
+        return np.asarray(self._fleet.tables[0])
 
     def rows_and_host(
         self, observation: npt.NDArray[np.float32]
@@ -295,28 +295,25 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
 
     # --- inside ----------------------------------------------------------------------------------
 
-    def _running(self) -> WarmStart:
-        if self._at is None:
+    def _running(self) -> None:
+        if not self._fleet.hosts:
             raise gymnasium.error.ResetNeeded("call reset() first")
-        return self._at
 
-    def _row_features(self, at: WarmStart, rows: Observation) -> Observation:  # noqa: ARG002 - for subclasses
-        """Rows (N, len(features)) from what the policy's extractor made of the sample."""
-        return rows
+    def row_features(self, fleet: Fleet) -> Observation:
+        """Rows (E, N, len(features)) of what an observation holds of the hosts of a fleet."""
+        return fleet.rows
 
-    def _observation(self, rows: Observation) -> Observation:
-        at = self._running()
-        n, f = len(self._names), len(self.features)
-        out = np.zeros(self.n_max * f + H, np.float32)
-        out[: n * f] = self._row_features(at, rows).ravel()
-        out[self.n_max * f :] = at.extractor.host(at.table)
-        return out
+    def observe(self, fleet: Fleet) -> Observation:
+        """Flat observations (E, n_max * F + H) of the hosts of a fleet."""
+        return flat_observation(self.row_features(fleet), fleet.extractor.host(fleet.tables), self.n_max)
 
-    def _view(self, before: Table, after: Table, requests: Sequence[Request]) -> StepView:
+    def _observation(self) -> Observation:
+        return np.asarray(self.observe(self._fleet)[0])
+
+    def _view(self, before: Table, after: Table, asked: Array, age: Array) -> StepView:
         def column(name: str) -> npt.NDArray[np.float64]:
             return after[:, COLUMN[name]]
 
-        age, asked, _ = from_requests(requests)
         zswap = column("zswap")
         written = column("zswpwb") - before[:, COLUMN["zswpwb"]]
         return StepView(
@@ -326,8 +323,8 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
             asked=asked,
             age=age,
             written=written * 4096.0,
-            disk_reads=self._meter.disk_reads,
-            psi=self._meter.psi_pct,
+            disk_reads=self._fleet.meter.disk_reads[0],
+            psi=self._fleet.meter.psi_pct[0],
         )
 
 

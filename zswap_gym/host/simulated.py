@@ -93,9 +93,8 @@ class SimulatedHost:
     def over(self, machine: Machine) -> SimulatedHost:
         """This host over another machine, which must be in the same state."""
         twin = copy.copy(self)
-        twin.machine = machine
-        twin._reader = TableReader(machine, self._index)
-        twin._notes_of = dict(self._notes_of)
+        twin.machine, twin._reader = machine, TableReader(machine, self._index)  # noqa: SLF001
+        twin._notes_of = dict(self._notes_of)  # noqa: SLF001
         return twin
 
     @property
@@ -196,7 +195,7 @@ class SimulatedHost:
         """Start a request; it makes progress while :meth:`sleep` lets time pass."""
         c = self.machine.index[cgroup]
         want = whole(request)
-        amount = 0 if self.dialect.file is None else self._amount(c, want.writeback_bytes)
+        amount = self.amount(c, want.writeback_bytes)
         release = want.release_bytes // PAGE_SIZE
         if amount and not self.machine.host.release_after_writeback:
             release = 0  # the ablation: a pair without its second half
@@ -207,8 +206,10 @@ class SimulatedHost:
         self._notes_of[cgroup] = notes
         return True
 
-    def _amount(self, c: int, size: int) -> int:
-        """``size`` uncompressed bytes as the kernel's interface counts them."""
+    def amount(self, c: int, size: int) -> int:
+        """``size`` uncompressed bytes of the machine's cgroup ``c`` as its kernel's interface counts them."""
+        if self.dialect.file is None:
+            return 0
         if self.dialect is V1:
             return size // PAGE_SIZE
         cg = self.machine.state.cgs[c]

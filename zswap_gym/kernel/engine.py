@@ -22,22 +22,19 @@ from zswap_gym.kernel.jobs import (
     J_WORKER,
     J_WRITEBACK,
     REPORT_PAIR,
-    SLOT_REQUEST,
     SLOTS,
 )
 from zswap_gym.kernel.layout import S_WORKER_RUNS, ZSWAP
 from zswap_gym.kernel.memcg import refresh_writeback, usage
 from zswap_gym.kernel.mglru import work_now
 from zswap_gym.kernel.oom import discard, oom_kill, renew
-from zswap_gym.kernel.proactive import NO_CUTOFF, writeback_begin, writeback_step
+from zswap_gym.kernel.proactive import writeback_step
 from zswap_gym.kernel.psi import PERIOD_US, tick
 from zswap_gym.kernel.reclaim import MAX_RECLAIM_RETRIES, reclaim_begin, reclaim_step, try_free
 from zswap_gym.kernel.shrink_worker import worker_step
 from zswap_gym.kernel.stage_one import stage_one
 from zswap_gym.kernel.stateref import state_ref
 from zswap_gym.kernel.swapdev import settle
-
-EINVAL = 22
 
 
 @inline
@@ -78,7 +75,8 @@ def _give_back(st, c):
 
 
 @njit
-def _log(st, c, kind, errno, release_errno, pages, duration_us):
+def log_done(st, c, kind, errno, release_errno, pages, duration_us):
+    """Note in the done log that a request of c ended."""
     host = st.host[0]
     if host.done_len < DONE_LOG:
         rec = st.done[host.done_len]
@@ -97,9 +95,9 @@ def _report(st, j, errno, t):
     job.errno = errno
     job.ended = t
     if job.report == REPORT_PAIR:
-        _log(st, job.cg, job.report, job.wb_errno, errno, job.written, t - job.start)
+        log_done(st, job.cg, job.report, job.wb_errno, errno, job.written, t - job.start)
     elif job.report:
-        _log(st, job.cg, job.report, errno, 0, job.written, t - job.start)
+        log_done(st, job.cg, job.report, errno, 0, job.written, t - job.start)
     job.kind = J_NONE
     st.host[0].jobs_changed = 1
 
@@ -193,11 +191,12 @@ def _serve(st, i, until):
 @entry
 def advance(block, until, stop_job):
     """Run to boot time ``until``; stop early when job ``stop_job`` (-1: none) ends."""
-    _advance(state_ref(block), until, stop_job)
+    advance_to(state_ref(block), until, stop_job)
 
 
 @njit
-def _advance(st, until, stop_job):
+def advance_to(st, until, stop_job):
+    """`advance` of a machine inside compiled code."""
     host = st.host[0]
     n = len(st.cgs)
     for c in range(n):
@@ -269,86 +268,6 @@ def boot(block):
         if cg.stage_one and host.stage_kind > 0:
             st.due[2 * n + c] = host.now + host.stage_interval
     st.due[len(st.due) - 1] = host.now + PERIOD_US
-
-
-@njit
-def _submit(st, c, kind, amount, age_us, release, report):
-    """Start an operation in c's request slot: its job, or -1 where one still runs.
-
-    ``amount`` counts as the interface does, pages for a reclaim; a negative age is none.
-    """
-    host = st.host[0]
-    j = c * SLOTS + SLOT_REQUEST
-    job = st.jobs[j]
-    if job.kind != J_NONE:
-        return -1
-    job.start = host.now
-    job.report = report
-    job.signal = 0
-    job.release = release
-    job.written = 0
-    job.wb_errno = 0
-    if kind == J_WRITEBACK:
-        job.kind = J_WRITEBACK
-        writeback_begin(st, j, c, amount, host.now - age_us if age_us >= 0 else NO_CUTOFF)
-    else:
-        job.kind = J_RECLAIM
-        reclaim_begin(st, j, c, amount)
-    st.due[3 * len(st.cgs) + j] = host.now
-    host.jobs_changed = 1
-    return j
-
-
-@entry
-def submit(block, c, kind, amount, age_us, release, report):
-    """Start an operation in c's request slot: True, or False where one still runs. See `_submit`."""
-    return _submit(state_ref(block), c, kind, amount, age_us, release, report) >= 0
-
-
-@njit
-def _request(st, c, age_us, amount, release):
-    """Start a pair, writeback then release; see Machine.request(). False: still busy."""
-    host = st.host[0]
-    errno = 0
-    if host.wb_exists and amount > 0 and (age_us >= 0 or not host.wb_age):
-        age = age_us if host.wb_age else -1
-        if host.wb_einval and not st.cgs[c].writeback_effective:
-            errno = EINVAL
-        elif age < host.now:  # an age beyond uptime is a success that does nothing
-            return _submit(st, c, J_WRITEBACK, amount, age, release, REPORT_WRITEBACK) >= 0
-    j = c * SLOTS + SLOT_REQUEST
-    if st.jobs[j].kind != J_NONE:
-        return False
-    if release > 0:
-        _submit(st, c, J_RECLAIM, release, 0, 0, REPORT_PAIR)
-        st.jobs[j].wb_errno = errno
-    else:
-        _log(st, c, REPORT_WRITEBACK, errno, 0, 0, 0)
-    return True
-
-
-@entry
-def request(block, c, age_us, amount, release):
-    """`_request` of one cgroup; ``release`` in real pages."""
-    return _request(state_ref(block), c, age_us, amount, release)
-
-
-@entry
-def step_all(blocks, cgroups, age_us, amount, release, interval_us, accepted):
-    """One decision of many machines: a request per cgroup, then ``interval_us`` of simulated time.
-
-    ``blocks`` is (E, words); requests and ``accepted`` are (E, N) for ``cgroups`` (N,). A request
-    without an amount and without a release is none.
-    """
-    for e in range(len(blocks)):
-        st = state_ref(blocks[e])
-        st.host[0].done_len = 0
-        for i in range(len(cgroups)):
-            if amount[e, i] > 0 or release[e, i] > 0:
-                accepted[e, i] = _request(st, cgroups[i], age_us[e, i], amount[e, i], release[e, i])
-            else:
-                accepted[e, i] = True
-        _advance(st, st.host[0].now + interval_us, -1)
 
 
 @entry

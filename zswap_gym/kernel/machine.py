@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from zswap_gym.kernel import build, engine, interfaces, stateref
+from zswap_gym.kernel import build, engine, interfaces, requests, stateref
 from zswap_gym.kernel.access import NEVER, AccessPlan
 from zswap_gym.kernel.jit import announce_compile
 from zswap_gym.kernel.jobs import (
@@ -180,7 +180,7 @@ class Machine:
         if self.state.jobs["kind"][job] != J_NONE:
             engine.advance(self.block, int(NEVER) - 1, job)
         start = self.now_us
-        engine.submit(self.block, c, kind, amount, age_us, 0, 0)
+        requests.submit(self.block, c, kind, amount, age_us, 0, 0)
         self.state.jobs["signal"][job] = int(signal)
         self.state.jobs["pace_us"][job] = pace_us
         engine.advance(self.block, int(NEVER) - 1, job)
@@ -232,7 +232,7 @@ class Machine:
         ``amount`` counts as the interface does (:meth:`budget`). No writeback without an amount, on a
         kernel without an interface or, where the interface takes an age, with ``age_us`` < 0.
         """
-        return bool(engine.request(self.block, cgroup, age_us, amount, release_pages))
+        return bool(requests.request(self.block, cgroup, age_us, amount, release_pages))
 
     def finished(self) -> list[Finished]:
         """Requests that ended since the last call, in order."""

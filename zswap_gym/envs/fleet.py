@@ -1,0 +1,127 @@
+"""Hosts stepped together: one compiled call for all of them, one numpy pass over what they say.
+
+A single environment is a fleet of one, so that many environments give what single ones give.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from zswap_gym.envs.accounting import Meter
+from zswap_gym.envs.reward import ServiceLevel
+from zswap_gym.envs.warmstart import WarmStart
+from zswap_gym.host.dialects import AGE_LIMIT_S, V1
+from zswap_gym.host.simulated import SimulatedHost
+from zswap_gym.host.simulated_table import read_tables
+from zswap_gym.host.types import COLUMNS, Table
+from zswap_gym.kernel.requests import step_all
+from zswap_gym.policy.features import FeatureExtractor, Observation
+from zswap_gym.units import PAGE_SIZE, US_PER_S
+
+Array = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+
+class Fleet:
+    """E simulated hosts of one scenario: N sampled cgroups each, the same ones.
+
+    Args:
+        size: E.
+        critical_factor: how much a stalled second counts inside a critical window.
+        level: the service level that violations are counted against.
+    """
+
+    def __init__(self, size: int, critical_factor: float, level: ServiceLevel) -> None:
+        self.size = size
+        self.critical_factor = critical_factor
+        self.level = level
+        self.hosts: list[SimulatedHost] = []
+        """The hosts; empty until every one of them has been given a start."""
+        self.tables: Table = np.zeros((size, 0, len(COLUMNS)))
+        """(E, N, K): the last samples."""
+        self.rows: Observation = np.zeros((size, 0, 0), np.float32)
+        """(E, N, F): features of the last samples."""
+        self.extractor: FeatureExtractor
+        self.meter: Meter
+
+    @property
+    def cgroups(self) -> tuple[str, ...]:
+        """Names of the sampled cgroups."""
+        return tuple(self.hosts[0].cgroups())
+
+    def adopt(self, e: int, start: WarmStart, stream: int) -> None:
+        """Let host e go on from ``start``, which stays as it is, with random stream ``stream``.
+
+        The first call makes all hosts alike; the memory of a host is used again afterwards.
+        """
+        if not self.hosts:
+            self._build(start)
+        machine = self.hosts[e].machine
+        machine.become(start.host.machine)
+        machine.reseed(stream)
+        self.hosts[e] = start.host.over(machine)
+        self._blocks[e] = machine.block
+        self.tables[e], self.rows[e] = start.table, start.rows
+        self.extractor.adopt(e, start.extractor)
+        self.meter.start(e, [host.machine for host in self.hosts], start.events, start.table)
+
+    def _build(self, start: WarmStart) -> None:
+        host, size = start.host, self.size
+        self.hosts = [host.over(host.machine.clone()) for _ in range(size)]
+        self._at = np.asarray(host.rows, np.int64)
+        self._blocks = np.stack([h.machine.block for h in self.hosts])
+        self.tables = np.stack([start.table] * size)
+        self.rows = np.stack([start.rows] * size)
+        self.extractor = FeatureExtractor(start.extractor.interval_s, (size, len(self._at)))
+        self.meter = Meter(size, host.rows, self.critical_factor, self.level)
+
+    def step(self, age_s: Array, max_bytes: Array, release_bytes: Array, seconds: float) -> Integers:
+        """Start one request per cgroup and let ``seconds`` pass; updates ``tables`` and ``rows``.
+
+        Requests are as :func:`zswap_gym.policy.actions.decode` gives them, (E, N). Returns how many
+        of each host's (E,) were refused because the last one of the cgroup still ran.
+        """
+        age_us, amount, release = self._asked(age_s, max_bytes, release_bytes)
+        accepted = np.empty(amount.shape, np.bool_)
+        step_all(self._blocks, self._at, age_us, amount, release, round(seconds * US_PER_S), accepted)
+        self.tables = read_tables(self._blocks, self._at)
+        for host, table in zip(self.hosts, self.tables, strict=True):
+            host.complete(table)
+        self.rows = self.extractor.update(self.tables)
+        return np.asarray(np.count_nonzero(~accepted, axis=1))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the blocks: they hold addresses, which mean nothing elsewhere."""
+        return {name: value for name, value in self.__dict__.items() if name != "_blocks"}
+
+    def __setstate__(self, saved: dict[str, Any]) -> None:
+        self.__dict__.update(saved)
+        if self.hosts:
+            self._blocks = np.stack([host.machine.block for host in self.hosts])
+
+    def _asked(
+        self, age_s: Array, max_bytes: Array, release_bytes: Array
+    ) -> tuple[Integers, Integers, Integers]:
+        """Requests in the kernel's units, as :func:`zswap_gym.host.dialects.whole` rounds them."""
+        host = self.hosts[0]
+        writes = (age_s == age_s) & (max_bytes > 0)  # noqa: PLR0124 - false for NaN, in one pass
+        age = np.fmin(np.fmax(np.ceil(age_s), 1.0), AGE_LIMIT_S) * US_PER_S
+        pages = np.where(writes, _pages(max_bytes), 0)
+        release = _pages(release_bytes)
+        if host.dialect is not V1:  # it may count compressed bytes, or have no writeback at all
+            for e, one in enumerate(self.hosts):
+                sizes = (pages[e] * PAGE_SIZE).tolist()
+                pages[e] = [one.amount(c, size) for c, size in zip(one.rows, sizes, strict=True)]
+        if not host.machine.host.release_after_writeback:
+            release[pages > 0] = 0  # the ablation: a pair without its second half
+        return np.where(writes, age, -1.0).astype(np.int64), pages, release
+
+
+def _pages(size: Array) -> Integers:
+    """Whole pages, at least one of what is asked for at all."""
+    pages = (size / PAGE_SIZE).astype(np.int64)
+    pages[(pages == 0) & (size > 0)] = 1
+    return pages
