@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -36,6 +36,7 @@ def advise(
     interval: Annotated[
         str | None, typer.Option(help="Time between decisions; default: 5s, or what the scenario says.")
     ] = None,
+    record_for: Annotated[str, typer.Option(help="With a PID: how long to record it first.")] = "2m",
     seeds: Annotated[
         int,
         typer.Option(min=3, help="Runs per setting; those that might be best get up to 12 times as many."),
@@ -64,6 +65,7 @@ def advise(
 
         zswap-gym advise redis_zipf
         zswap-gym advise mine.npz --slo 1 --json advice.json --plot advice.png
+        zswap-gym advise 1234 --record-for 10m
         zswap-gym advise kv-and-sidecar --ages 1m,5m,20m --budgets 1M,4M,16M
     """
     from zswap_gym.cli._extras import optional_parts
@@ -76,7 +78,7 @@ def advise(
         with optional_parts("drawing"):
             import_module("matplotlib")  # to find out before the work is done
     promise = _promise(slo, psi)
-    scenario = _with_interval(_subject(subject), interval)
+    scenario = _with_interval(_subject(subject, record_for), interval)
     tried: dict[str, Any] = {"ages": _durations(ages), "budgets": _sizes(budgets)}
     from agents.advice.advise import advise as run
     from agents.advice.grid import check_grid
@@ -99,10 +101,29 @@ def advise(
         print("wrote " + ", ".join(written))
 
 
-def _subject(text: str) -> Scenario:
-    from agents.advice.subject import subject
+def _subject(text: str, record_for: str) -> Scenario:
+    from agents.advice.subject import scenario_of, subject
+    from zswap_gym.workloads.traces import load_trace
 
+    if text.isdigit() and not Path(text).exists():
+        path = _recorded(int(text), record_for)
+        return scenario_of(load_trace(path), str(path))
     return subject(text)
+
+
+def _recorded(pid: int, duration: str) -> Path:
+    """A recording of the process, kept in the current folder."""
+    from zswap_gym.cli.record import record
+    from zswap_gym.units import parse_duration
+    from zswap_gym.workloads.recorder.processes import open_process
+
+    with closing(open_process(pid)) as process:
+        path = Path(f"{process.name.replace('/', '_')}.npz")
+    # Shorter recordings take more looks: there must be enough of them to tell ages apart.
+    interval = max(1.0, min(5.0, parse_duration(duration) / 40))
+    record(pid=pid, cgroup=None, out=path, interval=f"{interval:.1f}s", duration=duration, method="auto",
+           chunk=1, samples=4000, probe=False)  # fmt: skip
+    return path
 
 
 def _promise(slo: float, psi: float) -> Any:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import typer
 
-from zswap_gym.cli import advise, control, demo, evaluate, export, fidelity, scenarios, train
+from zswap_gym.cli import advise, control, demo, evaluate, export, fidelity, record, scenarios, train
 from zswap_gym.errors import UserError
 
 BAD_INPUT = 2
@@ -45,6 +45,7 @@ def _root(
     The road, each step one command:
 
         zswap-gym scenarios list                     # machines, workloads
+        zswap-gym record PID -o mine.npz             # what a program of yours touches
         zswap-gym advise redis_zipf                  # what to write, without learning
         zswap-gym train demo --out runs/mine         # learn a policy
         zswap-gym evaluate --policy runs/mine --scenario demo-test
@@ -55,6 +56,8 @@ def _root(
     """
 
 
+app.command()(record.record)
+app.command("import")(record.import_)
 app.command()(advise.advise)
 app.command()(train.train)
 app.command()(evaluate.evaluate)

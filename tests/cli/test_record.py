@@ -1,0 +1,41 @@
+"""``zswap-gym record`` and ``import``: refusals in one line, and a recording that goes on to advise."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("record",), "name a PID, or a cgroup"),
+        (("record", "1", "--cgroup", "/x"), "one of the two"),
+        (("record", "4194305"), "no such process"),
+        (("record", "0"), "above 0"),
+        (("record", "2", "--duration", "soon"), "'soon' is not a duration"),
+        (("record", "--cgroup", "/nowhere"), "is no cgroup"),
+        (("record", "1", "--method", "mglru"), "sees cgroups"),
+        (("import", "nowhere.txt"), "nowhere.txt: cannot be read"),
+        (("advise", "4194305"), "no such process"),
+    ],
+)
+def test_bad_input(cli, tmp_path, args, words):
+    status, out, err = cli(*args)
+    assert (status, out) == (2, "")
+    assert err.count("\n") == 1
+    assert words in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_import_goes_on_to_advise(cli, tmp_path):
+    lines = ["scan 0", "alloc 0x100000 4194304"]
+    for k in range(1, 40):
+        lines += [f"touch 0x100000 {4096 * 64}", f"touch {0x200000 + 4096 * 16 * k} 65536", f"scan {5 * k}"]
+    lines += [f"size {0x100000 + 4096 * k} 1800 1850 1300 1280" for k in range(64)]
+    (tmp_path / "pages.txt").write_text("\n".join(lines))
+    status, out, _ = cli("import", "pages.txt")
+    assert status == 0
+    assert "zswap-gym advise pages.npz" in out
+    status, out, _ = cli("advise", "pages.npz", "--ages", "20,60", "--budgets", "512K")
+    assert status == 0
+    assert "Largest age this workload supports: 98 s" in out
