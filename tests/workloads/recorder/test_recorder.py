@@ -40,7 +40,7 @@ def test_every_page_touched_is_seen_and_no_other(known, system_state, method, tm
     before = system_state(pid)
     ticks = []
     recorded, troubles = record(
-        [open_process(pid)], method, interval_s=0.5, duration_s=2, samples=100, on_scan=ticks.append
+        [open_process(pid)], method, interval_s=0.5, duration_s=5, samples=100, on_scan=ticks.append
     )
     assert troubles == []
     assert system_state(pid) == before
@@ -68,7 +68,7 @@ def test_coarser_chunks_are_a_superset(known):
     pid = known.process.pid
     usable("split", pid)
     recorded, _ = record(
-        [open_process(pid)], "split", interval_s=0.4, duration_s=1.4, chunk_pages=8, samples=50
+        [open_process(pid)], "split", interval_s=0.4, duration_s=4, chunk_pages=8, samples=50
     )
     found = known.found(recorded.vpn, recorded.touched[-1])
     assert (found | ~known.truth).mean() >= 0.99
@@ -117,7 +117,7 @@ def test_a_cgroups_processes_are_recorded_together(known, tmp_path):
         assert processes_of(tmp_path) == sorted([pid, other.pid])
         time.sleep(0.5)
         both = [open_process(pid, 0), open_process(other.pid, 1)]
-        recorded, _ = record(both, "pageout", interval_s=0.5, duration_s=1.6, samples=100)
+        recorded, _ = record(both, "pageout", interval_s=0.5, duration_s=3, samples=100)
         assert recorded.name.endswith("+1")
         assert len(np.unique(recorded.vpn >> 36)) == 2
         assert (np.diff(recorded.vpn) > 0).all()
@@ -246,7 +246,7 @@ def test_a_live_redis_is_unharmed(system_state, method, tmp_path):
         assert {k: after[k] for k in after if k != "maps"} == {k: before[k] for k in before if k != "maps"}
         assert abs(after["maps"] - before["maps"]) <= 3  # jemalloc maps and unmaps on its own
         recorded, troubles = record(
-            [open_process(server.pid)], method, interval_s=0.5, duration_s=2, samples=100
+            [open_process(server.pid)], method, interval_s=0.5, duration_s=8, samples=100
         )
         assert troubles == []
         assert recorded.allocated.any()
