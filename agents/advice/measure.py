@@ -9,14 +9,17 @@ import numpy as np
 import numpy.typing as npt
 
 from agents.advice.grid import Point
-from zswap_gym.envs.accounting import Meter
-from zswap_gym.envs.reward import RewardWeights, ServiceLevel
+from zswap_gym.envs.fleet import Fleet
+from zswap_gym.envs.reward import GIB, TERMS, RewardWeights, ServiceLevel
 from zswap_gym.envs.warmstart import episode_start, scenario_digest
 from zswap_gym.host.types import COLUMN
+from zswap_gym.policy.actions import from_requests
 from zswap_gym.units import PAGE_SIZE
 from zswap_gym.workloads.scenario import Scenario
 
 Floats = npt.NDArray[np.float64]
+
+_CURRENT, _ANON, _ZSWAPPED = COLUMN["memory_current"], COLUMN["anon"], COLUMN["zswapped"]
 
 QUANTITIES = ("held_bytes", "refault_pct_wss_min", "psi_some_pct", "written_bytes_h", "zswap_loads_min")
 
@@ -42,49 +45,37 @@ def run(scenario: Scenario, digest: str, seed: int, setting: Setting) -> tuple[R
     the start WritebackEnv gives the seed with ``snapshots=0``: what is measured here is what
     ``zswap-gym evaluate`` finds for ``fixed_age`` with the same numbers.
     """
-    at = episode_start(scenario, digest, seed, 0)
-    host, names = at.host, at.host.cgroups()
-    index = [host.machine.index[name] for name in names]
-    meter = Meter(host.machine, index, at.events, RewardWeights().critical_factor, ServiceLevel())
-    table = at.table
-    meter.start(table)
+    fleet = Fleet(1, RewardWeights().critical_factor, ServiceLevel())
+    fleet.adopt(0, *episode_start(scenario, digest, seed, 0))
+    names = fleet.cgroups
+    table = first = fleet.tables[0].copy()
     interval = scenario.episode.decision_interval
     steps = max(1, round(scenario.episode.length / interval))
     points = setting if isinstance(setting, tuple) else (setting,) * len(names)
-    requests = [point.request for point in points]
-    zswapped, current = COLUMN["zswapped"], COLUMN["memory_current"]
-    first = table.copy()
+    age, size, release = from_requests([point.request for point in points])
     rows = np.zeros((len(names), len(QUANTITIES)))
     worst = np.zeros(2)
-    held = written = loads = 0.0
+    sums = np.zeros(len(TERMS))
     for _ in range(steps):
-        for i, (name, request) in enumerate(zip(names, requests, strict=True)):
-            # As policy.laws.FixedAge: where zswap holds nothing it asks for nothing.
-            idle = request.age_s is not None and table[i, zswapped] < PAGE_SIZE
-            if not (request.is_nothing or idle):
-                host.submit(name, request)
-        before = table
-        host.sleep(interval)
-        host.outcomes()
-        table = host.table()
-        terms, cost = meter.read(table)
-        held += terms.dram_held
-        written += terms.bytes_written
-        loads += terms.zswap_loads
-        worst += cost.refault_pct_wss_min, cost.psi_some_pct
-        rows[:, 0] += 0.5 * (before[:, current] + table[:, current])
-        rows[:, 1] += meter.disk_reads / np.maximum(table[:, COLUMN["anon"]] / PAGE_SIZE, 1.0)
-        rows[:, 2] += meter.psi_pct
+        # As policy.laws.FixedAge: where zswap holds nothing it asks for nothing.
+        asks = np.isnan(age) | (table[:, _ZSWAPPED] >= PAGE_SIZE)
+        fleet.step(age[None], (size * asks)[None], (release * asks)[None], interval)
+        before, table = table, fleet.tables[0]
+        terms, costs = fleet.meter.read(fleet.tables)
+        sums += terms[0]
+        worst += costs[0, :2]
+        rows[:, 0] += 0.5 * (before[:, _CURRENT] + table[:, _CURRENT])
+        rows[:, 1] += fleet.meter.disk_reads[0] / np.maximum(table[:, _ANON] / PAGE_SIZE, 1.0)
+        rows[:, 2] += fleet.meter.psi_pct[0]
     hours = steps * interval / 3600.0
     rows[:, 0] /= steps
     rows[:, 1] *= 100.0 * 60.0 / interval / steps
     rows[:, 2] /= steps
     rows[:, 3] = (table[:, COLUMN["zswpwb"]] - first[:, COLUMN["zswpwb"]]) * PAGE_SIZE / hours
     rows[:, 4] = (table[:, COLUMN["zswpin"]] - first[:, COLUMN["zswpin"]]) / (hours * 60.0)
-    host_wide = np.array(
-        [held / hours * (1 << 30), *(worst / steps), written / hours, loads / (60.0 * hours)]
-    )
-    return Run(host_wide, rows), names
+    held, written, loads = (sums[TERMS.index(name)] for name in ("dram_held", "bytes_written", "zswap_loads"))
+    host_wide = np.array([held / hours * GIB, *(worst / steps), written / hours, loads / (60.0 * hours)])
+    return Run(host_wide, rows), list(names)
 
 
 @dataclass
