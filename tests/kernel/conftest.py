@@ -26,15 +26,17 @@ def plan(
     step_us: int = 10,
     rate: float | npt.NDArray[np.float32] = 0.0,
     write_share: float = 0.0,
+    file: bool = False,
     accesses: Iterable[tuple[int, int, int]] | None = None,
 ) -> AccessPlan:
     """N pages first written ``step_us`` apart, in order; then touched at ``rate`` Hz or as ``accesses`` says.
 
-    ``accesses`` are (work time in us, page, OP_*); an empty list means never again.
+    ``file``: they are page cache. ``accesses`` are (work time in us, page, OP_*); an empty list means
+    never again.
     """
     region = np.zeros(1, REGION)
     region["n_pages"], region["seg_count"], region["write_share"] = n, 1, write_share
-    region["traced"] = accesses is not None
+    region["traced"], region["file"] = accesses is not None, file
     seg_time, seg_mult, seg_integral = segments([0], [1.0])
     traced = sorted((page, time, op) for time, page, op in accesses or ())
     counts = np.bincount(np.array([page for page, _, _ in traced], np.int64), minlength=n)
@@ -174,11 +176,15 @@ def check_pages(state: layout.State) -> None:
     s, flags = p["state"], p["flags"]
     on_lru = (s == layout.RESIDENT) | (s == layout.SWAPCACHE)
     assert (s <= layout.ZERO).all()
-    assert (p["list"][on_lru] < 4).all()
+    file = state.regions["file"][p["region"]] == 1
+    assert (p["list"][on_lru & ~file] < 4).all()
+    assert np.isin(p["list"][on_lru & file], (layout.FILE_INACTIVE, layout.FILE_ACTIVE)).all()
+    assert (s[file] <= layout.RESIDENT).all()
     assert (p["list"][s == layout.ZSWAP] == layout.ZSWAP_LIST).all()
     assert (p["list"][~on_lru & (s != layout.ZSWAP)] == layout.NO_LIST).all()
     slot = flags & layout.F_SLOT != 0
     assert slot[(s != layout.RESIDENT) & (s != layout.NEW)].all()
+    assert not slot[file].any()
     assert not slot[s == layout.NEW].any()
     assert (p["clen"][s == layout.ZERO] == 0).all()
     assert (p["clen"][s == layout.ZSWAP] > 0).all()
@@ -215,11 +221,13 @@ def check_gauges(state: layout.State) -> None:
     s, slot = p["state"], p["flags"] & layout.F_SLOT != 0
     charged = (s == layout.RESIDENT) | (s == layout.SWAPCACHE)
     length = np.minimum(p["clen"].astype(np.int64), 4096)
+    file = state.regions["file"][p["region"]] == 1
     for c, cg in enumerate(state.cgs):
         mine = (state.owner >= c) & (state.owner < cg["sub_end"])
         expected = {
             "resident": charged.astype(int),
-            "mapped": (s == layout.RESIDENT).astype(int),
+            "mapped": ((s == layout.RESIDENT) & ~file).astype(int),
+            "file": ((s == layout.RESIDENT) & file).astype(int),
             "swapcached": (charged & slot).astype(int),
             "zpages": (s == layout.ZSWAP).astype(int),
             "zbytes": np.where(s == layout.ZSWAP, length, 0),

@@ -74,7 +74,7 @@ def test_the_pool_limit_has_hysteresis(make: Make, make_plan: Make) -> None:
 
 
 def test_the_worker_makes_room(make: Make) -> None:
-    b = make({"g": 32_000}, exact=False, max_pool_percent=10, ram_bytes=32 * MIB)
+    b = make({"g": 32_000}, exact=False, max_pool_percent=1, ram_bytes=320 * MIB)
     b.fill("g")
     b.run(10)
     assert b.machine.pool_bytes <= 819 * PAGE_SIZE

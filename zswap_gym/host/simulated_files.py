@@ -44,6 +44,7 @@ _GAUGE_FILES = {
     "memory.current": "memory_current",
     "memory.peak": "peak",
     "memory.swap.current": "swap_current",
+    "memory.swap.peak": "swap_peak",
     "memory.zswap.current": "zswap",
 }
 PARAMETERS = "/sys/module/zswap/parameters/"
@@ -72,6 +73,8 @@ def _stat(machine: Machine, c: int) -> str:
         if not KERNELS[machine.host.kernel].counts_proactive_reclaim:  # it counts as direct reclaim there
             proactive = 0
         values[f"{counter}_direct"] = values[counter] - values[f"{counter}_kswapd"] - proactive
+    if KERNELS[machine.host.kernel].counts_incompressible:
+        values["zswap_incomp"] = machine.incompressible(c) * PAGE_SIZE
     zswap_pages = -(-int(values["zswap"]) // PAGE_SIZE)
     values["kernel"] = (int(machine.state.cgs["base"][c]) + zswap_pages) * PAGE_SIZE
     return format_keyed(values, stat_keys(machine))
@@ -142,6 +145,7 @@ def meminfo(machine: Machine) -> dict[str, float]:
     return {
         "MemTotal": int(host["ram_pages"]) * PAGE_SIZE,
         "MemFree": max(free, 0) * PAGE_SIZE,
+        "Cached": int(root["file"]) * PAGE_SIZE,
         "SwapCached": int(root["swapcached"]) * PAGE_SIZE,
         "SwapTotal": int(host["swap_pages"]) * PAGE_SIZE,
         "SwapFree": int(host["swap_pages"] - host["slots_used"]) * PAGE_SIZE,

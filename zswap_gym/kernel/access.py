@@ -42,6 +42,7 @@ REGION = np.dtype(
         ("sweep_block", np.int32),  # pages per shuffled block
         ("sweep_fresh", np.int32),  # 1: a swept page is overwritten: freed and allocated anew
         ("huge", np.int32),  # 1: backed by transparent huge pages where 512 pages are free at once
+        ("file", np.int32),  # 1: page cache, read from files, not anonymous memory
         ("traced", np.int32),  # 1: accesses come from the trace arrays, rates are ignored
         ("sweep_share", np.float64),  # share of blocks that take part in an epoch
         ("sweep_write_share", np.float64),

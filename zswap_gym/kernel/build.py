@@ -9,6 +9,8 @@ import numpy.typing as npt
 
 from zswap_gym.kernel import jobs, layout
 from zswap_gym.kernel.access import FREE, NEVER, REGION, AccessPlan
+from zswap_gym.kernel.host_record import HOST
+from zswap_gym.kernel.kswapd import set_watermarks
 from zswap_gym.kernel.layout import INF_PAGES, State
 from zswap_gym.kernel.spec import (
     INTERFACES,
@@ -171,7 +173,7 @@ def _vmas(regions: npt.NDArray[np.void]) -> npt.NDArray[np.void]:
 def _host_record(
     host: HostSpec, stage_one: StageOneSpec, seed: int, restart_on_oom: bool, exact: bool
 ) -> npt.NDArray[np.void]:
-    rec = np.zeros(1, layout.HOST)
+    rec = np.zeros(1, HOST)
     rec["now"] = host.boot_us
     rec["rng"] = np.uint64(seed & (2**64 - 1))
     rec["scale"] = host.page_scale
@@ -277,8 +279,8 @@ def state(
         wheel=np.full((n, 2, layout.WHEEL), -1, np.int32),
         heap=np.zeros(len(pages), np.int32),
         host=_host_record(host, stage_one, seed, restart_on_oom, exact),
-        jobs=np.zeros(n * jobs.SLOTS + 2, jobs.JOB),
-        due=np.full(3 * n + n * jobs.SLOTS + 2, NEVER, np.int64),
+        jobs=np.zeros(n * jobs.SLOTS + jobs.HOST_JOBS, jobs.JOB),
+        due=np.full(3 * n + n * jobs.SLOTS + jobs.HOST_JOBS, NEVER, np.int64),
         zclass=classes,
         zclass_of=class_of,
         ring=np.zeros(host.device.queue_depth, layout.RING),
@@ -292,6 +294,7 @@ def state(
     )
     set_pool_limit(result, host.max_pool_percent, host.accept_threshold_percent)
     note_limits(result)
+    set_watermarks(result)
     return result
 
 
@@ -300,6 +303,12 @@ def set_pool_limit(st: State, max_pool_percent: int, accept_threshold_percent: i
     limit = int(st.host["ram_pages"][0]) * max_pool_percent // 100
     st.host["max_pool_pages"] = limit
     st.host["accept_pages"] = limit * accept_threshold_percent // 100
+
+
+def file_lists(st: State) -> npt.NDArray[np.int64]:
+    """int64 (n_cgroups, 2): simulated pages on each cgroup's own inactive and active file list."""
+    lengths: npt.NDArray[np.int64] = st.lists["length"].reshape(len(st.cgs), layout.LISTS_PER_CGROUP)
+    return lengths[:, [layout.FILE_INACTIVE, layout.FILE_ACTIVE]]
 
 
 def gauges(st: State) -> npt.NDArray[np.float64]:
@@ -312,7 +321,8 @@ def gauges(st: State) -> npt.NDArray[np.float64]:
     else:
         active = st.gen_count[rows, cgs["max_seq"] & 3] + st.gen_count[rows, (cgs["max_seq"] - 1) & 3]
     inactive = st.gen_count.sum(axis=1) - active
-    lru = np.stack([active, inactive], axis=1) * scale
+    file = file_lists(st)
+    lru = np.stack([active, inactive, file[:, 1], file[:, 0]], axis=1) * scale
     for c in range(len(cgs) - 1, 0, -1):
         lru[cgs["parent"][c]] += lru[c]
     usage = cgs["resident"] + cgs["base"] + (cgs["zbytes"] + 4095) // 4096
@@ -326,5 +336,9 @@ def gauges(st: State) -> npt.NDArray[np.float64]:
         lru[:, 0] * PAGE_SIZE,
         lru[:, 1] * PAGE_SIZE,
         np.maximum(cgs["peak"], cgs["base"]) * PAGE_SIZE,
+        cgs["swap_peak"] * PAGE_SIZE,
+        cgs["file"] * PAGE_SIZE,
+        lru[:, 2] * PAGE_SIZE,
+        lru[:, 3] * PAGE_SIZE,
     )
     return np.stack(columns, axis=1).astype(np.float64)

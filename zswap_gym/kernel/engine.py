@@ -17,6 +17,8 @@ from zswap_gym.kernel.fault import fault
 from zswap_gym.kernel.jit import entry, inline, njit
 from zswap_gym.kernel.jobs import (
     DONE_LOG,
+    HOST_JOBS,
+    J_KSWAPD,
     J_NONE,
     J_RECLAIM,
     J_WORKER,
@@ -24,6 +26,7 @@ from zswap_gym.kernel.jobs import (
     REPORT_PAIR,
     SLOTS,
 )
+from zswap_gym.kernel.kswapd import kswapd_begin, kswapd_step
 from zswap_gym.kernel.layout import S_WORKER_RUNS, ZSWAP
 from zswap_gym.kernel.memcg import refresh_writeback, usage
 from zswap_gym.kernel.mglru import work_now
@@ -122,6 +125,8 @@ def _run_job(st, j, t):
             done = False
     elif job.kind == J_WORKER:
         done, t = worker_step(st, j, t)
+    elif job.kind == J_KSWAPD:
+        done, t = kswapd_step(st, t)
     st.due[slot] = NEVER if done else t
     if done:
         _report(st, j, errno, t)
@@ -139,6 +144,17 @@ def _start_worker(st, t):
         st.jobs[j].visit = -1
         st.stat[0, S_WORKER_RUNS] += 1
         st.due[3 * len(st.cgs) + j] = max(t, st.jobs[j].ended)  # one work item: runs do not overlap
+
+
+@inline
+def _wake_kswapd(st, t):
+    j = len(st.jobs) - HOST_JOBS
+    if st.host[0].kswapd_wanted and st.jobs[j].kind == J_NONE:
+        st.host[0].kswapd_wanted = 0
+        st.jobs[j].kind = J_KSWAPD
+        st.jobs[j].report = 0
+        kswapd_begin(st)
+        st.due[3 * len(st.cgs) + j] = max(t, st.jobs[j].ended)
 
 
 @inline
@@ -207,6 +223,7 @@ def advance_to(st, until, stop_job):
         if host.jobs_changed:
             host.jobs_changed = 0
             _start_worker(st, host.now)
+            _wake_kswapd(st, host.now)
             job = _earliest_job(st)
             if stop_job >= 0 and st.jobs[stop_job].kind == J_NONE:
                 return

@@ -9,9 +9,11 @@ from __future__ import annotations
 from zswap_gym.kernel.access import OP_READ, OP_WRITE, access_op
 from zswap_gym.kernel.calendar_queue import cancel
 from zswap_gym.kernel.charge import charge, over_high
+from zswap_gym.kernel.file_lru import add_file
 from zswap_gym.kernel.folio_batch import add_faulted, cpu, drain
 from zswap_gym.kernel.huge_page import huge_range
 from zswap_gym.kernel.jit import inline, njit
+from zswap_gym.kernel.kswapd import reclaim_globally, short_of_memory
 from zswap_gym.kernel.layout import (
     F_DIRTY,
     F_HUGE,
@@ -38,6 +40,7 @@ from zswap_gym.kernel.mglru import work_now
 from zswap_gym.kernel.oom import discard
 from zswap_gym.kernel.psi import stall
 from zswap_gym.kernel.readahead import bring, note_hit, settle_window, swapped, window
+from zswap_gym.kernel.swapdev import read_file
 from zswap_gym.kernel.swapin import swap_in
 
 FAULT_US = 1.0
@@ -110,6 +113,24 @@ def _fault_huge(st, c, p, first, t):
 
 
 @njit
+def _read_file(st, c, p, t, work):
+    """filemap_read() of page p: into the page cache, charged to the reader; no page fault."""
+    start = t
+    alive, t = charge(st, c, t)
+    if alive and short_of_memory(st):
+        alive, t = reclaim_globally(st, c, t)
+    pressed = t
+    counts = False
+    if alive:
+        t = read_file(st, t)
+        counts = add_file(st, c, p, work)
+    after = over_high(st, c, t) if alive and st.host[0].throttled else t
+    stall(st, c, start, pressed - start, True)
+    stall(st, c, pressed, (t - pressed) * st.host[0].scale, counts)
+    stall(st, c, t, after - t, True)
+
+
+@njit
 def fault(st, c, p, t):
     """Serve the access to non-resident page p of cgroup c at boot time t."""
     page = st.pages[p]
@@ -118,12 +139,17 @@ def fault(st, c, p, t):
     op = access_op(st, p, work, by_sweep)
     if by_sweep and page.state != NEW and st.regions[page.region].sweep_fresh:
         discard(st, c, p)
-    st.stat[c, S_PGFAULT] += st.host[0].scale
     st.host[0].task = c
+    if st.regions[page.region].file:
+        _read_file(st, c, p, t, work)
+        return
+    st.stat[c, S_PGFAULT] += st.host[0].scale
     start = t
     pressed = start
     if page.state != SWAPCACHE:
         alive, t = charge(st, c, t)
+        if alive and short_of_memory(st):
+            alive, t = reclaim_globally(st, c, t)
         if not alive:
             stall(st, c, start, t - start, True)
             return

@@ -12,6 +12,8 @@ J_NONE, J_RECLAIM, J_WRITEBACK, J_WORKER, J_KSWAPD = 0, 1, 2, 3, 4
 REPORT_WRITEBACK, REPORT_PAIR = 1, 2  # what `report` says: the errno of the job, or of both halves
 SLOT_STAGE, SLOT_REQUEST = 0, 1
 SLOTS = 2
+HOST_JOBS = 3
+"""Behind the cgroups' slots: kswapd, the shrink worker, direct reclaim (always the last)."""
 
 JOB = np.dtype(
     [
@@ -35,6 +37,9 @@ JOB = np.dtype(
         ("walk_left", np.int32),
         ("in_lruvec", np.int32),
         ("scanned", np.int64),
+        ("anon_too", np.int32),  # there is swap to reclaim anonymous memory to
+        ("todo_file", np.int64),  # of this priority's target on the inactive file list
+        ("todo_file_active", np.int64),
         # proactive writeback
         ("budget", np.int64),  # pages, or compressed bytes, as the interface counts
         ("cutoff", np.int64),

@@ -47,7 +47,9 @@ NO_LIST = 255
 UNMAPPED = 128
 """In ``gen``: the page is not in the page tables, so no aging walk sees it."""
 ZSWAP_LIST = 4
-LISTS_PER_CGROUP = 5  # generations seq & 3, then the zswap LRU
+FILE_INACTIVE = 5
+FILE_ACTIVE = 6
+LISTS_PER_CGROUP = 7  # generations seq & 3, the zswap LRU, the two lists of file pages
 
 PAGE = np.dtype(
     [
@@ -87,8 +89,10 @@ CGROUP = np.dtype(
         ("slots", np.int64),
         ("swapcached", np.int64),
         ("mapped", np.int64),
+        ("file", np.int64),
         ("base", np.int64),
         ("peak", np.int64),
+        ("swap_peak", np.int64),
         # limits, pages
         ("max", np.int64),
         ("high", np.int64),
@@ -145,6 +149,8 @@ CGROUP = np.dtype(
         ("filters", np.int32),  # which of the two filters exist: bits
         ("run_from", np.int64),  # boot time of the program's latest stretch of work
         ("run_until", np.int64),
+        ("file_cost", np.int64),
+        ("file_age", np.int64),  # nonresident_age as file pages count it
         # classic LRU
         ("nonresident", np.int64),  # lruvec->nonresident_age
         ("anon_cost", np.int64),
@@ -172,6 +178,9 @@ STAT: tuple[str, ...] = (
     "workingset_refault_anon",
     "workingset_activate_anon",
     "workingset_restore_anon",
+    "workingset_refault_file",
+    "workingset_activate_file",
+    "workingset_restore_file",
     "zswpin",
     "zswpout",
     "zswpwb",
@@ -192,6 +201,7 @@ STAT: tuple[str, ...] = (
     "pool_limit_hit",
     "reject_reclaim_fail",
     "reject_compress_fail",
+    "reject_alloc_fail",
     "stores_refused",
     "shrink_worker_runs",
     "shrink_memcg_calls",
@@ -219,6 +229,9 @@ STAT: tuple[str, ...] = (
     S_REFAULT,
     S_ACTIVATE,
     S_RESTORE,
+    S_REFAULT_FILE,
+    S_ACTIVATE_FILE,
+    S_RESTORE_FILE,
     S_ZSWPIN,
     S_ZSWPOUT,
     S_ZSWPWB,
@@ -239,6 +252,7 @@ STAT: tuple[str, ...] = (
     S_POOL_LIMIT_HIT,
     S_REJECT_RECLAIM_FAIL,
     S_REJECT_COMPRESS_FAIL,
+    S_REJECT_ALLOC_FAIL,
     S_STORES_REFUSED,
     S_WORKER_RUNS,
     S_SHRINK_MEMCG,
@@ -249,75 +263,6 @@ STAT: tuple[str, ...] = (
     S_READ_WAIT_US,
     S_CPU_US,
 ) = range(len(STAT))
-
-HOST = np.dtype(
-    [
-        ("now", np.int64),  # boot time, us
-        ("rng", np.uint64),
-        ("scale", np.int64),  # real pages per simulated page
-        ("swap_pages", np.int64),
-        ("slots_used", np.int64),
-        ("ram_pages", np.int64),
-        ("zswap_enabled", np.int32),
-        ("shrinker", np.int32),
-        ("store_raw", np.int32),  # 6.18+: incompressible pages are stored raw
-        ("restart_on_oom", np.int32),
-        ("max_pool_pages", np.int64),
-        ("accept_pages", np.int64),
-        ("pool_pages", np.int64),
-        ("stored_pages", np.int64),
-        ("reached_full", np.int32),
-        ("worker_queued", np.int32),
-        ("worker_iter", np.int64),  # zswap_next_shrink
-        # proactive writeback: the rules of an interface, see spec.InterfaceSpec
-        ("wb_exists", np.int32),
-        ("wb_age", np.int32),  # takes an age
-        ("wb_einval", np.int32),  # refuses where writeback is disabled
-        ("wb_batch", np.int64),
-        ("wb_walk", np.int64),
-        ("wb_scan_ratio", np.int64),
-        ("wb_compressed", np.int32),
-        ("wb_round", np.int32),
-        ("wb_cursor", np.int32),
-        ("wb_second_chance", np.int32),
-        ("wb_whole", np.int32),
-        ("wb_signals", np.int32),
-        ("wb_empty_fails", np.int32),
-        ("stores_large", np.int32),  # zswap takes large folios
-        ("shrink_scan", np.int64),  # entries shrink_worker() tries per visit
-        ("throttled", np.int32),  # 1: some cgroup has a memory.high or memory.swap.high
-        ("protected", np.int32),  # 1: some cgroup has a memory.min or memory.low
-        ("exact", np.int32),  # 1: the costs of operations are zero; only order matters
-        ("compress_us", np.float64),
-        ("decompress_us", np.float64),
-        ("read_us", np.float64),
-        ("write_us", np.float64),
-        ("jitter", np.float64),
-        ("rotated", np.float64),
-        ("ring_head", np.int64),
-        ("ring_len", np.int64),
-        ("jobs_changed", np.int32),
-        ("done_len", np.int32),
-        ("stage_kind", np.int32),
-        ("stage_interval", np.int64),
-        ("stage_pages", np.int64),  # real pages per interval (fixed)
-        ("stage_ratio", np.float64),
-        ("stage_psi", np.float64),
-        ("next_psi", np.int64),
-        # the LRU in full
-        ("lru", np.int32),
-        ("swappiness", np.int32),
-        ("page_cluster", np.int32),
-        ("rotational", np.int32),
-        ("task", np.int32),  # who runs: the program of this cgroup, 0 = a writer of cgroup files
-        ("walking", np.int32),  # reclaim holds a walk structure (memory.reclaim)
-        ("reclaiming", np.int32),  # inside shrink_node()
-        ("uncharging", np.int64),  # pages freed by the batch but not yet uncharged
-        ("latency_us", np.float64),  # of a write, besides the device's service time
-        ("writeback_us", np.float64),  # CPU per page written back outside reclaim, where ``exact``
-    ],
-    align=True,
-)
 
 LIST = np.dtype([("oldest", np.int32), ("newest", np.int32), ("length", np.int64)], align=True)
 ZCLASS = np.dtype(

@@ -25,7 +25,7 @@ from zswap_gym.kernel.jobs import (
     SLOT_REQUEST,
     SLOTS,
 )
-from zswap_gym.kernel.layout import CONSTANT, STAT, State, page_array
+from zswap_gym.kernel.layout import CONSTANT, STAT, ZSWAP, State, page_array
 from zswap_gym.kernel.spec import KERNELS, CgroupSpec, HostSpec, StageOneSpec
 from zswap_gym.units import PAGE_SIZE, US_PER_S
 
@@ -39,6 +39,10 @@ GAUGES: tuple[str, ...] = (
     "active_anon",
     "inactive_anon",
     "peak",
+    "swap_peak",
+    "file",
+    "active_file",
+    "inactive_file",
 )
 """Sizes in bytes, hierarchical."""
 
@@ -256,6 +260,12 @@ class Machine:
     def counter(self, cgroup: str, name: str) -> int:
         """One hierarchical counter by name."""
         return int(self.counters()[self.index[cgroup], STAT.index(name)])
+
+    def incompressible(self, cgroup: int) -> int:
+        """Real pages of the subtree that zswap holds as they are (memory.stat zswap_incomp)."""
+        p, cg = self.state.pages, self.state.cgs[cgroup]
+        mine = (self.state.owner >= cgroup) & (self.state.owner < cg["sub_end"])
+        return int((mine & (p["state"] == ZSWAP) & (p["clen"] >= PAGE_SIZE)).sum()) * self.host.page_scale
 
     def gauges(self) -> npt.NDArray[np.float64]:
         """float64 (n_cgroups, len(GAUGES)): bytes, hierarchical."""

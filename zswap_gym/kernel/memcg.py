@@ -55,8 +55,10 @@ def take_slot(st, c, p):
         m = st.cgs[m].parent
     m = c
     while m >= 0:
-        st.cgs[m].slots += k
-        m = st.cgs[m].parent
+        cg = st.cgs[m]
+        cg.slots += k
+        cg.swap_peak = max(cg.swap_peak, cg.slots)
+        m = cg.parent
     host.slots_used += k
     st.pages[p].flags |= F_SLOT
     return True

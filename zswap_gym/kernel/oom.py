@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from zswap_gym.kernel.access import next_access
 from zswap_gym.kernel.calendar_queue import cancel, schedule_access
+from zswap_gym.kernel.file_lru import drop_file
 from zswap_gym.kernel.jit import njit
 from zswap_gym.kernel.layout import (
     F_SLOT,
@@ -38,6 +39,9 @@ def discard(st, c, p):
     """Free page p whatever its state, as munmap and exit do: no counter, entry and slot dropped."""
     cancel(st, c, p)
     page = st.pages[p]
+    if st.regions[page.region].file:
+        drop_file(st, c, p)
+        return
     if page.state == RESIDENT or page.state == SWAPCACHE:
         if page.list != NO_LIST:
             remove(st, c, p)
@@ -68,6 +72,10 @@ def _kill(st, c):
     cg = st.cgs[c]
     work = work_now(st, c) + RESTART_US
     for p in range(cg.first_page, cg.first_page + cg.n_pages):
+        if st.regions[st.pages[p].region].file:  # the page cache outlives the program
+            if not st.host[0].restart_on_oom:
+                cancel(st, c, p)
+            continue
         discard(st, c, p)
         if st.host[0].restart_on_oom:
             renew(st, c, p, work)
@@ -82,7 +90,7 @@ def _choose(st, over):
     most = 0
     for c in range(over, st.cgs[over].sub_end):
         cg = st.cgs[c]
-        owned = cg.resident + cg.slots - cg.swapcached
+        owned = cg.resident - cg.file + cg.slots - cg.swapcached
         if cg.n_pages > 0 and not cg.oom_protected and owned > most:
             most = owned
             victim = c

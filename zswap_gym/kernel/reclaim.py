@@ -8,6 +8,7 @@ memory.reclaim, which runs beside the workload and yields between batches.
 from __future__ import annotations
 
 from zswap_gym.kernel.classic_lru import classic_begin, classic_step, remember_activations
+from zswap_gym.kernel.file_lru import FILE_CHUNK, file_begin, file_step
 from zswap_gym.kernel.folio_batch import cpu, drain, drain_all
 from zswap_gym.kernel.jit import inline, njit
 from zswap_gym.kernel.jobs import J_KSWAPD, J_RECLAIM
@@ -113,7 +114,8 @@ def begin(st, j, root, goal):
     job.in_lruvec = 0
     job.skipped_active = 0
     job.force_deactivate = 0
-    if swap_room(st, root) < 64:  # anon is off limits: can_reclaim_anon_pages()
+    job.anon_too = 1 if swap_room(st, root) >= 64 else 0  # can_reclaim_anon_pages()
+    if not job.anon_too and st.cgs[root].file == 0:
         job.active = 0
 
 
@@ -216,8 +218,10 @@ def step(st, j, root, t, in_fault):
         job.in_lruvec = 1
         job.scanned = 0
         if host.protected and protects(st, j, root, c, job.attempt == 2) == SKIP:
+            host.reclaiming = 0
             _leave_cgroup(st, j, root)
             return t
+        file_begin(st, j, c)
         if host.lru:
             drain(st, cpu(st))
         if host.lru == LRU_CLASSIC:
@@ -225,7 +229,13 @@ def step(st, j, root, t, in_fault):
     host.reclaiming = 1
     scanned = st.stat[c, S_PGSCAN]
     freed = job.freed
-    if host.lru == LRU_CLASSIC:
+    if job.todo_file > 0 or job.todo_file_active > 0:
+        over = file_step(st, j, c)
+        if not host.exact:
+            t += int(charge_cpu(st, c, SCAN_US) * FILE_CHUNK)
+    elif not job.anon_too:
+        over = True
+    elif host.lru == LRU_CLASSIC:
         over, t = classic_step(st, j, c, t, in_fault)
     else:
         over, t = _mglru_step(st, j, c, t, in_fault)

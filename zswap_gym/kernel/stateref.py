@@ -22,6 +22,7 @@ from numba.extending import intrinsic, lower_builtin, lower_getattr_generic, mod
 from numba.np import arrayobj, numpy_support
 
 from zswap_gym.kernel import access, jobs, layout
+from zswap_gym.kernel.host_record import HOST
 
 _WORDS = 4  # of the block per array: address, up to three dimensions
 
@@ -47,7 +48,7 @@ _DTYPES: dict[str, tuple[Any, int]] = {
     "frees": (access.FREE, 1),
     "wheel": (np.int32, 3),
     "heap": (np.int32, 1),
-    "host": (layout.HOST, 1),
+    "host": (HOST, 1),
     "jobs": (jobs.JOB, 1),
     "due": (np.int64, 1),
     "zclass": (layout.ZCLASS, 1),

@@ -68,6 +68,12 @@ def _end_writeback(st, p, at):
 
 
 @njit
+def read_file(st, t):
+    """As :func:`read`, of a file: files lie on the same disk as swap, and nobody counts pswpin."""
+    return t if st.host[0].exact else _service(st, t, st.host[0].read_us)
+
+
+@njit
 def write_ended(st):
     """Take the oldest write off the ring and rotate its page."""
     host = st.host[0]

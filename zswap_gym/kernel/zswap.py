@@ -22,6 +22,7 @@ from zswap_gym.kernel.layout import (
     S_CPU_US,
     S_EV_MAX,
     S_POOL_LIMIT_HIT,
+    S_REJECT_ALLOC_FAIL,
     S_REJECT_COMPRESS_FAIL,
     S_STORES_REFUSED,
     S_ZSWPOUT,
@@ -198,6 +199,9 @@ def store(st, c, p, t, in_fault):
             else:
                 st.stat[0, S_REJECT_COMPRESS_FAIL] += host.scale
                 ok = False
+        if ok and st.cgs[0].resident + host.pool_pages >= host.exhausted_at:
+            st.stat[0, S_REJECT_ALLOC_FAIL] += host.scale  # zs_malloc(): not a page left
+            ok = False
     if not ok:
         st.stat[c, S_STORES_REFUSED] += host.scale
         if host.reached_full and not host.worker_queued:
