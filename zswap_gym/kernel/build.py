@@ -170,6 +170,13 @@ def _vmas(regions: npt.NDArray[np.void]) -> npt.NDArray[np.void]:
     return vmas
 
 
+def _zspages(n: int) -> npt.NDArray[np.void]:
+    """N free zspage records, linked."""
+    records = np.zeros(n, layout.ZSPAGE)
+    records["after"] = np.arange(1, n + 1)
+    return records
+
+
 def _host_record(
     host: HostSpec, stage_one: StageOneSpec, seed: int, restart_on_oom: bool, exact: bool
 ) -> npt.NDArray[np.void]:
@@ -198,6 +205,7 @@ def _host_record(
     rec["latency_us"], rec["writeback_us"] = host.device.latency_us, host.writeback_us
     kernel = KERNELS[host.kernel]
     rec["store_raw"], rec["shrink_scan"] = kernel.stores_incompressible, kernel.shrink_scan
+    rec["refusal_us"], rec["visit_us"] = host.refusal_us, host.worker_visit_us
     rec["stores_large"] = kernel.stores_large_folios
     rules = interface_rules(host)
     if rules is not None:
@@ -290,6 +298,9 @@ def state(
         scratch=np.zeros(64, np.int32),
         batches=np.zeros((layout.CPUS, 3, layout.BATCH + 1), np.int32),
         vmas=_vmas(sources.regions),
+        zspages=_zspages(len(pages) if host.lru != LRUS[0] else 0),
+        zspage_of=np.full(len(pages) if host.lru != LRUS[0] else 0, -1, np.int32),
+        zgroups=np.full((len(classes), layout.ZSPAGE_GROUPS), -1, np.int32),
         tables=np.zeros(len(pages) // layout.TABLE + len(sources.regions) + 2, np.uint8),
     )
     set_pool_limit(result, host.max_pool_percent, host.accept_threshold_percent)

@@ -136,7 +136,8 @@ def _run_job(st, j, t):
 def _start_worker(st, t):
     j = len(st.jobs) - 2
     if st.host[0].worker_queued and st.jobs[j].kind == J_NONE:
-        st.host[0].worker_queued = 0
+        if st.host[0].refusal_us == 0:
+            st.host[0].worker_queued = 0
         st.jobs[j].kind = J_WORKER
         st.jobs[j].report = 0
         st.jobs[j].failures = 0

@@ -21,7 +21,9 @@ HOST = np.dtype(
         ("pool_pages", np.int64),
         ("stored_pages", np.int64),
         ("reached_full", np.int32),
-        ("worker_queued", np.int32),
+        ("worker_queued", np.int32),  # > 0: to be run; in replays the time refused stores gave it
+        ("refusal_us", np.int32),  # replays: how long a refused store takes, during which the worker runs
+        ("visit_us", np.int32),  # ... and what of it one visit uses up
         ("worker_iter", np.int64),  # zswap_next_shrink
         # proactive writeback: the rules of an interface, see spec.InterfaceSpec
         ("wb_exists", np.int32),
@@ -73,6 +75,7 @@ HOST = np.dtype(
         ("task", np.int32),  # who runs: the program of this cgroup, 0 = a writer of cgroup files
         ("walking", np.int32),  # reclaim holds a walk structure (memory.reclaim)
         ("reclaiming", np.int32),  # inside shrink_node()
+        ("zspage_free", np.int32),  # first free record of ``zspages``
         ("uncharging", np.int64),  # pages freed by the batch but not yet uncharged
         ("latency_us", np.float64),  # of a write, besides the device's service time
         ("writeback_us", np.float64),  # CPU per page written back outside reclaim, where ``exact``

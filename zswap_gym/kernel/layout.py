@@ -279,6 +279,17 @@ VMA = np.dtype(  # per region: one mapping of one program
     ],
     align=True,
 )
+ZSPAGE = np.dtype(  # see zspage.py
+    [
+        ("before", np.int32),  # neighbours in its fullness group; ``after`` also links free records
+        ("after", np.int32),
+        ("inuse", np.uint16),
+        ("cls", np.uint8),
+        ("group", np.uint8),
+    ],
+    align=True,
+)
+ZSPAGE_GROUPS = 12
 LRU_SIMPLE, LRU_FULL, LRU_CLASSIC = 0, 1, 2
 BATCH = 31  # PAGEVEC_SIZE
 B_ADD, B_ACTIVATE, B_ROTATE = 0, 1, 2  # kinds of per-CPU batches
@@ -339,6 +350,9 @@ class State(NamedTuple):
     scratch: np.ndarray  # int32 (64,): the pages isolated by one eviction batch
     batches: np.ndarray  # int32 (CPUS, 3, BATCH + 1): per-CPU folio batches, the length last
     vmas: np.ndarray  # VMA (regions,)
+    zspages: np.ndarray  # ZSPAGE (n,): one object each at worst; none where the pool counts as compacted
+    zspage_of: np.ndarray  # int32 (n,): where a stored page's object lies
+    zgroups: np.ndarray  # int32 (classes, ZSPAGE_GROUPS): first zspage of each fullness group
     tables: np.ndarray  # uint8: per page table, bits of the walk's two filters
 
 

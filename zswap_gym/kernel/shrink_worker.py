@@ -70,6 +70,13 @@ def _next_cgroup(st, j):
     return True
 
 
+@inline
+def _use_time(st, us):
+    """Replays: the worker runs in the time that refused stores took."""
+    if st.host[0].refusal_us > 0:
+        st.host[0].worker_queued = max(st.host[0].worker_queued - us, 0)
+
+
 @njit
 def worker_step(st, j, t):
     """A stretch of shrink_worker(): (finished?, time to go on)."""
@@ -81,12 +88,14 @@ def worker_step(st, j, t):
         work += 1
         if job.visit < 0:
             if host.pool_pages <= host.accept_pages:
+                host.worker_queued = 0  # it would find nothing to do
                 return True, t
             if not _next_cgroup(st, j):
                 return True, t
             if job.visit < 0:
                 continue
             st.stat[0, S_SHRINK_MEMCG] += 1
+            _use_time(st, host.visit_us)
             if not host.exact:
                 t += VISIT_US
         m = job.visit
@@ -97,6 +106,8 @@ def worker_step(st, j, t):
                 break
             job.visit_scanned += host.scale
             job.visit_written += result
+            if result > 0:
+                _use_time(st, int(host.writeback_us))
         job.visit = -1
         if job.visit_scanned == 0:  # ENOENT: switched off, or nothing there
             continue

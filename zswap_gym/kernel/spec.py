@@ -206,6 +206,11 @@ class HostSpec:
     """Classic LRU only: anonymous memory is all there is, so MGLRU never weighs it (spec/mglru.md 6)."""
     page_cluster: int = 0
     """vm.page-cluster: a fault reads up to 2**page_cluster pages (at most 8 by address)."""
+    refusal_us: int = 0
+    """``exact`` only: how long a store refused at the pool limit takes. A batch of them takes no time
+    there; what the shrink worker would have done meanwhile it does right after."""
+    worker_visit_us: int = 0
+    """... and how long one visit of the worker to a cgroup takes."""
     writeback_us: float = 0.0
     """CPU time per page of proactive writeback where all other operations cost nothing (``exact``)."""
 

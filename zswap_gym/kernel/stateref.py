@@ -60,6 +60,9 @@ _DTYPES: dict[str, tuple[Any, int]] = {
     "scratch": (np.int32, 1),
     "batches": (np.int32, 3),
     "vmas": (layout.VMA, 1),
+    "zspages": (layout.ZSPAGE, 1),
+    "zspage_of": (np.int32, 1),
+    "zgroups": (np.int32, 2),
     "tables": (np.uint8, 1),
 }
 assert tuple(_DTYPES) == layout.State._fields

@@ -38,6 +38,7 @@ from zswap_gym.kernel.rng import uniform
 from zswap_gym.kernel.swapdev import settle, write
 from zswap_gym.kernel.workingset import note_refault
 from zswap_gym.kernel.zsmalloc import pool_add
+from zswap_gym.kernel.zspage import zs_free, zs_malloc
 
 
 @inline
@@ -72,7 +73,10 @@ def drop_entry(st, c, p):
     page = st.pages[p]
     unlink(st, c, p)
     length = min(int(page.clen), 4096)
-    pool_add(st, length, -1)
+    if st.host[0].lru:
+        zs_free(st, p)
+    else:
+        pool_add(st, length, -1)
     page.flags &= ~F_REFERENCED
     return length
 
@@ -204,13 +208,15 @@ def store(st, c, p, t, in_fault):
             ok = False
     if not ok:
         st.stat[c, S_STORES_REFUSED] += host.scale
-        if host.reached_full and not host.worker_queued:
-            host.worker_queued = 1
+        if host.reached_full and (not host.worker_queued or host.refusal_us > 0):
+            host.worker_queued += max(host.refusal_us, 1)
             host.jobs_changed = 1
         return False, t
-    pool_add(st, length, 1)
     if host.lru:
+        zs_malloc(st, p, length)
         _note_forced_charge(st, c, length)
+    else:
+        pool_add(st, length, 1)
     account(st, c, 0, 0, 0, 1, length)
     page.flags |= F_REFERENCED
     page.flags &= ~F_DIRTY

@@ -19,6 +19,10 @@ RAM = {"gen": 988460 * 1024, "zswp": 1015380 * 1024}
 SWAP = 1048572 * 1024
 LIBRARY_PAGES = 105
 BASE_PAGES = LIBRARY_PAGES + 14
+REFUSAL_US = 85
+"""A store refused at the pool limit and written to the device instead (05: 8400 pages in 0.7 s)."""
+VISIT_US = 10
+"""One visit of the shrink worker to a cgroup."""
 STOCK_PAGES = 32
 """Charged ahead of use and shown in memory.current, 0 to 63 a CPU (MEMCG_CHARGE_BATCH): the mean."""
 FIRST_FAULTS = 120
@@ -88,5 +92,7 @@ def guest(recording: Recording) -> HostSpec:
         swappiness=_number(recording, "swappiness", 60),
         page_cluster=_number(recording, "pc", 0),
         writeback_us=WRITEBACK_US,
+        refusal_us=REFUSAL_US,
+        worker_visit_us=VISIT_US,
         boot_us=int(uptime_s(recording) * US_PER_S),
     )
