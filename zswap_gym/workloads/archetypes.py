@@ -135,7 +135,7 @@ def archetype_parts(
         parts = _steady_parts(told, n_pages, phases, load, drift_s, span_us, rng)
     model = archetype_sizes(contents or name)
     classes = np.concatenate([part.page_class for part in parts])
-    return parts, draw_sizes(model, classes, rng, compressor, zero_never=zero_never)
+    return parts, draw_sizes(model, classes, rng, compressor, zero_never=zero_never, whole_program=True)
 
 
 def archetype_plan(

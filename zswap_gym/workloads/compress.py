@@ -134,6 +134,7 @@ def draw_sizes(
     compressor: str,
     *,
     zero_never: float | None = None,
+    whole_program: bool = False,
 ) -> npt.NDArray[np.uint16]:
     """uint16 (n,) compressed bytes; 0 = all zero, 4096 = does not compress.
 
@@ -146,19 +147,25 @@ def draw_sizes(
         compressor: lzo, lz4 or zstd.
         zero_never: share of zero pages among the never touched ones, if not the model's: the
             recordings have 0-5 % where production zswap sees 10-20 %.
+        whole_program: the pages are all of a program's, so together they have the model's sizes, whatever
+            share of them each class has; a class keeps its place among the others.
     """
     check_compressor(compressor)
     kind, place = rng.random(len(page_class)), rng.random(len(page_class))
     zero = model.zero.copy()
     if zero_never is not None:
         zero[0] = zero_never
-    size = np.empty(len(page_class))
+    u = np.empty(len(page_class))
     for c in range(CLASSES):
         mine = page_class == c
-        u = np.interp(place[mine], QUANTILES, model.rank[c])
-        size[mine] = np.interp(u, QUANTILES, model.sizes[compressor])
+        u[mine] = np.interp(place[mine], QUANTILES, model.rank[c])
+    plain = kind >= (zero + model.same)[page_class]
+    if whole_program:
+        order = np.flatnonzero(plain)[np.argsort(u[plain], kind="stable")]
+        u[order] = (np.arange(len(order)) + 0.5) / max(len(order), 1)
+    size = np.interp(u, QUANTILES, model.sizes[compressor])
     size = np.clip(np.round(size), 1, PAGE_SIZE)
-    size[kind < (zero + model.same)[page_class]] = SAME_BYTES[compressor]
+    size[~plain] = SAME_BYTES[compressor]
     size[kind < zero[page_class]] = ZERO_BYTES
     return size.astype(np.uint16)
 

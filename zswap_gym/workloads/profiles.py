@@ -134,8 +134,8 @@ PROFILES: dict[str, Profile] = {
     ),
     "llm_weights": Profile(
         fitted_to="llm_infer",
-        mu=-0.73, sigma=0.36, never=0.045, always=0.0, run_pages=552.0, write_share=0.0,
-        busy=Busy(on_s=24.4, off_s=13.0, multiplier=1.0, exponential=True, idle=0.0),
+        mu=0.18, sigma=0.36, never=0.045, always=0.0, run_pages=552.0, write_share=0.0,
+        busy=Busy(on_s=30.0, off_s=16.5, multiplier=1.0, exponential=True, idle=0.0),
     ),
     "stream_window": Profile(
         fitted_to="logagg",
