@@ -96,7 +96,9 @@ def working_set_bytes(scenario: Scenario) -> int:
     sizes = []
     for cgroup in scenario.cgroups:
         work = cgroup.workload
-        if work is not None:
+        if work is not None and work.regions:
+            sizes.append(sum(region.size for region in work.regions))
+        elif work is not None:
             pages = work.pages or load_trace(work.trace or "").n_pages
             sizes.append(pages * scenario.host.page_scale * PAGE_SIZE)
     return min(sizes)

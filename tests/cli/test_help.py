@@ -20,6 +20,7 @@ COMMANDS = (
     ("scenarios",),
     ("scenarios", "list"),
     ("scenarios", "show"),
+    ("scenarios", "plot"),
     ("demo",),
     ("fidelity",),
 )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from zswap_gym.errors import UserError
+
 if TYPE_CHECKING:
     from zswap_gym.workloads.scenario import Scenario
 
-app = typer.Typer(no_args_is_help=False, help="List scenarios, or show one in full.")
+app = typer.Typer(no_args_is_help=False, help="List scenarios, show one in full, or draw it.")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of text for people.")]
 
@@ -70,6 +73,42 @@ def show(
         import yaml
 
         print(yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True), end="")
+
+
+@app.command("plot")
+def plot(
+    scenario: Annotated[
+        str, typer.Argument(metavar="NAME|FILE", help="A name from the list, or a YAML file.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The picture (png, svg, pdf); default NAME.png.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Which instance: sizes, phases and times are drawn.")] = 0,
+) -> None:
+    """Draw one scenario: each program's memory over time, how cold it gets, what is going to happen.
+
+    Left, memory by address: black is touched, light grey idle, white not allocated; coloured bands are
+    critical windows and arrivals, hatched where nobody announces them. Right, how much of the memory lies
+    idle for how long: what an age can gain at most.
+
+    Examples:
+
+        zswap-gym scenarios plot arrival-announced
+        zswap-gym scenarios plot mine.yaml --seed 3 -o mine.svg
+    """
+    from zswap_gym.cli._extras import optional_parts
+    from zswap_gym.cli._output import ensure_writable
+    from zswap_gym.workloads.scenario import load_scenario
+
+    loaded = load_scenario(scenario)
+    target = out or Path(f"{loaded.name}.png")
+    if target.suffix not in (".png", ".svg", ".pdf"):
+        raise UserError(f"{target}: a picture is a .png, .svg or .pdf; name it so")
+    ensure_writable(target)
+    with optional_parts("drawing"):
+        from agents.scenario_plot import draw
+
+        print(f"wrote {draw(loaded, target, seed=seed)}")
 
 
 def _summary(scenario: Scenario) -> dict[str, object]:

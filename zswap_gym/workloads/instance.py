@@ -14,6 +14,7 @@ from zswap_gym.workloads.archetypes import MIN_PAGES, archetype_parts
 from zswap_gym.workloads.events import RealisedEvent, boosted, event_pages, event_parts, realise_events
 from zswap_gym.workloads.plan import assemble, working_set
 from zswap_gym.workloads.profiles import PROFILES
+from zswap_gym.workloads.programs import program_parts
 from zswap_gym.workloads.replay import replay_parts, write_shares
 from zswap_gym.workloads.traces import CLASS_MIDDLE, load_trace
 
@@ -114,15 +115,24 @@ def _plan(
         length_s=episode.length,
         size_factor=factor,
     )
-    if work.archetype is not None:
+    if work.regions:
+        parts, clen = program_parts(
+            work, scale, round(scenario.span_s * US_PER_S), rng, compressor=drawn.compressor,
+            load=work.load * drawn.load, time_scale=work.time_scale * drawn.time_scale, size_factor=factor,
+            zero_never=work.zero_never if work.zero_never is not None else drawn.zero_never,
+        )  # fmt: skip
+        writes = float(np.mean([region.write_share for region in work.regions]))
+    elif work.archetype is not None:
+        name = _one_of(work.archetypes, rng)
         pages = max(MIN_PAGES, round((work.pages or 0) * factor)) - event_pages(events, scale)[0]
         if pages < MIN_PAGES:
             raise UserError(
                 f"scenario {scenario.name!r}: cgroup {cgroup.name!r}: its events' bytes leave {pages} of "
                 f"{work.pages} pages; raise workload.pages or lower bytes"
             )
-        parts, clen = _archetype(work, work.archetype, pages, scenario.span_s, drawn, rng)
-        writes = PROFILES[work.archetype].write_share
+        never = _never(scenario, name, rng)
+        parts, clen = _archetype(work, name, pages, scenario.span_s, drawn, never, rng)
+        writes = PROFILES[name].write_share
     else:
         trace = load_trace(work.trace or "")
         spare = trace.span_s - scenario.span_s
@@ -143,8 +153,26 @@ def _plan(
     return plan, events
 
 
+def _one_of(names: tuple[str, ...], rng: np.random.Generator) -> str:
+    return names[0] if len(names) == 1 else names[int(rng.integers(len(names)))]
+
+
+def _never(scenario: Scenario, name: str, rng: np.random.Generator) -> dict[str, float]:
+    """Over-provisioned memory: a drawn share of the pages is never touched."""
+    bounds = scenario.randomise.never
+    if bounds is None or PROFILES[name].never >= 0.5:
+        return {}
+    return {"never": float(rng.uniform(bounds[0], bounds[1]))}
+
+
 def _archetype(
-    work: Workload, name: str, pages: int, span_s: float, drawn: Draws, rng: np.random.Generator
+    work: Workload,
+    name: str,
+    pages: int,
+    span_s: float,
+    drawn: Draws,
+    never: dict[str, float],
+    rng: np.random.Generator,
 ) -> tuple[list[Part], npt.NDArray[np.uint16]]:
     return archetype_parts(
         name,
@@ -158,7 +186,7 @@ def _archetype(
         contents=work.contents,
         day=(work.day.period, work.day.amplitude) if work.day else None,
         drift_s=work.drift,
-        overrides=work.parameters.model_dump(exclude_none=True),
+        overrides=never | work.parameters.model_dump(exclude_none=True),
     )
 
 
@@ -174,6 +202,8 @@ def _host_spec(scenario: Scenario, drawn: Draws, total: int) -> HostSpec:
         ram_bytes=host.ram if host.ram is not None else _whole_pages(total * RAM_FACTOR),
         swap_bytes=host.swap if host.swap is not None else _whole_pages(total * SWAP_FACTOR),
         kernel=scenario.kernel,
+        interface=scenario.dialect,
+        lru=host.lru,
         zswap_enabled=host.zswap.enabled,
         max_pool_percent=host.zswap.max_pool_percent,
         accept_threshold_percent=host.zswap.accept_threshold_percent,

@@ -29,8 +29,11 @@ class Scenario(Model):
 
     name: str
     description: str = ""
-    kernel: Literal["6.12", "6.18"] = "6.12"
-    split: Literal["train", "validation", "test"] = "train"
+    kernel: Literal["6.12", "6.18", "7.3"] = "6.12"
+    dialect: Literal["v1", "v2", "v3", "v4", "v5", "stock"] = "v1"
+    """Which interface for proactive writeback its kernel has."""
+    split: Literal["train", "validation", "test", "bench"] = "train"
+    """bench: for measuring and looking, in no comparison of policies."""
     host: Host = Host()
     stage_one: StageOne = StageOne()
     release_after_writeback: bool = True
@@ -100,6 +103,7 @@ class Scenario(Model):
         stage_one: StageOne | dict[str, Any] | str | None = None,
         release_after_writeback: bool | None = None,
         device: str | dict[str, Any] | None = None,
+        dialect: str | None = None,
         compressor: str | None = None,
     ) -> Scenario:
         """This scenario with a setting changed, for a comparison. Raises :class:`UserError`.
@@ -114,6 +118,8 @@ class Scenario(Model):
             new["stage_one"] = stage_one.model_dump(mode="json")
         elif stage_one is not None:
             new["stage_one"] |= {"kind": stage_one} if isinstance(stage_one, str) else stage_one
+        if dialect is not None:
+            new["dialect"] = dialect
         if release_after_writeback is not None:
             new["release_after_writeback"] = release_after_writeback
         for key, value in (("device", device), ("compressor", compressor)):

@@ -6,10 +6,12 @@ Sizes are bytes or text as the kernel's memparse() reads it (64M); durations are
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -23,6 +25,7 @@ from zswap_gym.kernel.spec import COMPRESSORS, DEVICES, DeviceSpec, StageOneSpec
 from zswap_gym.units import PAGE_SIZE, US_PER_S, parse_duration, parse_size
 from zswap_gym.workloads.archetypes import MIN_PAGES
 from zswap_gym.workloads.profiles import PROFILES
+from zswap_gym.workloads.programs import POPULARITY
 
 
 class Model(BaseModel):
@@ -148,6 +151,7 @@ class Host(Model):
     device: NamedDevice = Field(default_factory=lambda: Device.model_validate(_device("nvme")))
     compressor: Compressor = "zstd"
     page_scale: int = 1
+    lru: Literal["mglru", "mglru-full", "classic"] = "mglru"
     zswap: Zswap = Zswap()
 
     @field_validator("page_scale")
@@ -192,44 +196,123 @@ class Parameters(Model):
     write_share: Share | None = None
 
 
-class Workload(Model):
-    """A generator or a recording. ``pages`` counts simulated pages."""
+def _known_archetype(value: str) -> str:
+    if value not in PROFILES:
+        raise ValueError(
+            f"no such archetype{nearest(value, PROFILES)}; use one of {', '.join(sorted(PROFILES))}"
+        )
+    return value
 
-    archetype: str | None = None
+
+Archetype = Annotated[str, AfterValidator(_known_archetype)]
+
+
+class Region(Model):
+    """Memory of one kind in a program described by phases; see workloads.programs."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+    size: Annotated[int, BeforeValidator(_size), Field(ge=8 * PAGE_SIZE)]
+    popularity: str = "idle"
+    """idle, uniform:HZ, zipf:EXPONENT:MEAN_HZ or lognormal:MU:SIGMA; rates per page."""
+    run_pages: Annotated[float, Field(ge=1)] = 1.0
+    """Neighbours in runs of about this many share one rate."""
+    write_share: Share = 0.3
+    contents: Archetype = "py_service"
+    """Archetype whose pages it compresses like."""
+    transient: bool = False
+    """Exists only in phases that name it under rates; else it is there from the start."""
+
+    @field_validator("popularity")
+    @classmethod
+    def _law(cls, value: str) -> str:
+        if re.fullmatch(POPULARITY, value) is None:
+            raise ValueError("write idle, uniform:HZ, zipf:EXPONENT:MEAN_HZ or lognormal:MU:SIGMA")
+        return value
+
+
+class Phase(Model):
+    """A stretch of a program's round."""
+
+    name: str
+    duration: Annotated[float, BeforeValidator(_duration), Field(gt=0)]
+    rates: dict[str, Annotated[float, Field(ge=0)]] = {}
+    """Factor on a region's rates; a region not named works as usual (1), a transient one not at all."""
+    sweep: list[str] = []
+    """Regions gone through once, end to end, over the phase."""
+
+
+class Workload(Model):
+    """A generator, a recording, or a program of regions and phases. ``pages`` counts simulated pages."""
+
+    archetype: Archetype | Annotated[list[Archetype], Field(min_length=1)] | None = None
+    """A list: one of them, drawn anew at every realisation."""
     trace: str | None = None
+    regions: list[Region] = []
+    phases: list[Phase] = []
+    jitter: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """Phases: a draw's lengths are up to this share longer or shorter."""
     pages: Annotated[int, Field(ge=MIN_PAGES, le=1 << 24)] | None = None
     start: Start = 0.0
     """Trace only: seconds into the recording."""
     load: Annotated[float, Field(gt=0)] = 1.0
     time_scale: Annotated[float, Field(gt=0)] = 1.0
     zero_never: Share | None = None
-    contents: str | None = None
+    contents: Archetype | None = None
     day: Day | None = None
     drift: Annotated[PositiveSeconds | None, BeforeValidator(_duration)] = None
     parameters: Parameters = Parameters()
 
-    @field_validator("archetype", "contents")
-    @classmethod
-    def _archetype(cls, value: str | None) -> str | None:
-        if value is not None and value not in PROFILES:
-            raise ValueError(
-                f"no such archetype{nearest(value, PROFILES)}; use one of {', '.join(sorted(PROFILES))}"
-            )
-        return value
+    @property
+    def archetypes(self) -> tuple[str, ...]:
+        """The archetypes it may be."""
+        if self.archetype is None:
+            return ()
+        return (self.archetype,) if isinstance(self.archetype, str) else tuple(self.archetype)
 
     @model_validator(mode="after")
     def _one_source(self) -> Workload:
-        if (self.archetype is None) == (self.trace is None):
-            raise ValueError("give either archetype or trace")
+        sources = [self.archetype is not None, self.trace is not None, bool(self.regions)]
+        if sum(sources) != 1:
+            raise ValueError("give either archetype or trace, or regions with phases")
         if self.archetype is not None and self.pages is None:
             raise ValueError("an archetype needs pages, e.g. pages: 8192")
-        kind = "an archetype" if self.archetype else "a recording"
-        foreign = {"start"} if self.archetype else set(Workload.model_fields) - {"trace", "pages", "start"}
+        program = {"regions", "phases", "jitter"}
+        if self.regions:
+            kind, foreign = "a program of phases", set(Workload.model_fields) - program - _ANY_GENERATOR
+            self._check_phases()
+        elif self.archetype is not None:
+            kind, foreign = "an archetype", {"start", *program}
+        else:
+            kind, foreign = "a recording", set(Workload.model_fields) - {"trace", "pages", "start"}
         # Compared with the defaults, not with what was given: a dumped scenario gives everything.
         wrong = {key for key in foreign if getattr(self, key) != Workload.model_fields[key].default}
         if wrong:
             raise ValueError(f"{min(wrong)} does not apply to {kind}; remove it")
         return self
+
+    def _check_phases(self) -> None:
+        names = [region.name for region in self.regions]
+        if len(set(names)) < len(names):
+            raise ValueError("two regions have the same name; give each its own")
+        if not self.phases:
+            raise ValueError("regions need phases; write at least one with a duration")
+        swept: set[str] = set()
+        for phase in self.phases:
+            for name in (*phase.rates, *phase.sweep):
+                if name not in names:
+                    raise ValueError(f"phase {phase.name!r}: no region {name!r}{nearest(name, names)}")
+            if twice := swept & set(phase.sweep):
+                raise ValueError(f"phase {phase.name!r}: {min(twice)} is swept in another phase already")
+            swept |= set(phase.sweep)
+        for region in self.regions:
+            used = any(phase.rates.get(region.name, 0) > 0 for phase in self.phases)
+            if region.transient and not used:
+                raise ValueError(f"region {region.name!r}: transient, and no phase names it under rates")
+            if region.transient and region.name in swept:
+                raise ValueError(f"region {region.name!r}: transient, it cannot be swept; use rates")
+
+
+_ANY_GENERATOR = {"load", "time_scale", "zero_never"}
 
 
 class Event(Model):
@@ -306,5 +389,7 @@ class Randomise(Model):
     load: FactorRange | None = None
     time_scale: FactorRange | None = None
     zero_never: ShareRange | None = None
+    never: ShareRange | None = None
+    """Share of never touched pages of archetypes that have less than half of them; per cgroup."""
     device: list[NamedDevice] = []
     compressor: list[Compressor] = []
