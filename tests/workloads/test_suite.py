@@ -1,4 +1,4 @@
-"""The shipped suite runs, is deterministic, its splits share nothing, and its fleet is as cold as real ones."""
+"""The shipped suite runs, is deterministic, its splits share nothing, its fleet is as cold as real ones."""
 
 from __future__ import annotations
 
