@@ -177,11 +177,11 @@ def check_pages(state: layout.State) -> None:
     on_lru = (s == layout.RESIDENT) | (s == layout.SWAPCACHE)
     assert (s <= layout.ZERO).all()
     file = state.regions["file"][p["region"]] == 1
-    assert (p["list"][on_lru & ~file] < 4).all()
-    assert np.isin(p["list"][on_lru & file], (layout.FILE_INACTIVE, layout.FILE_ACTIVE)).all()
+    assert (state.on_list[on_lru & ~file] < 4).all()
+    assert np.isin(state.on_list[on_lru & file], (layout.FILE_INACTIVE, layout.FILE_ACTIVE)).all()
     assert (s[file] <= layout.RESIDENT).all()
-    assert (p["list"][s == layout.ZSWAP] == layout.ZSWAP_LIST).all()
-    assert (p["list"][~on_lru & (s != layout.ZSWAP)] == layout.NO_LIST).all()
+    assert (state.on_list[s == layout.ZSWAP] == layout.ZSWAP_LIST).all()
+    assert (state.on_list[~on_lru & (s != layout.ZSWAP)] == layout.NO_LIST).all()
     slot = flags & layout.F_SLOT != 0
     assert slot[(s != layout.RESIDENT) & (s != layout.NEW)].all()
     assert not slot[file].any()
@@ -194,7 +194,7 @@ def check_lists(state: layout.State) -> None:
     """Both directions, lengths, and the tags that gen_count counts."""
     p, seen = state.pages, 0
     older, newer, on, owner = (
-        a.tolist() for a in (state.links["older"], state.links["newer"], p["list"], state.owner)
+        a.tolist() for a in (state.links["older"], state.links["newer"], state.on_list, state.owner)
     )
     for c, cg in enumerate(state.cgs):
         for which in range(layout.LISTS_PER_CGROUP):
@@ -209,10 +209,10 @@ def check_lists(state: layout.State) -> None:
         live = {int(seq) & 3 for seq in range(cg["min_seq"], cg["max_seq"] + 1)}
         assert 2 <= cg["max_seq"] - cg["min_seq"] + 1 <= 4
         assert all(state.lists[c * layout.LISTS_PER_CGROUP + g]["length"] == 0 for g in set(range(4)) - live)
-        tags = state.gen[(state.owner == c) & (p["list"] < 4)] & 3
+        tags = state.gen[(state.owner == c) & (state.on_list < 4)] & 3
         assert state.gen_count[c].tolist() == np.bincount(tags, minlength=4).tolist()
         assert set(tags.tolist()) <= live
-    assert seen == (p["list"] != layout.NO_LIST).sum()
+    assert seen == (state.on_list != layout.NO_LIST).sum()
 
 
 def check_gauges(state: layout.State) -> None:

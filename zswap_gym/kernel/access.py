@@ -51,6 +51,8 @@ REGION = np.dtype(
         ("sweep_active", np.int64),  # us of each period during which the sweep moves
         ("seed", np.int64),  # of the shuffles
         ("seg_hint", np.int64),  # engine's cache: the segment last used
+        ("asked", np.int64, (2,)),  # engine's cache: the times last asked for at the ends of looks,
+        ("answer", np.float64, (2,)),  # and the integrals up to them
     ],
     align=True,
 )
@@ -139,6 +141,16 @@ def _integral(st, r, t):
     """Seconds of m(t) integrated from 0 to t."""
     i = _segment(st, r, t)
     return st.seg_integral[i] + (t - st.seg_time[i]) * 1e-6 * st.seg_mult[i]
+
+
+@inline
+def _integral_again(st, r, t, end):
+    """`_integral`, remembered: a walk or a batch asks for the same ends page after page."""
+    rec = st.regions[r]
+    if rec.asked[end] != t:
+        rec.answer[end] = _integral(st, r, t)
+        rec.asked[end] = t
+    return rec.answer[end]
 
 
 @njit
@@ -284,7 +296,7 @@ def look(st, p, t0, t1):
             i += 1
         return result
     if page.rate > 0.0:
-        x = page.rate * (_integral(st, r, t1) - _integral(st, r, t0))
+        x = page.rate * (_integral_again(st, r, t1, 1) - _integral_again(st, r, t0, 0))
         u = uniform(st)
         if _below_exp(u, x):
             result = 3 if _below_exp(u, x * rec.write_share) else 1

@@ -102,7 +102,6 @@ def _cgroup_records(
 def _page_records(cgs: npt.NDArray[np.void], plans: Sequence[AccessPlan | None]) -> npt.NDArray[np.void]:
     pages = layout.page_array(int(cgs["n_pages"].sum()))
     pages["shadow"] = -1
-    pages["list"] = layout.NO_LIST
     pages["when"] = NEVER
     region_base = 0
     for c, plan in enumerate(plans):
@@ -268,6 +267,7 @@ def state(
         pages=pages,
         links=np.full(len(pages), -1, layout.LINK),
         calendar=np.full(len(pages), -1, layout.CALENDAR),
+        on_list=np.full(len(pages), layout.NO_LIST, np.uint8),
         gen=np.full(len(pages), layout.UNMAPPED, np.uint8),
         sweep_at=np.zeros(len(pages), np.int64),
         owner=np.repeat(np.arange(n, dtype=np.uint16), cgs["n_pages"]),

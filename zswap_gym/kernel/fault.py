@@ -55,7 +55,7 @@ def _map(st, c, p, op):
     page.when = work_now(st, c)
     page.flags = (page.flags | F_YOUNG) & ~F_SWEEP
     # Only a write *fault* gives the slot up; a page read in is mapped writable and keeps it.
-    if op == OP_WRITE and page.flags & F_SLOT and page.list == NO_LIST:
+    if op == OP_WRITE and page.flags & F_SLOT and st.on_list[p] == NO_LIST:
         drain(st, cpu(st))  # do_swap_page(): a batch's reference would keep it from being reused
     if page.flags & F_SLOT and not page.flags & F_WRITEBACK and (op == OP_WRITE or swap_half_full(st, c)):
         account(st, c, 0, 1, -1, 0, 0)

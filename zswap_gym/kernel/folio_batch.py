@@ -92,7 +92,7 @@ def flush_batch(st, at, kind):
         page.flags &= ~F_HELD
         if not charged(st, p):
             continue
-        on_lru = page.list != NO_LIST
+        on_lru = st.on_list[p] != NO_LIST
         if kind == B_ADD:
             if not on_lru:
                 lru_add(st, st.owner[p], p, False)

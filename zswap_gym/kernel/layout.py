@@ -61,7 +61,7 @@ PAGE = np.dtype(
         ("region", np.uint16),
         ("flags", np.uint16),
         ("state", np.uint8),
-        ("list", np.uint8),  # list it physically sits on
+        ("spare", np.uint8),
     ],
     align=True,
 )
@@ -318,9 +318,8 @@ class State(NamedTuple):
     pages: np.ndarray  # PAGE (n,)
     links: np.ndarray  # LINK (n,)
     calendar: np.ndarray  # CALENDAR (n,)
-    gen: (
-        np.ndarray
-    )  # uint8 (n,): generation tag (seq & 3), may be newer than the list (lazy promotion); | UNMAPPED
+    on_list: np.ndarray  # uint8 (n,): list it physically sits on, or NO_LIST
+    gen: np.ndarray  # uint8 (n,): generation tag (seq & 3), maybe newer than the list; | UNMAPPED
     sweep_at: np.ndarray  # int64 (n,): work time a sweep next reaches the page, as last worked out
     owner: np.ndarray  # uint16 (n,): cgroup
     cgs: np.ndarray  # CGROUP (c,)

@@ -17,7 +17,7 @@ def push_newest(st, c, which, p):
     link = st.links[p]
     link.older = rec.newest
     link.newer = -1
-    st.pages[p].list = which
+    st.on_list[p] = which
     if rec.newest >= 0:
         st.links[rec.newest].newer = p
     else:
@@ -33,7 +33,7 @@ def push_oldest(st, c, which, p):
     link = st.links[p]
     link.newer = rec.oldest
     link.older = -1
-    st.pages[p].list = which
+    st.on_list[p] = which
     if rec.oldest >= 0:
         st.links[rec.oldest].older = p
     else:
@@ -58,11 +58,10 @@ def _cut(st, rec, p):
 @inline
 def unlink(st, c, p):
     """Take page p off whatever list it is on (it must be on one)."""
-    page = st.pages[p]
-    rec = st.lists[c * LISTS_PER_CGROUP + page.list]
+    rec = st.lists[c * LISTS_PER_CGROUP + st.on_list[p]]
     _cut(st, rec, p)
     rec.length -= 1
-    page.list = NO_LIST
+    st.on_list[p] = NO_LIST
 
 
 @inline

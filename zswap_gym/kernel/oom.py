@@ -43,7 +43,7 @@ def discard(st, c, p):
         drop_file(st, c, p)
         return
     if page.state == RESIDENT or page.state == SWAPCACHE:
-        if page.list != NO_LIST:
+        if st.on_list[p] != NO_LIST:
             remove(st, c, p)
         mapped = 1 if page.state == RESIDENT else 0
         account(st, c, -1, -mapped, -1 if page.flags & F_SLOT else 0, 0, 0)

@@ -27,7 +27,7 @@ def _table(st, p):
 def _promote(st, c, p):
     """A young page is tagged youngest where it lies; one off the LRU is marked instead."""
     page = st.pages[p]
-    if page.list == NO_LIST:
+    if st.on_list[p] == NO_LIST:
         page.flags |= F_LRUREF
         return
     page.flags &= ~(F_LRUREF | F_FULLREF)
@@ -110,7 +110,7 @@ def look_around(st, c, p):
         if page.state != RESIDENT or not examine(st, c, q):
             continue
         young += 1
-        if st.host[0].walking or page.list == NO_LIST:
+        if st.host[0].walking or st.on_list[p] == NO_LIST:
             _promote(st, c, q)
         elif st.gen[q] & 3 != cg.max_seq & 3:
             page.flags &= ~(F_LRUREF | F_FULLREF)

@@ -30,6 +30,7 @@ _DTYPES: dict[str, tuple[Any, int]] = {
     "pages": (layout.PAGE, 1),
     "links": (layout.LINK, 1),
     "calendar": (layout.CALENDAR, 1),
+    "on_list": (np.uint8, 1),
     "gen": (np.uint8, 1),
     "sweep_at": (np.int64, 1),
     "owner": (np.uint16, 1),

@@ -63,7 +63,7 @@ def _end_writeback(st, p, at):
     page.flags &= ~F_WRITEBACK
     if page.flags & F_RECLAIM:
         page.flags &= ~F_RECLAIM
-        if charged(st, p) and page.list != NO_LIST and not page.flags & F_DIRTY:
+        if charged(st, p) and st.on_list[p] != NO_LIST and not page.flags & F_DIRTY:
             batch_push(st, at, B_ROTATE, p)
 
 
@@ -84,7 +84,7 @@ def write_ended(st):
     page = st.pages[p]
     if host.lru:
         _end_writeback(st, p, st.ring[slot].cpu)
-    elif page.state == SWAPCACHE and page.flags & F_RECLAIM and page.list != NO_LIST:
+    elif page.state == SWAPCACHE and page.flags & F_RECLAIM and st.on_list[p] != NO_LIST:
         page.flags &= ~F_RECLAIM
         c = st.owner[p]
         unlink(st, c, p)
