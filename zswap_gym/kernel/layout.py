@@ -128,6 +128,10 @@ CGROUP = np.dtype(
         ("over_high", np.int64),  # real pages charged over memory.high since the last check
         ("disk_swapins", np.int64),  # nr_disk_swapins of the lruvec
         ("deferred", np.int64),  # nr_deferred of the zswap shrinker
+        # no entry of the zswap LRU was stored before ``all_since``; how that is found: zswap.rotate()
+        ("all_since", np.int64),
+        ("round_since", np.int64),
+        ("round_left", np.int64),
         # streams
         ("free_next", np.int64),
         ("free_end", np.int64),

@@ -16,7 +16,7 @@ from zswap_gym.kernel.jit import inline, njit, prefetch
 from zswap_gym.kernel.layout import F_REFERENCED, S_ZSWPWB_PROACTIVE, S_ZSWPWB_PROACTIVE_B
 from zswap_gym.kernel.reclaim import MAX_RECLAIM_RETRIES
 from zswap_gym.kernel.swapdev import queue_full, settle
-from zswap_gym.kernel.zswap import entries, oldest_entry, rotate, write_back
+from zswap_gym.kernel.zswap import entries, oldest_entry, rotate, rotate_many, write_back
 
 ROTATE_US = 0.2
 ENOENT, EINTR, EAGAIN = 2, 4, 11
@@ -145,11 +145,7 @@ def _walk(st, j, t):
         p = oldest_entry(st, m)
         if p < 0:
             break
-        ahead = st.links[p].newer
-        if ahead >= 0:
-            ahead = st.links[ahead].newer
-            if ahead >= 0:
-                prefetch(st.pages, ahead)
+        _ask_ahead(st, p)
         page = st.pages[p]
         keep = page.stamp > job.cutoff  # young: rotated, referenced bit untouched, the walk goes on
         spare = not keep and st.host[0].wb_second_chance == 1 and page.flags & F_REFERENCED != 0
@@ -174,6 +170,26 @@ def _walk(st, j, t):
         _count(st, j, m, length, counted)
     _close_walk(st, j)
     return t
+
+
+@inline
+def _nothing_to_write(st, j):
+    """The visit can only meet young entries: every one on m's LRU was stored after the cutoff."""
+    job = st.jobs[j]
+    cg = st.cgs[job.visit]
+    return cg.all_since > job.cutoff and cg.wb_debt == 0 and job.visit_scanned == 0 and not job.signal
+
+
+@inline
+def _rotate_visit(st, j):
+    """All walks of a visit that writes nothing, at once; returns how many entries they rotate."""
+    job = st.jobs[j]
+    scale = st.host[0].scale
+    walk = st.host[0].wb_walk
+    rotated = job.visit_total // walk * -(-walk // scale) + -(-(job.visit_total % walk) // scale)
+    job.visit_scanned = job.visit_total
+    rotate_many(st, job.visit, rotated)
+    return rotated
 
 
 @inline
@@ -236,14 +252,18 @@ def writeback_step(st, j, t):
     if job.visit < 0:
         finished, errno = _next_visit(st, j)
         return finished, errno, t
-    if job.walk_pages < 0:
-        _open_walk(st, j)
-    before = job.walk_seen
-    t = _walk(st, j, t)
-    if job.walk_pages >= 0:
-        return False, 0, t
+    if job.walk_pages < 0 and _nothing_to_write(st, j):
+        looked = _rotate_visit(st, j)
+    else:
+        if job.walk_pages < 0:
+            _open_walk(st, j)
+        before = job.walk_seen
+        t = _walk(st, j, t)
+        if job.walk_pages >= 0:
+            return False, 0, t
+        looked = job.walk_seen - before
     if not st.host[0].exact:
-        t += int((job.walk_seen - before) * ROTATE_US * st.host[0].scale)
+        t += int(looked * ROTATE_US * st.host[0].scale)
     ended = (
         job.visit_written >= job.visit_goal
         or job.visit_scanned >= job.visit_total

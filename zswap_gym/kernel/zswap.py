@@ -63,8 +63,44 @@ def entries(st, c):
 
 @inline
 def rotate(st, c, p):
-    """Move an entry to the tail of its LRU (list_lru_isolate LRU_ROTATE)."""
+    """Move the oldest entry, p, to the tail of its LRU (list_lru_isolate LRU_ROTATE).
+
+    Every entry that was there when a round began has had its turn, or is gone, once as many as
+    there were have been rotated; what came since is younger than the round. So a round ends with
+    a bound on the whole LRU's age, for nothing, and a walk that can only meet young entries need
+    not look at them (`rotate_many`).
+    """
+    cg = st.cgs[c]
+    cg.round_since = min(cg.round_since, st.pages[p].stamp)
+    cg.round_left -= 1
+    if cg.round_left <= 0:
+        cg.all_since = cg.round_since
+        _begin_round(st, c)
     to_newest(st, c, ZSWAP_LIST, p)
+
+
+@inline
+def _begin_round(st, c):
+    st.cgs[c].round_since = st.host[0].now
+    st.cgs[c].round_left = st.lists[c * LISTS_PER_CGROUP + ZSWAP_LIST].length
+
+
+@njit
+def rotate_many(st, c, n):
+    """`rotate` the n oldest entries of c: the same order afterwards, no entry looked at."""
+    rec = st.lists[c * LISTS_PER_CGROUP + ZSWAP_LIST]
+    if rec.length > 0 and n % rec.length > 0:
+        last = rec.oldest
+        for _ in range(n % rec.length - 1):
+            last = st.links[last].newer
+        first = st.links[last].newer  # the oldest from now on
+        st.links[rec.newest].newer = rec.oldest
+        st.links[rec.oldest].older = rec.newest
+        st.links[last].newer = -1
+        st.links[first].older = -1
+        rec.oldest = first
+        rec.newest = last
+    _begin_round(st, c)
 
 
 @njit
