@@ -154,7 +154,7 @@ def _shrink_inactive(st, j, c):
         unlink(st, c, p)
         page = st.pages[p]
         if not _accessed(st, c, p):
-            page.list = NO_LIST
+            st.on_list[p] = NO_LIST
             _evict(st, c, p)
             st.jobs[j].freed += k
         elif page.flags & F_LRUREF:
