@@ -110,7 +110,7 @@ def look_around(st, c, p):
         if page.state != RESIDENT or not examine(st, c, q):
             continue
         young += 1
-        if st.host[0].walking or st.on_list[p] == NO_LIST:
+        if st.host[0].walking or st.on_list[q] == NO_LIST:
             _promote(st, c, q)
         elif st.gen[q] & 3 != cg.max_seq & 3:
             page.flags &= ~(F_LRUREF | F_FULLREF)
