@@ -48,8 +48,8 @@ OMISSIONS: dict[str, tuple[str, str, str]] = {
     ),
     "a walk tags older pages found young": (
         "mglru.py",
-        "        retag(st, c, p, st.cgs[c].max_seq)\n        page.flags &= ~F_FULLREF\n",
-        "        page.flags &= ~F_FULLREF\n",
+        "        retag(st, c, p, st.cgs[c].max_seq)\n        st.pages[p].flags &= ~F_FULLREF\n",
+        "        st.pages[p].flags &= ~F_FULLREF\n",
     ),
     "a look at eviction clears the bit": (
         "mglru.py",

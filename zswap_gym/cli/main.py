@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import typer
 
-from zswap_gym.cli import advise, control, demo, evaluate, export, fidelity, record, scenarios, train
+from zswap_gym.cli import advise, bench, control, demo, evaluate, export, fidelity, record, scenarios, train
 from zswap_gym.errors import UserError
 
 BAD_INPUT = 2
@@ -66,6 +66,7 @@ app.command()(control.control)
 app.add_typer(scenarios.app, name="scenarios")
 app.command()(demo.demo)
 app.command()(fidelity.fidelity)
+app.command()(bench.bench)
 
 
 def _complain(message: str) -> int:

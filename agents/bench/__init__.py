@@ -1,0 +1,1 @@
+"""How fast is it: measurements behind ``zswap-gym bench``."""

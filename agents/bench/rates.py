@@ -1,0 +1,136 @@
+"""Steps and simulated seconds per second of wall time."""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import time
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from agents.bench.variants import variant
+from zswap_gym.envs.vector import WritebackVectorEnv
+from zswap_gym.envs.writeback import WritebackEnv
+from zswap_gym.kernel import requests
+from zswap_gym.kernel.layout import STAT
+from zswap_gym.workloads.scenario import Scenario
+
+COUNTED = ("pgfault", "pgscan", "zswpwb", "looks")
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Environment steps a second with a random policy, resets included, and what a step contained."""
+
+    steps_per_s: float
+    outside_us: float
+    """Microseconds of a step outside the compiled core."""
+    counts: dict[str, float]
+    """Per step, in simulated pages: faults, scans, pages written back, looks at accessed bits."""
+    pages: int
+
+
+def env_rate(scenario: Scenario, n_envs: int, episodes: int, *, vector: bool = True) -> Rate:
+    """Median over whole episodes, after the pool of warm starts is filled."""
+    env = WritebackVectorEnv(n_envs, scenario)
+    single = WritebackEnv(scenario)
+    for seed in range(scenario.episode.snapshots):
+        env.reset(seed=[seed] * n_envs)
+    env.action_space.seed(0)
+    rates, outside, steps = [], [], single.steps_per_episode
+    total = np.zeros(len(STAT))
+    for episode in range(episodes):
+        env.reset(seed=episode * n_envs)
+        single.reset(seed=episode)
+        machine = env.fleet.hosts[0].machine if vector else single.host.machine
+        before = machine.counters()[0]
+        # The last step of a vector episode resets: it is timed, and counted from the step before.
+        with _CoreClock() as core:
+            began = time.perf_counter()
+            if vector:
+                for step in range(steps):
+                    env.step(env.action_space.sample())
+                    if step == steps - 2:
+                        total += machine.counters()[0] - before
+            else:
+                single.reset(seed=episode)
+                machine = single.host.machine
+                for _ in range(steps):
+                    single.step(env.action_space.sample()[0])
+                total += single.host.machine.counters()[0] - before
+            wall = time.perf_counter() - began
+        made = steps * (n_envs if vector else 1)
+        rates.append(made / wall)
+        outside.append((wall - core.seconds) / made * 1e6)
+    counted = max(steps - 1, 1) if vector else steps
+    scale = int(machine.state.host["scale"][0])
+    per_step = total / (episodes * counted)
+    counts = {name: float(per_step[STAT.index(name)]) / (scale if name != "looks" else 1) for name in COUNTED}
+    pages = len(machine.state.pages)
+    return Rate(statistics.median(rates), statistics.median(outside), counts, pages)
+
+
+class _CoreClock:
+    """Counts the time spent in the compiled step, while it is open."""
+
+    def __enter__(self) -> Self:
+        self.seconds = 0.0
+        self._step = requests.step_all
+
+        def timed(*args: object) -> None:
+            began = time.perf_counter()
+            self._step(*args)
+            self.seconds += time.perf_counter() - began
+
+        requests.step_all = timed
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        requests.step_all = self._step
+
+
+def host_week() -> float:
+    """Seconds for one host and one week: 10,080 decisions of 60 s, 65,536 pages, limit 0.8."""
+    week = variant(
+        limit=0.8, episode={"decision_interval": "60s", "length": "604800s", "warmup": "600s", "snapshots": 1}
+    )
+    env = WritebackVectorEnv(1, week)
+    env.reset(seed=0)
+    env.action_space.seed(0)
+    began = time.perf_counter()
+    for _ in range(10_080):
+        env.step(env.action_space.sample())
+    return time.perf_counter() - began
+
+
+@dataclass(frozen=True)
+class Size:
+    """A machine of some size run without a policy."""
+
+    gib: float
+    pages: int
+    sim_s_per_s: float
+    ns_per_page_s: float
+    """Nanoseconds of wall time per simulated page and simulated second."""
+    peak_gib: float
+    """Largest resident set of this process so far."""
+
+
+def machine_rate(gib: int, page_scale: int, seconds: float) -> Size:
+    """Simulated seconds per second of a machine whose working sets are ``gib`` together, limit 0.6."""
+    from zswap_gym.kernel.machine import Machine
+
+    pages = (gib << 30) // 4096 // page_scale
+    scenario = variant(pages=pages, page_scale=page_scale, limit=0.6)
+    drawn = scenario.realise(np.random.default_rng(0))
+    machine = Machine(drawn.host, drawn.cgroups, drawn.plans, seed=1, stage_one=drawn.stage_one)
+    del drawn
+    machine.advance(machine.now_us + 60_000_000)  # past the first touch of every page
+    began = time.perf_counter()
+    machine.advance(machine.now_us + round(seconds * 1e6))
+    wall = time.perf_counter() - began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20)
+    made = len(machine.state.pages)
+    return Size(gib, made, seconds / wall, wall / seconds / made * 1e9, peak)

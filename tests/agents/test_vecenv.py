@@ -1,0 +1,58 @@
+"""The fleet as an SB3 VecEnv: what DummyVecEnv over single environments gives, and PPO learns on it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from stable_baselines3 import PPO
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+from agents.vecenv import FleetVecEnv
+from tests.envs.conftest import SMALL
+from zswap_gym.envs.vector import WritebackVectorEnv
+from zswap_gym.envs.writeback import WritebackEnv
+from zswap_gym.workloads.scenario import Scenario
+
+SCENARIO = Scenario.model_validate(SMALL)
+
+
+def fleet(n: int) -> FleetVecEnv:
+    return FleetVecEnv(WritebackVectorEnv(n, SCENARIO))
+
+
+def test_it_gives_what_single_environments_in_a_dummy_vec_env_give() -> None:
+    dummy = DummyVecEnv([lambda: Monitor(WritebackEnv(SCENARIO))] * 3)
+    vec = fleet(3)
+    for venv in (dummy, vec):
+        venv.seed(40)
+    assert (dummy.reset() == vec.reset()).all()
+    rng = np.random.default_rng(0)
+    ended = 0
+    for _ in range(21):
+        actions = rng.uniform(-1, 1, (3, 6)).astype(np.float32)
+        a, b = dummy.step(actions), vec.step(actions)
+        for mine, theirs in zip(a[:3], b[:3], strict=True):
+            assert mine.dtype == theirs.dtype
+            assert (mine == theirs).all()
+        for one, other in zip(a[3], b[3], strict=True):
+            assert one["terms"] == other["terms"]
+            assert one["cost"] == other["cost"]
+            assert one["TimeLimit.truncated"] == other["TimeLimit.truncated"]
+            if "episode" in one:
+                ended += 1
+                assert other["episode"]["r"] == pytest.approx(one["episode"]["r"], abs=1e-5)
+                assert other["episode"]["l"] == one["episode"]["l"]
+                assert (one["terminal_observation"] == other["terminal_observation"]).all()
+    assert ended == 6
+
+
+def test_ppo_learns_on_it_behind_a_normaliser() -> None:
+    vec = VecNormalize(fleet(2))
+    model = PPO("MlpPolicy", vec, n_steps=16, batch_size=16, n_epochs=1, seed=3, device="cpu")
+    model.learn(64)
+    assert model.num_timesteps == 64
+    assert len(model.ep_info_buffer) == 6
+    assert vec.get_attr("n_max") == [3, 3]
+    with pytest.raises(NotImplementedError, match="alike"):
+        vec.set_attr("n_max", 4)

@@ -1,0 +1,44 @@
+"""``zswap-gym bench``: how fast the environment is on this machine, as one table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def bench(
+    out: Annotated[
+        Path | None, typer.Option("--json", help="Write the figures to this file, one flat JSON object.")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Fewer sizes and repetitions: minutes become seconds.")
+    ] = False,
+) -> None:
+    """Time the environment, the compiled core and what surrounds them, on one core.
+
+    Every row says what a step contained: faults, scans and pages written, because their number, not the
+    number of accesses, is what a step costs. Rates include resets; ratios are of one run, medians of 5.
+    Run it on a machine that does nothing else. The standard machine is the scenario bench-mix.
+
+    Examples:
+
+        zswap-gym bench
+        zswap-gym bench --quick
+        zswap-gym bench --json speed.json
+    """
+    from zswap_gym.cli._extras import optional_parts
+    from zswap_gym.cli._output import console, ensure_writable
+
+    if out is not None:
+        ensure_writable(out)
+    with optional_parts("timing"):
+        from agents.bench.table import measure
+
+    figures = measure(quick=quick, say=console().print)
+    if out is not None:
+        from agents.results import write_atomically
+
+        write_atomically(out, json.dumps(figures, indent=1) + "\n")
