@@ -94,6 +94,7 @@ def _cgroup_records(
     cgs["threads"] = threads
     cgs["max_seq"], cgs["min_seq"] = 3, 0  # lru_gen_init_lruvec()
     cgs["wb_iter"] = -1
+    cgs["free_rate"] = 1.0
     cgs["last_walk"] = cgs["walked_at"] = cgs["flushed_at"] = -1
     cgs["run_until"] = NEVER
     return cgs

@@ -153,6 +153,8 @@ CGROUP = np.dtype(
         ("filters", np.int32),  # which of the two filters exist: bits
         ("run_from", np.int64),  # boot time of the program's latest stretch of work
         ("run_until", np.int64),
+        ("free_rate", np.float64),  # coarse pages: share of what reclaim looked at that it freed, lately
+        ("free_carry", np.float64),
         ("file_cost", np.int64),
         ("file_age", np.int64),  # nonresident_age as file pages count it
         # classic LRU
