@@ -34,11 +34,11 @@ def sample() -> Callable[..., Sample]:
 
 
 @pytest.fixture
-def make_host(access_plan: Callable[..., AccessPlan]) -> Callable[[], SimulatedHost]:
-    """``make_host()``: a small simulated machine with cgroups web and db."""
+def make_host(access_plan: Callable[..., AccessPlan]) -> Callable[..., SimulatedHost]:
+    """``make_host(interface="v1")``: a small simulated machine with cgroups web and db."""
 
-    def make() -> SimulatedHost:
-        spec = HostSpec(ram_bytes=64 << 20, swap_bytes=128 << 20)
+    def make(interface: str = "v1") -> SimulatedHost:
+        spec = HostSpec(ram_bytes=64 << 20, swap_bytes=128 << 20, interface=interface)
         tree = [CgroupSpec("web", memory_max=6 << 20), CgroupSpec("db", memory_high=12 << 20, threads=2)]
         plans = {"web": access_plan(2048, 1), "db": access_plan(4096, 2)}
         return SimulatedHost((spec, tree, plans, StageOneSpec("fixed", 1_000_000, 1 << 20), []), seed=1)

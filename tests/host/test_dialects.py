@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zswap_gym.host.dialects import AGE_LIMIT_S, STOCK, V1, Dialect, probe, whole, writes
+from zswap_gym.host.dialects import (
+    AGE_LIMIT_S,
+    DIALECTS,
+    STOCK,
+    V1,
+    V2,
+    V3,
+    V4,
+    V5,
+    Dialect,
+    probe,
+    whole,
+    writes,
+)
+from zswap_gym.host.files import parse_keyed
+from zswap_gym.host.simulated_files import cgroup_files
 from zswap_gym.host.types import NOTHING, Request
 from zswap_gym.kernel.interfaces import parse_proactive, parse_reclaim
+from zswap_gym.kernel.spec import INTERFACES
 from zswap_gym.units import PAGE_SIZE
 
 requests = st.builds(
@@ -61,14 +79,50 @@ def test_a_stock_kernel_releases_and_says_what_it_cannot() -> None:
     assert writes(STOCK, Request(None, 1 << 20)).notes == ()
 
 
-def test_a_dialect_is_data() -> None:
-    """Version 5 of the series: no age, compressed bytes, its own key in memory.reclaim."""
-    v5 = Dialect("v5", "memory.reclaim", "{bytes} source=zswap", has_age=False, unit="compressed")
-    spelt = writes(v5, Request(60, 3 << 20, 0), compressed_share=1 / 3)
-    assert spelt.writeback == ("memory.reclaim", f"{1 << 20} source=zswap")
-    assert spelt.notes == ("v5 dialect: no age, 60 s was dropped",)
+@pytest.mark.parametrize(
+    ("dialect", "text"),
+    [
+        (V2, "3145728 zswap_writeback_only"),
+        (V3, "3145728 zswap_writeback_only"),
+        (V4, "1048576 zswap_writeback_only"),
+        (V5, "1048576 source=zswap"),
+    ],
+)
+def test_versions_2_to_5(dialect: Dialect, text: str) -> None:
+    """A key of memory.reclaim, no age; 4 and 5 count compressed bytes."""
+    spelt = writes(dialect, Request(60, 3 << 20, 0), compressed_share=1 / 3)
+    assert spelt.writeback == ("memory.reclaim", text)
+    assert spelt.notes == (f"{dialect.name} dialect: no age, 60 s was dropped",)
+    parsed = parse_reclaim(text, key=text.split()[1])
+    assert parsed.proactive
+    assert parsed.size == int(text.split(maxsplit=1)[0])
 
 
-def test_probe() -> None:
+@pytest.mark.parametrize("name", list(INTERFACES))
+def test_the_dialect_a_simulated_kernel_understands_is_found(make_host: Any, name: str) -> None:
+    """Versions 2 and 3 cannot be told apart without writing something back, and are spelt alike."""
+    host = make_host(interface=name)
+    cgroup = host.cgroups()[0]
+
+    def exists(file: str) -> bool:
+        return file in cgroup_files(host.machine, 1)
+
+    def keys() -> list[str]:
+        return list(parse_keyed(host.read(cgroup, "memory.stat"), "memory.stat"))
+
+    before = host.machine.snapshot()
+    found = probe(exists, lambda file, text: host.write(cgroup, file, text) == 0, keys)
+    assert found is DIALECTS["v3" if name == "v2" else name]
+    assert found.text == host.dialect.text
+    after = host.machine.state
+    assert all((getattr(before, field) == getattr(after, field)).all() for field in ("stat", "pages"))
+
+
+def test_probe_without_writing() -> None:
     assert probe(lambda file: file == "memory.zswap.proactive_writeback") is V1
     assert probe(lambda file: file == "memory.reclaim") is STOCK
+    assert probe(lambda _file: False) is STOCK
+
+
+def test_a_file_that_takes_anything_is_not_a_kernels() -> None:
+    assert probe(lambda file: file == "memory.reclaim", lambda _file, _text: True) is STOCK

@@ -23,9 +23,23 @@ OPERATIONS = some.one_of(
         some.just("write"),
         some.integers(0, 4),
         some.sampled_from(
-            ["memory.max", "memory.high", "memory.swap.max", "memory.zswap.max", "memory.reclaim"]
+            [
+                "memory.max", "memory.high", "memory.min", "memory.low", "memory.swap.max",
+                "memory.swap.high", "memory.zswap.max", "memory.reclaim",
+            ]
         ),
         SIZES,
+    ),
+    some.tuples(
+        some.just("write"),
+        some.integers(0, 4),
+        some.just("memory.reclaim"),
+        some.sampled_from(
+            ["64K zswap_writeback_only", "1M zswap_writeback_only", "1 source=zswap", "300K source=zswap"]
+        ),
+    ),
+    some.tuples(
+        some.just("write"), some.integers(0, 4), some.just("memory.oom.group"), some.sampled_from("01")
     ),
     some.tuples(
         some.just("write"),
@@ -62,7 +76,9 @@ MACHINES = some.fixed_dictionaries(
         "shrinker_enabled": some.booleans(),
         "swap": some.sampled_from([0.0, 0.2, 1.0, 4.0]),
         "pool_percent": some.sampled_from([1, 5, 50]),
-        "kernel": some.sampled_from(["6.12", "6.18"]),
+        "kernel": some.sampled_from(["6.12", "6.18", "7.3"]),
+        "interface": some.sampled_from(["v1", "v2", "v3", "v4", "v5", "stock"]),
+        "ram": some.sampled_from([0.7, 4.0, 4.0]),
         "device": some.sampled_from(["nvme", "sata", "iops400"]),
         "stage_one": some.sampled_from(["none", "fixed", "senpai"]),
         "exact": some.booleans(),
@@ -85,7 +101,7 @@ def random_plan(make_plan: Callable[..., Any], rng: np.random.Generator) -> Any:
         options["accesses"] = list(zip(times.tolist(), pages.tolist(), ops.tolist(), strict=True))
     else:
         options |= {"rate": rng.choice([0.0, 1e-3, 0.05, 2.0], n), "write_share": float(rng.random())}
-    plan = make_plan(n, **options)
+    plan = make_plan(n, file=bool(rng.random() < 0.2), **options)
     if kind == 2:
         region = plan.regions
         region["sweep_kind"], region["sweep_block"] = rng.integers(1, 3), rng.integers(1, 65)
@@ -112,6 +128,7 @@ def build(make: Callable[..., Any], make_plan: Callable[..., Any], spec: dict[st
     limits: dict[str, dict[str, Any]] = {}
     for name, plan in tree.items():
         limits[name] = {"base_bytes": spec["base"] * PAGE_SIZE, "threads": int(rng.integers(1, 5))}
+        limits[name]["oom_protected"] = bool(rng.random() < 0.1)
         if spec["limit"]:
             pages = plan.n_pages * k if plan else total
             limits[name]["memory_max"] = int(spec["limit"] * pages) * PAGE_SIZE
@@ -122,12 +139,13 @@ def build(make: Callable[..., Any], make_plan: Callable[..., Any], spec: dict[st
         exact=spec["exact"],
         restart_on_oom=spec["restart_on_oom"],
         stage_one=StageOneSpec(spec["stage_one"], US_PER_S, 1 << 20, psi_threshold=0.1),
-        ram_bytes=4 * total * PAGE_SIZE,
+        ram_bytes=int(spec["ram"] * total) * PAGE_SIZE,
         swap_bytes=int(spec["swap"] * total) * PAGE_SIZE,
         page_scale=k,
         shrinker_enabled=spec["shrinker_enabled"],
         max_pool_percent=spec["pool_percent"],
         kernel=spec["kernel"],
+        interface=spec["interface"],
         device=DEVICES[spec["device"]],
     )
 
@@ -155,7 +173,7 @@ def perform(b: Any, operation: tuple[Any, ...]) -> Any:
 
 def rising(b: Any) -> dict[str, Any]:
     """What never goes back."""
-    fields = ("work", "lag", "some_us", "full_us", "peak", "max_seq", "min_seq")
+    fields = ("work", "lag", "some_us", "full_us", "peak", "swap_peak", "max_seq", "min_seq")
     state = b.machine.state
     return {
         "counters": b.machine.counters(),

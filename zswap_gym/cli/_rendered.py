@@ -35,6 +35,9 @@ class RenderedHost:
     def sample(self) -> list[Sample]:
         return self.simulated.sample(via_text=True)
 
+    def has_age(self, cgroup: str) -> bool:
+        return self.simulated.has_age(cgroup)
+
     def submit(self, cgroup: str, request: Request) -> bool:
         """Write the request's text to the cgroup's files and wait for both writes."""
         spelt = writes(self.simulated.dialect, request, self._compressed_share(cgroup))

@@ -18,6 +18,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+from zswap_gym.controller.ages import Ages
 from zswap_gym.controller.config import ControllerConfig
 from zswap_gym.controller.decider import Decider, LawDecider
 from zswap_gym.controller.decisions import Decision, DecisionLog, decision_record, outcome_record
@@ -75,6 +76,7 @@ class Controller:
         self.config = config
         fallback = LawDecider(config.law_spec)
         self.judge = Judge(decider, fallback, config.limits(own), config.interval_s)
+        self.ages = Ages(config.interval_s)
         self.ticks = 0
         self._log = DecisionLog(config.log) if config.log is not None else None
         self._complain = complain
@@ -97,6 +99,7 @@ class Controller:
             self._append(records)
             return []
         age_s = self.host.now() - started_s
+        self.ages.watch(samples)
         decisions, notes = self.judge.decide(samples, age_s)
         for note in (*self.host.notes(), *notes):
             self._note(records, note)
@@ -123,7 +126,10 @@ class Controller:
                 continue
             cgroup, inode = decision.sample.cgroup, decision.sample.inode
             if self.config.mode == "act":
-                if not self.host.submit(cgroup, decision.allowed):
+                asked = decision.allowed
+                if not self.host.has_age(cgroup):
+                    asked = self.ages.as_size(inode, asked)
+                if not self.host.submit(cgroup, asked):
                     busy.append({"kind": "busy", "tick": self.ticks, "cgroup": cgroup, "inode": inode})
                     continue
                 self._running[cgroup] = inode

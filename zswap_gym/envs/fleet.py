@@ -113,6 +113,10 @@ class Fleet:
         age = np.fmin(np.fmax(np.ceil(age_s), 1.0), AGE_LIMIT_S) * US_PER_S
         pages = np.where(writes, _pages(max_bytes), 0)
         release = _pages(release_bytes)
+        if not host.has_age(""):  # an age as a size: writeback takes the oldest first
+            known = np.where(writes, age_s, 0.0).ravel()
+            older = self.extractor.age.bytes_older_than(known).reshape(pages.shape)
+            pages = np.minimum(pages, older.astype(np.int64) // PAGE_SIZE)
         if host.dialect is not V1:  # it may count compressed bytes, or have no writeback at all
             for e, one in enumerate(self.hosts):
                 sizes = (pages[e] * PAGE_SIZE).tolist()

@@ -249,6 +249,11 @@ class LinuxHost:
             self._keyed = found
         return found
 
+    def has_age(self, cgroup: str) -> bool:
+        """Whether this kernel selects entries by age; true where it writes nothing back at all."""
+        dialect = self.dialect(cgroup)
+        return dialect.has_age or dialect is STOCK
+
     def notes(self) -> list[str]:
         """Cgroups left out and hints not used since the last call; each trouble once while it lasts."""
         notes, self._notes = self._notes + self._hints.notes(), []

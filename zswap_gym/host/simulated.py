@@ -191,6 +191,10 @@ class SimulatedHost:
             return simulated_files.write_parameter(self.machine, file, text)
         return self.machine.write(cgroup, file, text).errno
 
+    def has_age(self, cgroup: str) -> bool:  # noqa: ARG002 - one kernel, one dialect
+        """Whether the dialect selects entries by age; true where it writes nothing back at all."""
+        return self.dialect.has_age or self.dialect.file is None
+
     def submit(self, cgroup: str, request: Request) -> bool:
         """Start a request; it makes progress while :meth:`sleep` lets time pass."""
         c = self.machine.index[cgroup]

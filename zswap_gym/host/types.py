@@ -164,6 +164,9 @@ class Host(Protocol):
     def submit(self, cgroup: str, request: Request) -> bool:
         """Start a request; False if the cgroup's previous one still runs (nothing was done)."""
 
+    def has_age(self, cgroup: str) -> bool:
+        """False where the kernel cannot select entries by age: a request had better bound its size."""
+
     def outcomes(self) -> list[tuple[str, Outcome]]:
         """Requests finished since the last call, oldest first."""
 

@@ -223,8 +223,8 @@ class CgroupSpec:
     parent: str | None = None
     memory_max: int | None = None
     memory_high: int | None = None
-    memory_min: int = 0
-    memory_low: int = 0
+    memory_min: int | None = 0
+    memory_low: int | None = 0
     oom_group: bool = False
     oom_protected: bool = False
     """oom_score_adj -1000: the OOM killer spares its program."""

@@ -12,7 +12,7 @@ from zswap_gym.kernel.spec import COMPRESSORS, CgroupSpec, HostSpec, StageOneSpe
 from zswap_gym.units import PAGE_SIZE, US_PER_S
 from zswap_gym.workloads.archetypes import MIN_PAGES, archetype_parts
 from zswap_gym.workloads.events import RealisedEvent, boosted, event_pages, event_parts, realise_events
-from zswap_gym.workloads.plan import assemble, working_set
+from zswap_gym.workloads.plan import Part, assemble, working_set
 from zswap_gym.workloads.profiles import PROFILES
 from zswap_gym.workloads.programs import program_parts
 from zswap_gym.workloads.replay import replay_parts, write_shares
@@ -21,7 +21,6 @@ from zswap_gym.workloads.traces import CLASS_MIDDLE, load_trace
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from zswap_gym.workloads.plan import Part
     from zswap_gym.workloads.scenario import Scenario
     from zswap_gym.workloads.schema import Cgroup, Device, Limit, Workload
 
@@ -147,6 +146,7 @@ def _plan(
         )
         writes = float(write_shares(trace)[CLASS_MIDDLE])
     asleep = event_parts(events, scale, writes, rng)
+    asleep += _cache(work, writes, rng)
     # What sleeps compresses like the rest: its sizes are drawn from the cgroup's own pages.
     clen = np.concatenate([clen, rng.choice(clen, sum(part.n_pages for part in asleep))])
     plan = assemble([*boosted(parts, events), *asleep], clen, round(scenario.span_s * US_PER_S), rng)
@@ -188,6 +188,16 @@ def _archetype(
         drift_s=work.drift,
         overrides=never | work.parameters.model_dump(exclude_none=True),
     )
+
+
+def _cache(work: Workload, writes: float, rng: np.random.Generator) -> list[Part]:
+    """The page cache of an archetype: pages read at rates drawn like its memory's, without the idle ones."""
+    if not work.cache_pages or work.archetype is None:
+        return []
+    told = PROFILES[work.archetype]
+    n = work.cache_pages
+    rate = np.exp(rng.normal(told.mu, told.sigma, n)) * work.load / work.time_scale
+    return [Part(rate, np.full(n, CLASS_MIDDLE, np.uint8), write_share=writes, file=True)]
 
 
 def _subtree_size(scenario: Scenario, name: str, size: dict[str, int]) -> int:
@@ -239,7 +249,11 @@ def _cgroup_spec(cgroup: Cgroup, size: int, base: int) -> CgroupSpec:
         parent=cgroup.parent,
         memory_max=limit(cgroup.memory_max),
         memory_high=limit(cgroup.memory_high),
+        memory_min=limit(cgroup.memory_min),
+        memory_low=limit(cgroup.memory_low),
+        oom_group=cgroup.oom_group,
         swap_max=limit(cgroup.swap_max),
+        swap_high=limit(cgroup.swap_high),
         zswap_max=limit(cgroup.zswap_max),
         zswap_writeback=cgroup.zswap_writeback,
         threads=cgroup.threads,

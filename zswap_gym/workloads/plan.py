@@ -62,6 +62,8 @@ class Part:
     sweep: Sweep | None = None
     first_touch: npt.NDArray[np.int64] | None = None
     frees: list[tuple[int, int, int]] = field(default_factory=list)
+    file: bool = False
+    """Page cache, not anonymous memory."""
     trace: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.uint8]] | None = None
 
     @property
@@ -95,7 +97,7 @@ def assemble(
         region["seg_count"] = len(table[0])
         start += len(table[0])
         region["write_share"] = part.write_share
-        region["traced"] = part.trace is not None
+        region["traced"], region["file"] = part.trace is not None, part.file
         _set_sweep(region, part.sweep)
     initial = at_start(n, rng)
     touch = [

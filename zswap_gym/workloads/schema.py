@@ -257,6 +257,8 @@ class Workload(Model):
     load: Annotated[float, Field(gt=0)] = 1.0
     time_scale: Annotated[float, Field(gt=0)] = 1.0
     zero_never: Share | None = None
+    cache_pages: Annotated[int, Field(ge=0, le=1 << 24)] = 0
+    """Page cache besides the memory: pages of files, read at rates like the memory's."""
     contents: Archetype | None = None
     day: Day | None = None
     drift: Annotated[PositiveSeconds | None, BeforeValidator(_duration)] = None
@@ -349,9 +351,13 @@ class Cgroup(Model):
     workload: Workload | None = None
     memory_max: Limit = None
     memory_high: Limit = None
+    memory_min: Limit = 0
+    memory_low: Limit = 0
     swap_max: Limit = None
+    swap_high: Limit = None
     zswap_max: Limit = None
     zswap_writeback: bool = True
+    oom_group: bool = False
     threads: Annotated[int, Field(ge=1, le=32)] = 4
     stage_one: bool = True
     events: list[Event] = []
