@@ -355,3 +355,23 @@ def test_files_that_are_no_mapping_are_refused(tmp_path, text, word):
 def test_unknown_names_suggest_the_nearest():
     with pytest.raises(UserError, match="did you mean 'bench-mix'"):
         load_scenario("bench-mxi")
+
+
+def test_page_cache_and_protection() -> None:
+    """Pages of files beside an archetype's memory, and the limits that reach the kernel's spec."""
+    cgroup = {
+        "name": "g",
+        "memory_min": "4M",
+        "memory_low": 0.5,
+        "swap_high": "8M",
+        "oom_group": True,
+        "workload": {"archetype": "kv_zipf", "pages": 512, "cache_pages": 300},
+    }
+    scenario = Scenario.model_validate({"name": "x", "dialect": "v5", "kernel": "7.3", "cgroups": [cgroup]})
+    made = scenario.realise(np.random.default_rng(1))
+    plan, spec = made.plans["g"], made.cgroups[0]
+    assert (plan.regions["file"][plan.region] == 1).sum() == 300
+    assert (spec.memory_min, spec.swap_high, spec.oom_group) == (4 << 20, 8 << 20, True)
+    assert spec.memory_low is not None
+    assert 512 * 4096 // 2 < spec.memory_low < 2 * 812 * 4096
+    assert (made.host.interface, made.host.kernel) == ("v5", "7.3")

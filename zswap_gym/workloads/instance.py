@@ -146,7 +146,8 @@ def _plan(
         )
         writes = float(write_shares(trace)[CLASS_MIDDLE])
     asleep = event_parts(events, scale, writes, rng)
-    asleep += _cache(work, writes, rng)
+    if work.cache_pages:
+        asleep.append(_cache(work, writes, rng))
     # What sleeps compresses like the rest: its sizes are drawn from the cgroup's own pages.
     clen = np.concatenate([clen, rng.choice(clen, sum(part.n_pages for part in asleep))])
     plan = assemble([*boosted(parts, events), *asleep], clen, round(scenario.span_s * US_PER_S), rng)
@@ -190,14 +191,12 @@ def _archetype(
     )
 
 
-def _cache(work: Workload, writes: float, rng: np.random.Generator) -> list[Part]:
-    """The page cache of an archetype: pages read at rates drawn like its memory's, without the idle ones."""
-    if not work.cache_pages or work.archetype is None:
-        return []
-    told = PROFILES[work.archetype]
+def _cache(work: Workload, writes: float, rng: np.random.Generator) -> Part:
+    """The page cache of a workload: pages of files, read at the rates of its archetype or of a store's."""
+    told = PROFILES[work.archetypes[0] if work.archetypes else "kv_zipf"]
     n = work.cache_pages
     rate = np.exp(rng.normal(told.mu, told.sigma, n)) * work.load / work.time_scale
-    return [Part(rate, np.full(n, CLASS_MIDDLE, np.uint8), write_share=writes, file=True)]
+    return Part(rate, np.full(n, CLASS_MIDDLE, np.uint8), write_share=writes, file=True)
 
 
 def _subtree_size(scenario: Scenario, name: str, size: dict[str, int]) -> int:
