@@ -12,7 +12,7 @@ import zswap_gym
 from zswap_gym.errors import UserError
 from zswap_gym.kernel.spec import DEVICES
 from zswap_gym.workloads.plan import working_set
-from zswap_gym.workloads.scenario import load_scenario, scenario_names
+from zswap_gym.workloads.scenario import Scenario, load_scenario, scenario_names
 from zswap_gym.workloads.schema import StageOne
 
 CONFIGS = Path(zswap_gym.__file__).parents[1] / "configs" / "scenarios"
