@@ -200,6 +200,7 @@ def _host_record(
     rec["stage_pages"] = stage_one.bytes_per_s * stage_one.interval_us // 1_000_000 // PAGE_SIZE
     rec["stage_ratio"], rec["stage_psi"] = stage_one.ratio, stage_one.psi_threshold
     rec["lru"] = LRUS.index(host.lru)
+    rec["preempted"] = host.preempted
     rec["swappiness"], rec["page_cluster"] = host.swappiness, host.page_cluster
     rec["rotational"] = host.device.rotational
     rec["latency_us"], rec["writeback_us"] = host.device.latency_us, host.writeback_us

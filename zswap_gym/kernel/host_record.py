@@ -73,6 +73,10 @@ HOST = np.dtype(
         ("page_cluster", np.int32),
         ("rotational", np.int32),
         ("task", np.int32),  # who runs: the program of this cgroup, 0 = a writer of cgroup files
+        (
+            "preempted",
+            np.float64,
+        ),  # chance that a reclaiming program is switched between agings
         ("walking", np.int32),  # reclaim holds a walk structure (memory.reclaim)
         ("reclaiming", np.int32),  # inside shrink_node()
         ("zspage_free", np.int32),  # first free record of ``zspages``

@@ -14,6 +14,7 @@ from zswap_gym.kernel.folio_batch import batch_push, cpu
 from zswap_gym.kernel.jit import inline, njit
 from zswap_gym.kernel.layout import B_ACTIVATE, F_FULLREF, F_LRUREF, NO_LIST, RESIDENT, S_WALKS, TABLE
 from zswap_gym.kernel.mglru import examine, retag
+from zswap_gym.kernel.rng import uniform
 
 
 @inline
@@ -50,11 +51,12 @@ def _walk_table(st, c, first, end):
 def _has_run(st, c):
     """lru_gen_use_mm(): was the program switched in since its last walk?
 
-    Where it reclaims for itself nothing else of it runs, and a second walk finds nothing to do.
+    Where it reclaims for itself nothing else of it runs, and a second walk finds nothing to do;
+    unless it was preempted in between, which the scheduler decides and a seed stands for.
     """
     cg = st.cgs[c]
     if st.host[0].task == c:
-        return cg.ran == 1
+        return cg.ran == 1 or (st.host[0].preempted > 0.0 and uniform(st) < st.host[0].preempted)
     return cg.run_from <= st.host[0].now and cg.run_until > cg.walked_at
 
 

@@ -206,6 +206,9 @@ class HostSpec:
     """Classic LRU only: anonymous memory is all there is, so MGLRU never weighs it (spec/mglru.md 6)."""
     page_cluster: int = 0
     """vm.page-cluster: a fault reads up to 2**page_cluster pages (at most 8 by address)."""
+    preempted: float = 0.0
+    """MGLRU in full: the chance that a program reclaiming for itself is switched out and in again
+    between two agings, so that the second one walks its page tables too (spec/mglru.md 4)."""
     refusal_us: int = 0
     """``exact`` only: how long a store refused at the pool limit takes. A batch of them takes no time
     there; what the shrink worker would have done meanwhile it does right after."""

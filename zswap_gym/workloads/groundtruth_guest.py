@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from zswap_gym.errors import UserError
 from zswap_gym.kernel.spec import DeviceSpec, HostSpec
 from zswap_gym.units import US_PER_S
@@ -19,7 +21,7 @@ RAM = {"gen": 988460 * 1024, "zswp": 1015380 * 1024}
 SWAP = 1048572 * 1024
 LIBRARY_PAGES = 105
 BASE_PAGES = LIBRARY_PAGES + 14
-REFUSAL_US = 85
+REFUSAL_US, REFUSAL_RANGE_US = 85, (60, 150)
 """A store refused at the pool limit and written to the device instead (05: 8400 pages in 0.7 s)."""
 VISIT_US = 10
 """One visit of the shrink worker to a cgroup."""
@@ -27,8 +29,10 @@ STOCK_PAGES = 32
 """Charged ahead of use and shown in memory.current, 0 to 63 a CPU (MEMCG_CHARGE_BATCH): the mean."""
 FIRST_FAULTS = 120
 """Page faults of a worker before its first phase."""
-LATENCY_US = 1100.0
+LATENCY_US, LATENCY_RANGE_US = 1100.0, (700.0, 1700.0)
 """From submitting a write to its completion, 0.7 to 1.7 ms (spec/mglru.md 7)."""
+PREEMPTED = 0.1
+"""Chance per aging that the reclaiming worker was switched: in 10 once in about ten, both runs."""
 WRITEBACK_US = 75.0
 """CPU time per page written back: 4096 pages took 0.3 s (p9)."""
 _UPTIME = {"gen": 5.8, "zswp": 2.25}
@@ -66,33 +70,41 @@ def _number(recording: Recording, key: str, default: int) -> int:
         ) from error
 
 
-def _device(recording: Recording) -> DeviceSpec:
+def _device(recording: Recording, latency_us: float) -> DeviceSpec:
     """The virtio disk; QEMU's ``throttle`` limits it to 400 I/O operations per second, any name of it.
 
     Adjacent writes merge: 5120 pages took 5.5 s (p13).
     """
     if recording.options.get("throttle"):
         return DeviceSpec(
-            read_us=2500.0, write_us=1130.0, channels=1, queue_depth=256, jitter=0.0, latency_us=LATENCY_US
+            read_us=2500.0, write_us=1130.0, channels=1, queue_depth=256, jitter=0.0, latency_us=latency_us
         )
-    return DeviceSpec(read_us=0.0, write_us=0.0, queue_depth=256, jitter=0.0, latency_us=LATENCY_US)
+    return DeviceSpec(read_us=0.0, write_us=0.0, queue_depth=256, jitter=0.0, latency_us=latency_us)
 
 
-def guest(recording: Recording) -> HostSpec:
-    """The machine the boot line describes."""
+def guest(recording: Recording, seed: int = 0) -> HostSpec:
+    """The machine the boot line describes.
+
+    What the recording does not hold is at its mean for seed 0 and drawn for others: the latency of
+    writes, the time of a refused store, whether the scheduler comes between two page-table walks.
+    """
     opt = recording.options
+    rng = np.random.default_rng(seed)
+    latency = LATENCY_US if seed == 0 else float(rng.uniform(*LATENCY_RANGE_US))
+    refusal = REFUSAL_US if seed == 0 else int(rng.uniform(*REFUSAL_RANGE_US))
     return HostSpec(
         ram_bytes=RAM.get(opt["kernel"], RAM["gen"]),
         swap_bytes=SWAP,
         max_pool_percent=_number(recording, "maxpool", 20),
         accept_threshold_percent=_number(recording, "accept", 90),
         shrinker_enabled=opt.get("shrinker", "N") in ("Y", "y", "1"),
-        device=_device(recording),
+        device=_device(recording, latency),
         lru="classic" if opt.get("lru", "y") in ("n", "N", "0") else "mglru-full",
         swappiness=_number(recording, "swappiness", 60),
         page_cluster=_number(recording, "pc", 0),
         writeback_us=WRITEBACK_US,
-        refusal_us=REFUSAL_US,
+        refusal_us=refusal,
+        preempted=0.0 if seed == 0 else PREEMPTED,
         worker_visit_us=VISIT_US,
         boot_us=int(uptime_s(recording) * US_PER_S),
     )

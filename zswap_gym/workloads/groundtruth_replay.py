@@ -98,7 +98,7 @@ class _Replayer:
             base = sum(BASE_PAGES + worker.pages // 512 for worker in mine)
             parent = name.rpartition("/")[0] or None
             specs.append(CgroupSpec(name, parent=parent, threads=1, base_bytes=base * PAGE_SIZE))
-        host = guest(recording)
+        host = guest(recording, seed)
         try:
             self.machine = Machine(host, specs, access, seed=seed, restart_on_oom=False, exact=True)
         except ValueError as error:
