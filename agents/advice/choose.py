@@ -19,7 +19,7 @@ from agents.advice.grid import INTERFACES, NEVER, Interface, Point
 from agents.advice.measure import QUANTITIES, Floats, Measured, Setting
 
 CONFIDENCE = 0.95
-HELD, REFAULT, PSI, WRITTEN, LOADS = range(len(QUANTITIES))
+HELD, REFAULT, PSI, WRITTEN, LOADS, SHARE = range(len(QUANTITIES))
 COUNTED_FROM, MAY_BREAK = 30, 0.03
 """From so many seeds on, the share of runs that broke the promise is counted instead of predicted."""
 ENOUGH = 12
@@ -62,6 +62,8 @@ class Judged:
     psi_added_pct: Interval
     written_bytes_h: Interval
     zswap_loads_min: Interval
+    compressed_share: float
+    """Of what lies in zswap, time average."""
     keeps_share: float
     """Of the runs seen, those that kept the promise."""
     meets_slo: bool
@@ -72,6 +74,16 @@ class Judged:
         """The setting, where it is the same in every cgroup."""
         assert isinstance(self.setting, Point)
         return self.setting
+
+    @property
+    def line(self) -> str:
+        """What is written into the kernel's file."""
+        return self.point.line(self.compressed_share)
+
+    @property
+    def command(self) -> str:
+        """The same as a shell command."""
+        return self.point.command(self.compressed_share)
 
 
 def student(df: int, p: float) -> float:
@@ -105,7 +117,8 @@ def judge(
     found: Measured, setting: Setting, seeds: Sequence[int], slo: Slo, cgroup: int | None = None
 ) -> Judged:
     """What a setting does to the whole machine, or to one cgroup."""
-    mine, never = found.of_setting(setting, seeds, cgroup), found.of_setting(NEVER, seeds, cgroup)
+    nothing = NEVER if isinstance(setting, tuple) else setting.never
+    mine, never = found.of_setting(setting, seeds, cgroup), found.of_setting(nothing, seeds, cgroup)
     more = mine[:, PSI] - never[:, PSI]
     refault, added = interval(mine[:, REFAULT]), interval(more)
     keeps = float(((mine[:, REFAULT] <= slo.refault_pct_wss_min) & (more <= slo.psi_added_pct)).mean())
@@ -122,6 +135,7 @@ def judge(
         psi_added_pct=added,
         written_bytes_h=interval(mine[:, WRITTEN]),
         zswap_loads_min=interval(mine[:, LOADS]),
+        compressed_share=float(mine[:, SHARE].mean()),
         keeps_share=keeps,
         meets_slo=meets,
     )
@@ -190,8 +204,9 @@ def search(
     Returns:
         seeds used per point.
     """
-    found.add(range(rounds[0]), points, on_run)
-    used = dict.fromkeys(points, rounds[0])
+    nothing = list(dict.fromkeys(point.never for point in points))
+    found.add(range(rounds[0]), [*nothing, *(p for p in points if p not in nothing)], on_run)
+    used = dict.fromkeys([*nothing, *points], rounds[0])
     for seeds in rounds[1:]:
         again: list[Point] = []
         for cgroup in (None, *(range(len(found.cgroups)) if len(found.cgroups) > 1 else ())):
@@ -200,7 +215,7 @@ def search(
                 again += undecided(judged, slo, which)
         if not again:
             break
-        again = list(dict.fromkeys([NEVER, *again]))
+        again = list(dict.fromkeys([NEVER, *(point.never for point in again), *again]))
         found.add(range(seeds), again)
         used |= dict.fromkeys(again, seeds)
     return used

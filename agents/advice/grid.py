@@ -23,12 +23,14 @@ LARGEST_SHARE = 1 / 32
 AGE_STEP, N_BUDGETS = 1.6, 4
 YOUNGEST_S = 10.0
 
-Interface = Literal["v1", "source=zswap", "memory.reclaim", "never"]
-"""``v1``: memory.zswap.proactive_writeback, age and size. ``source=zswap``: size only, the oldest first
-(versions 2 to 5 of the series; the model writes them as an age of one second, so a second chance that
-version 5 gives to referenced entries is not in it). ``memory.reclaim``: every kernel, no writeback."""
-INTERFACES: tuple[Interface, ...] = ("v1", "source=zswap", "memory.reclaim")
+Interface = Literal["v1", "zswap_writeback_only", "source=zswap", "memory.reclaim", "never"]
+"""``v1``: memory.zswap.proactive_writeback, age and size. Sizes only, the oldest first, each run on a kernel
+that has it: ``zswap_writeback_only`` (version 3 of the series, uncompressed) and ``source=zswap`` (version
+5, compressed). ``memory.reclaim``: every kernel, no writeback."""
+INTERFACES: tuple[Interface, ...] = ("v1", "zswap_writeback_only", "source=zswap", "memory.reclaim")
 """Those that do something."""
+DIALECT: dict[Interface, str] = {"zswap_writeback_only": "v3", "source=zswap": "v5"}
+"""The dialect of a scenario whose kernel has the interface; v1 for the others."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,14 @@ class Point:
     interface: Interface
     age_s: int
     max_bytes: int
+    """Per decision, uncompressed."""
+    kernel: str = "v1"
+    """Dialect of the kernel it runs on."""
+
+    @property
+    def never(self) -> Point:
+        """Doing nothing on the same kernel: what it is compared with."""
+        return Point("never", 0, 0, self.kernel)
 
     @property
     def request(self) -> Request:
@@ -48,21 +58,22 @@ class Point:
             return Request(None, 0, self.max_bytes)
         return Request(float(self.age_s), self.max_bytes)
 
-    @property
-    def line(self) -> str:
-        """What is written, empty for doing nothing."""
+    def line(self, compressed_share: float = 1.0) -> str:
+        """What is written, empty for doing nothing; compressed bytes where the interface counts those."""
+        compressed = max(PAGE_SIZE, int(self.max_bytes * compressed_share) // PAGE_SIZE * PAGE_SIZE)
         return {
             "v1": f"max={size_text(self.max_bytes)} {self.age_s}",
-            "source=zswap": f"{size_text(self.max_bytes)} source=zswap",
+            "zswap_writeback_only": f"{size_text(self.max_bytes)} zswap_writeback_only",
+            "source=zswap": f"{size_text(compressed)} source=zswap",
             "memory.reclaim": size_text(self.max_bytes),
             "never": "",
         }[self.interface]
 
-    @property
-    def command(self) -> str:
+    def command(self, compressed_share: float = 1.0) -> str:
         """The line with the file it goes to."""
         file = "memory.zswap.proactive_writeback" if self.interface == "v1" else "memory.reclaim"
-        return f'echo "{self.line}" > {file}' if self.line else ""
+        line = self.line(compressed_share)
+        return f'echo "{line}" > {file}' if line else ""
 
 
 NEVER = Point("never", 0, 0)
@@ -108,7 +119,7 @@ def make_grid(
     return [
         NEVER,
         *(Point("memory.reclaim", 0, size) for size in sizes),
-        *(Point("source=zswap", 1, size) for size in sizes),
+        *(Point(name, 1, size, kernel) for name, kernel in DIALECT.items() for size in sizes),
         *(Point("v1", age, size) for age in seconds for size in sizes),
     ]
 

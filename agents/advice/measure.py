@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +19,17 @@ from zswap_gym.workloads.scenario import Scenario
 
 Floats = npt.NDArray[np.float64]
 
-_CURRENT, _ANON, _ZSWAPPED = COLUMN["memory_current"], COLUMN["anon"], COLUMN["zswapped"]
+_CURRENT, _ANON = COLUMN["memory_current"], COLUMN["anon"]
+_ZSWAP, _ZSWAPPED = COLUMN["zswap"], COLUMN["zswapped"]
 
-QUANTITIES = ("held_bytes", "refault_pct_wss_min", "psi_some_pct", "written_bytes_h", "zswap_loads_min")
+QUANTITIES = (
+    "held_bytes",
+    "refault_pct_wss_min",
+    "psi_some_pct",
+    "written_bytes_h",
+    "zswap_loads_min",
+    "compressed_share",
+)
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,7 @@ def run(scenario: Scenario, digest: str, seed: int, setting: Setting) -> tuple[R
     age, size, release = from_requests([point.request for point in points])
     rows = np.zeros((len(names), len(QUANTITIES)))
     worst = np.zeros(2)
+    share = 0.0
     sums = np.zeros(len(TERMS))
     for _ in range(steps):
         # As policy.laws.FixedAge: where zswap holds nothing it asks for nothing.
@@ -67,14 +76,19 @@ def run(scenario: Scenario, digest: str, seed: int, setting: Setting) -> tuple[R
         rows[:, 0] += 0.5 * (before[:, _CURRENT] + table[:, _CURRENT])
         rows[:, 1] += fleet.meter.disk_reads[0] / np.maximum(table[:, _ANON] / PAGE_SIZE, 1.0)
         rows[:, 2] += fleet.meter.psi_pct[0]
+        rows[:, 5] += table[:, _ZSWAP] / np.maximum(table[:, _ZSWAPPED], 1.0)
+        share += table[:, _ZSWAP].sum() / max(table[:, _ZSWAPPED].sum(), 1.0)
     hours = steps * interval / 3600.0
     rows[:, 0] /= steps
     rows[:, 1] *= 100.0 * 60.0 / interval / steps
     rows[:, 2] /= steps
+    rows[:, 5] /= steps
     rows[:, 3] = (table[:, COLUMN["zswpwb"]] - first[:, COLUMN["zswpwb"]]) * PAGE_SIZE / hours
     rows[:, 4] = (table[:, COLUMN["zswpin"]] - first[:, COLUMN["zswpin"]]) / (hours * 60.0)
     held, written, loads = (sums[TERMS.index(name)] for name in ("dram_held", "bytes_written", "zswap_loads"))
-    host_wide = np.array([held / hours * GIB, *(worst / steps), written / hours, loads / (60.0 * hours)])
+    host_wide = np.array(
+        [held / hours * GIB, *(worst / steps), written / hours, loads / (60.0 * hours), share / steps]
+    )
     return Run(host_wide, rows), list(names)
 
 
@@ -92,6 +106,7 @@ class Measured:
     cgroups: list[str]
     host: dict[tuple[int, Setting], Floats]
     rows: dict[tuple[int, Setting], Floats]
+    _arms: dict[str, tuple[Scenario, str]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, scenario: Scenario) -> Measured:
@@ -102,13 +117,22 @@ class Measured:
         self, seeds: Sequence[int], settings: Sequence[Setting], on_run: Callable[[], None] = lambda: None
     ) -> None:
         """Run what has not been run; seed by seed, so that a warm machine is made once."""
-        digest = scenario_digest(self.scenario)
         for seed in seeds:
             for setting in settings:
                 if (seed, setting) not in self.host:
-                    found, self.cgroups = run(self.scenario, digest, seed, setting)
+                    kernel = (setting[0] if isinstance(setting, tuple) else setting).kernel
+                    arm, digest = self._arm(kernel)
+                    found, self.cgroups = run(arm, digest, seed, setting)
                     self.host[seed, setting], self.rows[seed, setting] = found.host, found.rows
                 on_run()
+
+    def _arm(self, kernel: str) -> tuple[Scenario, str]:
+        """The scenario on a kernel of that dialect, and its digest."""
+        if kernel not in self._arms:
+            same = self.scenario.dialect == kernel
+            arm = self.scenario if same else self.scenario.arm(dialect=kernel)
+            self._arms[kernel] = arm, scenario_digest(arm)
+        return self._arms[kernel]
 
     def of_setting(self, setting: Setting, seeds: Sequence[int], cgroup: int | None = None) -> Floats:
         """(S, Q): the host's quantities, or those of one cgroup, by seed."""

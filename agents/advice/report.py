@@ -60,8 +60,8 @@ def _recommendation(judged: Judged | None, interval_s: float) -> dict[str, Any]:
         "age_s": point.age_s if point.interface == "v1" else None,
         "max_bytes": point.max_bytes,
         "interval_s": interval_s,
-        "line": point.line,
-        "command": point.command,
+        "line": judged.line,
+        "command": judged.command,
         "release_bytes": point.max_bytes,
         **_figures(judged),
     }
@@ -91,7 +91,7 @@ def _row(judged: Judged) -> dict[str, Any]:
         "interface": point.interface,
         "age_s": point.age_s if point.interface == "v1" else None,
         "max_bytes": point.max_bytes,
-        "line": point.line,
+        "line": judged.line,
         "meets_slo": judged.meets_slo,
         "keeps_share": judged.keeps_share,
         "seeds": judged.seeds,
@@ -114,7 +114,7 @@ def reason(advice: Advice) -> str:
             )
         soft = advice.gentlest
         return (
-            f"No age and size tried keeps the promise: the gentlest ({soft.point.line}) may read "
+            f"No age and size tried keeps the promise: the gentlest ({soft.line}) may read "
             f"{soft.refault_pct_wss_min.next_run:.2g} % of the resident set a minute back from disk and add "
             f"{max(soft.psi_added_pct.next_run, 0):.2g} % of pressure. Write nothing back."
         )
@@ -132,7 +132,7 @@ def reason(advice: Advice) -> str:
         f"{'' if same.meets_slo else ' (and breaks the promise)'}."
     )
     if plain is not None and plain.freed_bytes.mean >= chosen.freed_bytes.mean:
-        words += f" More reclaim ({plain.point.command}) frees as much with no disk read: prefer it."
+        words += f" More reclaim ({plain.command}) frees as much with no disk read: prefer it."
     return words
 
 
@@ -156,7 +156,8 @@ def print_report(advice: Advice, console: Console) -> None:
     )
     names = {
         "v1": "age and size (version 1)",
-        "source=zswap": "size only (source=zswap)",
+        "zswap_writeback_only": "size only (version 3)",
+        "source=zswap": "size only (version 5)",
         "memory.reclaim": "no writeback (any kernel)",
     }
     for which, judged in advice.best.items():
@@ -177,7 +178,7 @@ def _said(judged: Judged | None) -> str:
         return "nothing: no setting tried keeps the promise"
     j, point = judged, judged.point
     return (
-        f"{point.command}{'' if point.interface == 'memory.reclaim' else ', then release as much'}\n"
+        f"{j.command}{'' if point.interface == 'memory.reclaim' else ', then release as much'}\n"
         f"{'':29s}frees {j.freed_bytes.mean / MIB:.1f} MiB [{j.freed_bytes.low / MIB:.1f}, "
         f"{j.freed_bytes.high / MIB:.1f}], reads {j.refault_pct_wss_min.mean:.2g} %/min (next run below "
         f"{j.refault_pct_wss_min.next_run:.2g}), pressure {j.psi_added_pct.mean:+.3f} %, writes "
@@ -259,7 +260,7 @@ def draw(advice: Advice, path: Path) -> Path:
         )
     if (chosen := advice.recommended) is not None:
         axes.scatter([_x(chosen)], [chosen.freed_bytes.mean / MIB], s=160, marker="*", c="red", zorder=5,
-                     label=chosen.point.line)  # fmt: skip
+                     label=chosen.line)  # fmt: skip
     axes.axvline(advice.slo.refault_pct_wss_min, color="red", lw=1, label="promise")
     axes.set_xscale("symlog", linthresh=0.01)
     axes.set_xlim(left=0)

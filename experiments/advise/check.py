@@ -55,10 +55,10 @@ def check(name: str, slo: Slo, fresh: int) -> dict[str, Any]:
         "slo": slo.refault_pct_wss_min,
         "advise_s": round(seconds, 1),
         "age_limit_s": advice.age_limit_s,
-        "recommended": chosen.point.line if chosen else "nothing",
+        "recommended": chosen.line if chosen else "nothing",
         "keeps": keeps,
         "freed_mib": round(freed / 2**20, 2),
-        "best": best.line if best else "nothing",
+        "best": best.line() if best else "nothing",
         "best_freed_mib": round(fit[best] / 2**20, 2) if best else 0.0,
         "of_best": round(freed / fit[best], 3) if best else 1.0,
     }

@@ -63,10 +63,12 @@ def test_a_size_is_written_as_memparse_reads_it(size):
 
 
 def test_what_is_written():
-    assert Point("v1", 60, 8 * MIB).command == 'echo "max=8M 60" > memory.zswap.proactive_writeback'
-    assert Point("source=zswap", 1, MIB).command == 'echo "1M source=zswap" > memory.reclaim'
-    assert Point("memory.reclaim", 0, MIB).command == 'echo "1M" > memory.reclaim'
-    assert NEVER.command == ""
+    assert Point("v1", 60, 8 * MIB).command() == 'echo "max=8M 60" > memory.zswap.proactive_writeback'
+    assert Point("source=zswap", 1, MIB).command(0.5) == 'echo "512K source=zswap" > memory.reclaim'
+    only = Point("zswap_writeback_only", 1, MIB)
+    assert only.command(0.5) == 'echo "1M zswap_writeback_only" > memory.reclaim'
+    assert Point("memory.reclaim", 0, MIB).command() == 'echo "1M" > memory.reclaim'
+    assert NEVER.command() == ""
 
 
 def test_an_age_beyond_what_the_recording_supports_is_refused():
@@ -195,7 +197,7 @@ def advice():
 
 
 def test_advice_on_two_cgroups(advice):
-    assert len(advice.grid) == 2 + 2 + 6
+    assert len(advice.grid) == 2 + 2 + 2 + 6
     assert advice.age_limit_s == 130
     assert set(advice.per_cgroup) == {"kv", "agent"}
     assert advice.together is not None

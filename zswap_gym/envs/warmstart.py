@@ -16,10 +16,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from zswap_gym.host.dialects import DIALECTS
 from zswap_gym.host.simulated import SimulatedHost
 from zswap_gym.host.types import Table
 from zswap_gym.policy.features import FeatureExtractor, Observation
-from zswap_gym.policy.laws import FixedAge, Law
+from zswap_gym.policy.laws import FixedAge, Law, Never
 from zswap_gym.workloads.events import RealisedEvent
 from zswap_gym.workloads.scenario import Scenario
 
@@ -108,6 +109,8 @@ def mildest_law(scenario: Scenario) -> Law:
     Enough that an episode starts with something on disk, little enough that no law starts from
     another law's choices.
     """
+    if not DIALECTS[scenario.dialect].has_age:
+        return Never()  # a size alone takes the oldest entry, however young
     return FixedAge(age_s=max(scenario.episode.warmup * MILDEST_AGE_SHARE, 1.0), max_bytes=MILDEST_BYTES)
 
 
