@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
+import yaml
 
+from zswap_gym.errors import UserError
 from zswap_gym.host.simulated import SimulatedHost
 from zswap_gym.workloads.archetypes import ARCHETYPES
 from zswap_gym.workloads.coldness import bitmaps
 from zswap_gym.workloads.profiles import PROFILES
 from zswap_gym.workloads.scenario import load_scenario, scenario_names
+from zswap_gym.workloads.traces import DATA, load_trace
 
 SUITE = [load_scenario(name) for name in scenario_names()]
 SPLITS = ("train", "validation", "test")
@@ -79,3 +84,32 @@ def test_the_fleet_is_as_cold_as_published_ones():
     assert 0.27 <= np.mean(cold) <= 0.37
     assert min(cold) < 0.05
     assert max(cold) > 0.55
+
+
+@pytest.mark.parametrize(
+    ("cgroups", "words"),
+    [
+        ([{"name": "a", "parent": "b"}, {"name": "b", "parent": "a"}], "the tree is cyclic: a -> b -> a"),
+        ([{"name": "a", "parent": "a"}], "the tree is cyclic: a -> a"),
+        ([{"name": "a", "memory_max": -1}], "value -1: give a fraction"),
+        ([{"name": "a", "memory_high": float("nan")}], "value nan: give a fraction"),
+        ([{"name": "a", "swap_max": "-5M"}], "'-5M' is not a size"),
+    ],
+)
+def test_a_tree_that_cannot_be(tmp_path, cgroups, words):
+    program = {"workload": {"archetype": "kv_zipf", "pages": 512}}
+    path = tmp_path / "x.yaml"
+    path.write_text(yaml.safe_dump({"name": "x", "cgroups": [c | program for c in cgroups]}))
+    with pytest.raises(UserError, match=re.escape(words)) as caught:
+        load_scenario(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_recording_with_nan_sizes(tmp_path):
+    with np.load(DATA / "sidecar.npz") as shipped:
+        arrays = dict(shipped)
+    arrays["comp_size"] = arrays["comp_size"].astype(float)
+    arrays["comp_size"][3, 1] = np.nan
+    np.savez(tmp_path / "nan.npz", **arrays)
+    with pytest.raises(UserError, match=r"nan.npz: array 'comp_size': NaN or infinity"):
+        load_trace(tmp_path / "nan.npz")

@@ -48,6 +48,8 @@ class Scenario(Model):
         for cgroup in self.cgroups:
             if cgroup.name in names:
                 raise ValueError(f"cgroup {cgroup.name!r} appears twice; names are unique")
+            if cycle := self._cycle(cgroup):
+                raise ValueError(f"the tree is cyclic: {' -> '.join(cycle)}; give one of them another parent")
             if cgroup.parent is not None and cgroup.parent not in names:
                 raise ValueError(
                     f"cgroup {cgroup.name!r}: parent {cgroup.parent!r} is not defined above it"
@@ -72,6 +74,16 @@ class Scenario(Model):
         if self.randomise.load and not any(c.workload and c.workload.archetype for c in self.cgroups):
             raise ValueError("randomise.load needs an archetype: recordings have the load they had")
         return self
+
+    def _cycle(self, cgroup: Cgroup) -> list[str]:
+        """Names from the cgroup up through its parents, if they lead back to it."""
+        parent = {c.name: c.parent for c in self.cgroups}
+        path = [cgroup.name]
+        above = cgroup.parent
+        while above is not None and above in parent and above not in path:
+            path.append(above)
+            above = parent[above]
+        return [*path, cgroup.name] if above == cgroup.name else []
 
     def _check_events_fit(self, cgroup: Cgroup) -> None:
         """What sleeps until an event is part of the cgroup's own pages; a recording has none to spare."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict
+from math import inf
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -56,7 +57,7 @@ def _limit(value: Any) -> Any:
         return None
     if isinstance(value, str):
         return _as_value_error(parse_size, value)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < inf:
         raise ValueError("give a fraction of the working set (0.6), bytes, a size (64M) or max")
     if isinstance(value, int) and 0 < value < PAGE_SIZE:
         raise ValueError(f"less than a page of bytes; write {value}.0 for a multiple of the working set")

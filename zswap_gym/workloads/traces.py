@@ -273,7 +273,14 @@ def _measured(
             f"{path}: array '{prefix}_size': shapes {page.shape}, {kind.shape}, {size.shape}, wanted "
             f"(m,), (m,) and (m, {len(COMP_COLUMNS)}); record the program again"
         )
-    if any(a.dtype.kind not in "iu" for a in (page, kind, size)) or (kind > KIND_SAME).any():
+    for part, array in (("vpn", page), ("kind", kind), ("size", size)):
+        if array.dtype.kind not in "iu":
+            bad = array.dtype.kind == "f" and not np.isfinite(array).all()
+            raise UserError(
+                f"{path}: array '{prefix}_{part}': {'NaN or infinity in it' if bad else array.dtype}, wanted "
+                "whole numbers; record the program again"
+            )
+    if (kind > KIND_SAME).any():
         raise UserError(
             f"{path}: array '{prefix}_kind': wanted whole numbers, kinds 0 to 2; record the program again"
         )

@@ -104,7 +104,8 @@ def open_process(pid: int, slot: int = 0) -> Process:
         process.pidfd = os.pidfd_open(pid)
     except PermissionError:
         process.close()
-        raise UserError(f"{who}: no rights to look into its memory; run as root, or as its user") from None
+        what = "it is protected even from root" if os.geteuid() == 0 else "run as root, or as its user"
+        raise UserError(f"{who}: no rights to look into its memory; {what}") from None
     except OSError as error:
         process.close()
         raise UserError(f"{who}: cannot be looked at ({os.strerror(error.errno or 0).lower()})") from None
