@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from zswap_gym.workloads.scenario import load_scenario, scenario_names
 
 
@@ -29,3 +31,13 @@ def test_show_prints_a_scenario_that_means_the_same(cli, tmp_path: Path) -> None
         copy = tmp_path / f"copy.{suffix}"  # JSON is YAML
         copy.write_text(out)
         assert load_scenario(copy) == load_scenario("bench-mix")
+
+
+def test_a_picture(cli, tmp_path) -> None:
+    pytest.importorskip("matplotlib")
+    status, out, _ = cli("scenarios", "plot", "arrival-announced", "--seed", "2")
+    assert (status, out) == (0, "wrote arrival-announced.png\n")
+    assert (tmp_path / "arrival-announced.png").read_bytes().startswith(b"\x89PNG")
+    status, _, err = cli("scenarios", "plot", "arrival-announced", "-o", "picture.txt")
+    assert status == 2
+    assert "picture.txt" in err
