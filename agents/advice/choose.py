@@ -70,6 +70,11 @@ class Judged:
     """Whether the next run would keep the promise, with 95 % probability."""
 
     @property
+    def fit(self) -> bool:
+        """Whether it may be recommended: it meets the SLO, and that it frees anything is no accident."""
+        return self.meets_slo and self.freed_bytes.low > 0
+
+    @property
     def point(self) -> Point:
         """The setting, where it is the same in every cgroup."""
         assert isinstance(self.setting, Point)
@@ -142,12 +147,8 @@ def judge(
 
 
 def best(judged: Sequence[Judged], interface: Interface | None = None) -> Judged | None:
-    """The setting that frees most among those that meet the SLO; None where only doing nothing does."""
-    fit = [
-        j
-        for j in judged
-        if j.meets_slo and j.freed_bytes.mean > 0 and (interface is None or j.point.interface == interface)
-    ]
+    """The fit setting that frees most; None where doing nothing is all that can be advised."""
+    fit = [j for j in judged if j.fit and (interface is None or j.point.interface == interface)]
     return max(fit, key=lambda j: (j.freed_bytes.mean, j.point.age_s), default=None)
 
 
@@ -179,7 +180,7 @@ def undecided(judged: Sequence[Judged], slo: Slo, interface: Interface) -> list[
     rivals = [
         j
         for j in mine
-        if not j.meets_slo
+        if not j.fit
         and j.keeps_share >= HOPELESS
         and j.freed_bytes.mean > floor
         and j.refault_pct_wss_min.mean <= slo.refault_pct_wss_min
@@ -187,7 +188,7 @@ def undecided(judged: Sequence[Judged], slo: Slo, interface: Interface) -> list[
     ]
     if leader is not None and (rivals or leader.seeds < ENOUGH):
         # Close seconds too: which of them is best is a matter of noise so far.
-        close = [j for j in mine if j.meets_slo and j.freed_bytes.mean >= CLOSE * floor]
+        close = [j for j in mine if j.fit and j.freed_bytes.mean >= CLOSE * floor]
         return [j.point for j in (*close, *rivals)]
     return [j.point for j in rivals]
 
