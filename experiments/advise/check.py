@@ -24,9 +24,9 @@ KEEPS = 0.95
 
 
 def on_fresh_seeds(advice: Advice, fresh: int) -> dict[Point, tuple[float, float]]:
-    """Of the settings of version 1 that could be best: (share of runs that keep the promise, bytes freed).
+    """Of settings of version 1 that could be best: (share of runs that keep the promise, bytes freed).
 
-    Left out is what freed a tenth less than the recommended one, or kept the promise in under half of the runs.
+    Left out is what freed a tenth less than the recommended one, or kept the promise in under half of runs.
     """
     seeds = range(FIRST_FRESH, FIRST_FRESH + fresh)
     found = Measured.of(advice.scenario)
