@@ -118,6 +118,7 @@ class Bench:
         state = self.machine.state
         for rule in (check_pages, check_lists, check_gauges, check_calendar, check_device):
             rule(state)
+        self.forced |= bool(state.cgs["oom_protected"].any())  # there may be nobody to kill
         self.forced |= bool(state.host["shrinker"][0] or (state.cgs["zswap_max"] < layout.INF_PAGES).any())
         usage = state.cgs["resident"] + state.cgs["base"] + (state.cgs["zbytes"] + 4095) // 4096
         assert (usage >= 0).all()
@@ -201,7 +202,8 @@ def check_lists(state: layout.State) -> None:
             rec = state.lists[c * layout.LISTS_PER_CGROUP + which]
             at, before, length = int(rec["oldest"]), -1, 0
             while at >= 0:
-                assert (older[at], on[at], owner[at]) == (before, which, c)
+                holder = int(state.cgs["zlru"][owner[at]]) if which == layout.ZSWAP_LIST else owner[at]
+                assert (older[at], on[at], holder) == (before, which, c)
                 before, at, length = at, newer[at], length + 1
                 assert length <= len(p)
             assert (before, length) == (rec["newest"], rec["length"])

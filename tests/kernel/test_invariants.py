@@ -65,6 +65,7 @@ OPERATIONS = some.one_of(
         "shrinker": some.booleans(),
         "max_pool_percent": some.sampled_from([0, 1, 20]),
     })),
+    some.tuples(some.just("rmdir"), some.integers(0, 4), some.booleans()),
     some.tuples(some.just("clone")),
 )  # fmt: skip
 
@@ -162,6 +163,8 @@ def perform(b: Any, operation: tuple[Any, ...]) -> Any:
     elif kind == "request":
         c, age, pages, release = args
         b.machine.request(1 + (c - 1) % (len(names) - 1), age, pages, release)
+    elif kind == "rmdir":
+        b.machine.rmdir(names[args[0] % len(names)], leave=args[1])
     elif kind == "zswap":
         b.machine.set_zswap(**args[0])
     else:

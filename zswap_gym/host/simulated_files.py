@@ -183,7 +183,7 @@ def read(machine: Machine, cgroup: str, file: str) -> str:
     if file in _MACHINE_READERS:
         return _MACHINE_READERS[file](machine)
     c = machine.index.get(cgroup)
-    if c is None or file not in cgroup_files(machine, c):
+    if c is None or machine.state.cgs["offline"][c] or file not in cgroup_files(machine, c):
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), f"{cgroup}/{file}")
     if file in WRITE_ONLY:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), f"{cgroup}/{file}")
@@ -225,6 +225,8 @@ def mount(machine: Machine, path: Path) -> None:
     for file in MACHINE_FILES:
         _replace(path / file.lstrip("/"), read(machine, "", file))
     for c, cgroup in enumerate(machine.names):
+        if machine.state.cgs["offline"][c]:
+            continue
         folder = path / "cgroup" / folder_of(machine, cgroup)
         for file in cgroup_files(machine, c):
             if file not in WRITE_ONLY:

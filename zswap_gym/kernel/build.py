@@ -95,6 +95,7 @@ def _cgroup_records(
     cgs["max_seq"], cgs["min_seq"] = 3, 0  # lru_gen_init_lruvec()
     cgs["wb_iter"] = -1
     cgs["free_rate"] = 1.0
+    cgs["zlru"] = np.arange(len(cgs))
     cgs["last_walk"] = cgs["walked_at"] = cgs["flushed_at"] = -1
     cgs["run_until"] = NEVER
     return cgs

@@ -69,6 +69,8 @@ def _access(st, c, t):
 def _give_back(st, c):
     """A range of pages is freed by the program; each comes back at its next access."""
     cg = st.cgs[c]
+    if cg.dead:  # killed by another's reclaim since this was entered
+        return
     rec = st.frees[cg.free_next]
     cg.free_next += 1
     work = max(work_now(st, c), rec.time)

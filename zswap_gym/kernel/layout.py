@@ -138,6 +138,7 @@ CGROUP = np.dtype(
         ("stage_one", np.int32),
         ("dead", np.int32),  # OOM-killed and not restarted
         ("offline", np.int32),  # removed: cursors pass it by
+        ("zlru", np.int32),  # whose zswap LRU its entries are on: its own unless offline
         # PSI, microseconds
         ("some_us", np.int64),
         ("full_us", np.int64),

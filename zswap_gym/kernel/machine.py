@@ -26,6 +26,7 @@ from zswap_gym.kernel.jobs import (
     SLOTS,
 )
 from zswap_gym.kernel.layout import CONSTANT, STAT, ZSWAP, State, page_array
+from zswap_gym.kernel.offline import take_offline
 from zswap_gym.kernel.spec import KERNELS, CgroupSpec, HostSpec, StageOneSpec
 from zswap_gym.units import PAGE_SIZE, US_PER_S
 
@@ -132,7 +133,7 @@ class Machine:
         file: ENOENT, as on the root for files it does not have.
         """
         c = self.index.get(cgroup)
-        if c is None:
+        if c is None or self.state.cgs["offline"][c]:
             return WriteResult(errno.ENOENT)
         try:
             if file == "memory.reclaim":
@@ -291,16 +292,19 @@ class Machine:
         """Reading memory.stat flushes it, and the classic LRU decides by what was flushed last."""
         engine.flush_stats(self.block)
 
-    def rmdir(self, cgroup: str) -> WriteResult:
-        """Remove a cgroup: EBUSY while it has children or pages of a program, ENOENT if there is none."""
+    def rmdir(self, cgroup: str, *, leave: bool = False) -> WriteResult:
+        """Remove a cgroup: EBUSY while it has children or pages of a program, ENOENT if there is none.
+
+        ``leave``: its programs have ended, and what is charged to it outlives them (files of a tmpfs).
+        """
         c = self.index.get(cgroup)
         if c is None or c == 0 or self.state.cgs["offline"][c]:
             return WriteResult(errno.ENOENT)
         record = self.state.cgs[c]
         children = self.state.cgs["offline"][c + 1 : record["sub_end"]] == 0
-        if children.any() or record["resident"] or record["slots"]:
+        if children.any() or (not leave and (record["resident"] or record["slots"])):
             return WriteResult(errno.EBUSY)
-        record["offline"] = 1
+        take_offline(self.block, c)
         return WriteResult(0)
 
     def busy(self, cgroup: str, start_us: int, until_us: int) -> None:

@@ -91,7 +91,7 @@ def _choose(st, over):
     for c in range(over, st.cgs[over].sub_end):
         cg = st.cgs[c]
         owned = cg.resident - cg.file + cg.slots - cg.swapcached
-        if cg.n_pages > 0 and not cg.oom_protected and owned > most:
+        if cg.n_pages > 0 and not cg.oom_protected and not cg.offline and owned > most:
             most = owned
             victim = c
     return victim
@@ -122,6 +122,6 @@ def oom_kill(st, over, current):
     if group >= 0:
         st.stat[group, S_EV_OOM_GROUP_KILL] += 1
         for c in range(group, st.cgs[group].sub_end):
-            if st.cgs[c].n_pages > 0 and not st.cgs[c].oom_protected:
+            if st.cgs[c].n_pages > 0 and not st.cgs[c].oom_protected and not st.cgs[c].offline:
                 _kill(st, c)
     return victim

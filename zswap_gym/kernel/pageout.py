@@ -49,8 +49,9 @@ def _unmap(st, c, p):
     st.gen[p] |= UNMAPPED
     page.stamp = 0
     account(st, c, 0, -1, 0, 0, 0)
-    when, by_sweep = next_access(st, p, work_now(st, c))
-    schedule_access(st, c, p, when, by_sweep)
+    if not st.cgs[c].dead:
+        when, by_sweep = next_access(st, p, work_now(st, c))
+        schedule_access(st, c, p, when, by_sweep)
 
 
 @inline

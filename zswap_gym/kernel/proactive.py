@@ -159,14 +159,14 @@ def _walk(st, j, t):
         if keep or spare:
             rotate(st, m, p)
             continue
-        charged, t = charge_writeback(st, m, t)
+        charged, t = charge_writeback(st, st.owner[p], t)
         if oldest_entry(st, m) != p:  # that reclaim's shrinker took it, or the OOM killer
             continue
         if not charged:
             refuse_writeback(st, m, p)
             continue
         length = min(int(page.clen), 4096)
-        t = write_back(st, m, p, t, False)
+        t = write_back(st, st.owner[p], p, t, False)
         _count(st, j, m, length, counted)
     _close_walk(st, j)
     return t

@@ -37,7 +37,7 @@ def _try_oldest(st, m, t):
     if not _will_write(st, m, p):
         return shrink_memcg(st, m, t, False)
     queued = host.worker_queued
-    charged, t = charge_writeback(st, m, t)
+    charged, t = charge_writeback(st, st.owner[p], t)
     if oldest_entry(st, m) != p:  # that reclaim's shrinker took it, or the OOM killer
         return 0, t
     if charged:

@@ -27,7 +27,7 @@ def _scan(st, c, budget, t, in_fault):
             st.pages[p].flags &= ~F_REFERENCED
             rotate(st, c, p)
         else:
-            t = write_back(st, c, p, t, in_fault)
+            t = write_back(st, st.owner[p], p, t, in_fault)
             written += scale
     return written, t
 

@@ -107,7 +107,7 @@ def rotate_many(st, c, n):
 def drop_entry(st, c, p):
     """zswap_entry_free(): off the LRU and out of the pool. Returns its bytes, for the caller to uncharge."""
     page = st.pages[p]
-    unlink(st, c, p)
+    unlink(st, st.cgs[c].zlru, p)
     length = min(int(page.clen), 4096)
     if st.host[0].lru:
         zs_free(st, p)
@@ -175,7 +175,7 @@ def shrink_memcg(st, c, t, in_fault):
         page.flags &= ~F_REFERENCED
         rotate(st, c, p)
         return 0, t
-    return 1, write_back(st, c, p, t, in_fault)
+    return 1, write_back(st, st.owner[p], p, t, in_fault)
 
 
 @inline
@@ -258,6 +258,6 @@ def store(st, c, p, t, in_fault):
     page.flags &= ~F_DIRTY
     page.state = ZSWAP
     page.stamp = host.now
-    push_newest(st, c, ZSWAP_LIST, p)
+    push_newest(st, st.cgs[c].zlru, ZSWAP_LIST, p)
     st.stat[c, S_ZSWPOUT] += host.scale
     return True, t
