@@ -70,9 +70,8 @@ def run(scenario: Scenario, digest: str, seed: int, setting: Setting) -> tuple[R
         asks = np.isnan(age) | (table[:, _ZSWAPPED] >= PAGE_SIZE)
         fleet.step(age[None], (size * asks)[None], (release * asks)[None], interval)
         before, table = table, fleet.tables[0]
-        terms, costs = fleet.meter.read(fleet.tables)
-        sums += terms[0]
-        worst += costs[0, :2]
+        sums += fleet.terms[0]
+        worst += fleet.costs[0, :2]
         rows[:, 0] += 0.5 * (before[:, _CURRENT] + table[:, _CURRENT])
         rows[:, 1] += fleet.meter.disk_reads[0] / np.maximum(table[:, _ANON] / PAGE_SIZE, 1.0)
         rows[:, 2] += fleet.meter.psi_pct[0]

@@ -16,6 +16,7 @@ from zswap_gym.envs.reward import COSTS, GIB, TERMS, ServiceLevel
 from zswap_gym.host.types import COLUMN, Table
 from zswap_gym.kernel.layout import STAT
 from zswap_gym.kernel.machine import Machine
+from zswap_gym.kernel.requests import read_meters
 from zswap_gym.units import PAGE_SIZE, US_PER_S
 from zswap_gym.workloads.events import RealisedEvent
 
@@ -45,7 +46,6 @@ class Meter:
         self.rows = np.asarray(rows, np.intp)
         self.level = level
         self._extra = critical_factor - 1.0
-        self._machines: list[Machine] = []
         self._windows: list[_Windows | None] = [None] * size
         self._now_us = np.zeros(size, np.int64)
         self._held = np.zeros(size, np.int64)
@@ -56,36 +56,29 @@ class Meter:
         self.psi_pct = np.zeros((size, len(self.rows)))
         """Pressure in the last interval, per host and row, percent."""
 
-    def start(
-        self, e: int, machines: Sequence[Machine], events: Sequence[RealisedEvent], table: Table
-    ) -> None:
-        """Take the reading that host e's first interval is charged from.
+    def start(self, e: int, machine: Machine, events: Sequence[RealisedEvent], table: Table) -> None:
+        """Take the reading that the first interval of host e is charged from.
 
         Args:
             e: which host.
-            machines: all E of them, from now on.
-            events: of host e's scenario as drawn; those of kind ``critical`` weigh stalls.
+            machine: its machine.
+            events: of its scenario as drawn; those of kind ``critical`` weigh stalls.
             table: (N, K), its sample table of now.
         """
-        self._machines = list(machines)
-        machine = machines[e]
-        cgroups = len(machine.names)
-        if self._stat.shape[1] != cgroups:
-            self._stat = np.zeros((len(self._stat), cgroups, len(STAT)), np.int64)
+        now_us, held, stat = _readings(machine.block[None], len(machine.names))
+        if self._stat.shape[1:] != stat.shape[1:]:
+            self._stat = np.zeros((len(self._stat), *stat.shape[1:]), np.int64)
         self._windows[e] = _Windows.of(machine, events)
-        self._now_us[e] = machine.now_us
-        self._stat[e] = machine.state.stat
-        self._held[e] = _held_bytes(machine)
+        self._now_us[e], self._held[e], self._stat[e] = now_us[0], held[0], stat[0]
         self._psi[e] = table[:, _PSI]
 
-    def read(self, tables: Table) -> tuple[Array, Array]:
-        """Charge the time since the last reading; ``tables`` (E, N, K) are the sample tables of now.
+    def read(self, blocks: npt.NDArray[np.uint64], tables: Table) -> tuple[Array, Array]:
+        """Charge the time since the last reading.
 
+        ``blocks`` (E, words) are those of the machines, ``tables`` (E, N, K) their sample tables of now.
         Returns terms (E, len(TERMS)) and costs (E, len(COSTS)).
         """
-        now_us = np.array([machine.now_us for machine in self._machines])
-        held = np.array([_held_bytes(machine) for machine in self._machines])
-        stat = np.stack([machine.state.stat for machine in self._machines])
+        now_us, held, stat = _readings(blocks, self._stat.shape[1])
         seconds = (now_us - self._now_us) / US_PER_S
         delta = stat - self._stat
         total = delta.sum(axis=1)
@@ -143,7 +136,11 @@ class _Windows:
         return float((covered * stall_us).sum()) / US_PER_S
 
 
-def _held_bytes(machine: Machine) -> int:
-    """memory.current summed over the top-level cgroups: the root's usage, whole pages."""
-    root = machine.state.cgs[0]
-    return int(root["resident"] + root["base"]) * PAGE_SIZE + int(root["zbytes"])
+def _readings(
+    blocks: npt.NDArray[np.uint64], cgroups: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """(boot time (E,) in us, bytes held (E,), own counters (E, cgroups, len(STAT))) of machines."""
+    now_us, held = np.empty(len(blocks), np.int64), np.empty(len(blocks), np.int64)
+    stat = np.empty((len(blocks), cgroups, len(STAT)), np.int64)
+    read_meters(blocks, now_us, held, stat)
+    return now_us, held, stat

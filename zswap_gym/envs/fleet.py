@@ -44,6 +44,10 @@ class Fleet:
         """(E, N, K): the last samples."""
         self.rows: Observation = np.zeros((size, 0, 0), np.float32)
         """(E, N, F): features of the last samples."""
+        self.terms: Array
+        """(E, len(TERMS)): what the last step came to."""
+        self.costs: Array
+        """(E, len(COSTS)): service quantities of the last step."""
         self.extractor: FeatureExtractor
         self.meter: Meter
 
@@ -66,7 +70,7 @@ class Fleet:
         self._blocks[e] = machine.block
         self.tables[e], self.rows[e] = start.table, start.rows
         self.extractor.adopt(e, start.extractor)
-        self.meter.start(e, [host.machine for host in self.hosts], start.events, start.table)
+        self.meter.start(e, machine, start.events, start.table)
 
     def _build(self, start: WarmStart) -> None:
         host, size = start.host, self.size
@@ -79,7 +83,7 @@ class Fleet:
         self.meter = Meter(size, host.rows, self.critical_factor, self.level)
 
     def step(self, age_s: Array, max_bytes: Array, release_bytes: Array, seconds: float) -> Integers:
-        """Start one request per cgroup and let ``seconds`` pass; updates ``tables`` and ``rows``.
+        """Start one request per cgroup and let ``seconds`` pass; updates all of the above.
 
         Requests are as :func:`zswap_gym.policy.actions.decode` gives them, (E, N). Returns how many
         of each host's (E,) were refused because the last one of the cgroup still ran.
@@ -93,6 +97,7 @@ class Fleet:
         for host, table in zip(self.hosts, self.tables, strict=True):
             host.complete(table)
         self.rows = self.extractor.update(self.tables)
+        self.terms, self.costs = self.meter.read(self._blocks, self.tables)
         return np.asarray(np.count_nonzero(~accepted, axis=1))
 
     def __getstate__(self) -> dict[str, Any]:

@@ -112,11 +112,10 @@ class WritebackVectorEnv(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np.
         """The same with requests (num_envs, N) as :func:`zswap_gym.policy.actions.decode` gives them."""
         one, fleet = self.one, self.fleet
         busy = fleet.step(age_s, max_bytes, release_bytes, one.interval_s)
-        terms, costs = fleet.meter.read(fleet.tables)
-        rewards = one.weights.reward(terms)
+        rewards = one.weights.reward(fleet.terms)
         self._steps += 1
         ended: Flags = self._steps >= one.steps_per_episode
-        info = self._step_info(terms, costs, busy)
+        info = self._step_info(fleet.terms, fleet.costs, busy)
         observations = one.observe(fleet)
         if np.count_nonzero(ended):
             observations, info = self._next_episodes(ended, observations, info)

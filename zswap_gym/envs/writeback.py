@@ -242,7 +242,7 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         before = self.table
         fleet = self._fleet
         busy = fleet.step(age[None], size[None], release[None], self.interval_s)
-        terms, costs = fleet.meter.read(fleet.tables)
+        terms, costs = fleet.terms, fleet.costs
         reward = float(self.weights.reward(terms)[0])
         self._steps += 1
         if self.render_mode is not None:

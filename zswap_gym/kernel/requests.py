@@ -103,3 +103,18 @@ def step_all(blocks, cgroups, age_us, amount, release, interval_us, accepted):
             else:
                 accepted[e, i] = True
         advance_to(st, st.host[0].now + interval_us, -1)
+
+
+@entry
+def read_meters(blocks, now_us, held, stat):
+    """Of many machines: boot time (E,), bytes the top-level cgroups hold (E,), own counters (E, c, STAT)."""
+    for e in range(len(blocks)):
+        st = state_ref(blocks[e])
+        root = st.cgs[0]
+        now_us[e] = st.host[0].now
+        held[e] = (
+            root.resident + root.base
+        ) * 4096 + root.zbytes  # its usage, in whole pages and zswap's bytes
+        for c in range(len(st.cgs)):
+            for k in range(stat.shape[2]):
+                stat[e, c, k] = st.stat[c, k]
