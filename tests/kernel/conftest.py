@@ -120,7 +120,12 @@ class Bench:
             rule(state)
         self.forced |= bool(state.cgs["oom_protected"].any())  # there may be nobody to kill
         self.forced |= bool(state.host["shrinker"][0] or (state.cgs["zswap_max"] < layout.INF_PAGES).any())
-        usage = state.cgs["resident"] + state.cgs["base"] + (state.cgs["zbytes"] + 4095) // 4096
+        usage = (
+            state.cgs["resident"]
+            + state.cgs["base"]
+            + state.cgs["ahead"]
+            + (state.cgs["zbytes"] + 4095) // 4096
+        )
         assert (usage >= 0).all()
         assert self.forced or (usage <= np.maximum(state.cgs["max"], state.cgs["base"])).all()
 
@@ -237,6 +242,9 @@ def check_gauges(state: layout.State) -> None:
         }
         for name, values in expected.items():
             assert cg[name] == values[mine].sum() * k, (name, c)
+    for c, cg in enumerate(state.cgs):
+        held = state.stocks[(state.stocks[:, 0] >= c) & (state.stocks[:, 0] < cg["sub_end"])]
+        assert cg["ahead"] == held[:, 1].sum()
     assert host["slots_used"] == state.cgs[0]["slots"] <= host["swap_pages"]
     assert host["stored_pages"] == state.cgs[0]["zpages"]
     objects = np.bincount(state.zclass_of[length[s == layout.ZSWAP]], minlength=len(state.zclass)) * k

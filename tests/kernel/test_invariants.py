@@ -79,6 +79,7 @@ MACHINES = some.fixed_dictionaries(
         "pool_percent": some.sampled_from([1, 5, 50]),
         "kernel": some.sampled_from(["6.12", "6.18", "7.3"]),
         "interface": some.sampled_from(["v1", "v2", "v3", "v4", "v5", "stock"]),
+        "charge_cpus": some.sampled_from([0, 0, 3]),
         "ram": some.sampled_from([0.7, 4.0, 4.0]),
         "device": some.sampled_from(["nvme", "sata", "iops400"]),
         "stage_one": some.sampled_from(["none", "fixed", "senpai"]),
@@ -147,6 +148,7 @@ def build(make: Callable[..., Any], make_plan: Callable[..., Any], spec: dict[st
         max_pool_percent=spec["pool_percent"],
         kernel=spec["kernel"],
         interface=spec["interface"],
+        charge_cpus=spec["charge_cpus"],
         device=DEVICES[spec["device"]],
     )
 

@@ -299,6 +299,7 @@ def state(
         threads=np.zeros((n, layout.MAX_THREADS), np.int64),
         done=np.zeros(jobs.DONE_LOG, jobs.DONE),
         scratch=np.zeros(64, np.int32),
+        stocks=np.zeros((host.charge_cpus, 2), np.int64),
         batches=np.zeros((layout.CPUS, 3, layout.BATCH + 1), np.int32),
         vmas=_vmas(sources.regions),
         zspages=_zspages(len(pages) if host.lru != LRUS[0] else 0),
@@ -339,7 +340,7 @@ def gauges(st: State) -> npt.NDArray[np.float64]:
     lru = np.stack([active, inactive, file[:, 1], file[:, 0]], axis=1) * scale
     for c in range(len(cgs) - 1, 0, -1):
         lru[cgs["parent"][c]] += lru[c]
-    usage = cgs["resident"] + cgs["base"] + (cgs["zbytes"] + 4095) // 4096
+    usage = cgs["resident"] + cgs["base"] + cgs["ahead"] + (cgs["zbytes"] + 4095) // 4096
     columns = (
         usage * PAGE_SIZE,
         cgs["mapped"] * PAGE_SIZE,

@@ -7,6 +7,7 @@ memory.swap.high) the task reclaims and, if that does not help, sleeps up to 2 s
 
 from __future__ import annotations
 
+from zswap_gym.kernel.charge_stock import consume, drain_stocks
 from zswap_gym.kernel.jit import inline, njit
 from zswap_gym.kernel.layout import (
     S_EV_HIGH,
@@ -30,12 +31,17 @@ def charge(st, c, t):
     """try_charge_memcg() for one simulated page: (False if c itself was killed, time to go on)."""
     scale = st.host[0].scale
     tries = 0
+    stocks = len(st.stocks) > 0
+    if stocks and consume(st, c):
+        return True, t
     while True:
         over = over_limit(st, c, scale)
         if over < 0:
             return True, t
         st.stat[over, S_EV_MAX] += 1
         freed, t = try_free(st, over, scale, t, True)
+        if stocks and over_limit(st, c, scale) >= 0:
+            drain_stocks(st, over)
         tries = 0 if freed > 0 else tries + 1
         if tries > MAX_RECLAIM_RETRIES or (freed == 0 and usage(st, over) <= st.cgs[over].base):
             kills = st.stat[c, S_EV_OOM_KILL]
@@ -59,6 +65,7 @@ def charge_writeback(st, c, t):
     while over >= 0:
         st.stat[over, S_EV_MAX] += 1
         freed, t = try_free(st, over, scale, t, False)
+        drain_stocks(st, over)
         tries = 0 if freed > 0 else tries + 1
         over = over_limit(st, c, scale)
         if over >= 0 and tries > MAX_RECLAIM_RETRIES:

@@ -12,6 +12,7 @@ import numpy as np
 
 from zswap_gym.kernel.access import NEVER, first_access
 from zswap_gym.kernel.calendar_queue import peek, pop, schedule_access
+from zswap_gym.kernel.charge_stock import drain_stocks
 from zswap_gym.kernel.classic_stats import flush_stats as flush_cgroup
 from zswap_gym.kernel.fault import fault
 from zswap_gym.kernel.jit import entry, inline, njit
@@ -301,6 +302,8 @@ def limit_write(block, c, hard):
     limit = st.cgs[c].max if hard else st.cgs[c].high
     tries = MAX_RECLAIM_RETRIES
     t = st.host[0].now
+    if usage(st, c) > limit:
+        drain_stocks(st, c)
     while usage(st, c) > limit:
         if tries > 0:
             freed, t = try_free(st, c, usage(st, c) - limit, t, False)

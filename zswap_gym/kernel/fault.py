@@ -37,7 +37,7 @@ from zswap_gym.kernel.memcg import (
     swap_half_full,
 )
 from zswap_gym.kernel.mglru import work_now
-from zswap_gym.kernel.oom import discard
+from zswap_gym.kernel.oom import RESTART_US, discard, renew
 from zswap_gym.kernel.psi import stall
 from zswap_gym.kernel.readahead import bring, note_hit, settle_window, swapped, window
 from zswap_gym.kernel.swapdev import read_file
@@ -124,6 +124,8 @@ def _read_file(st, c, p, t, work):
     if alive:
         t = read_file(st, t)
         counts = add_file(st, c, p, work)
+    elif not st.cgs[c].dead:  # the page is read once the program is back
+        renew(st, c, p, work + RESTART_US)
     after = over_high(st, c, t) if alive and st.host[0].throttled else t
     stall(st, c, start, pressed - start, True)
     stall(st, c, pressed, (t - pressed) * st.host[0].scale, counts)

@@ -91,6 +91,7 @@ CGROUP = np.dtype(
         ("mapped", np.int64),
         ("file", np.int64),
         ("base", np.int64),
+        ("ahead", np.int64),  # pages in per-CPU charge stocks
         ("peak", np.int64),
         ("swap_peak", np.int64),
         # limits, pages
@@ -354,6 +355,7 @@ class State(NamedTuple):
     threads: np.ndarray  # int64 (c, MAX_THREADS): when each thread's stall ends
     done: np.ndarray  # DONE (DONE_LOG,)
     scratch: np.ndarray  # int32 (64,): the pages isolated by one eviction batch
+    stocks: np.ndarray  # int64 (CPUs, 2): cgroup and pages of each CPU's charge stock; none where off
     batches: np.ndarray  # int32 (CPUS, 3, BATCH + 1): per-CPU folio batches, the length last
     vmas: np.ndarray  # VMA (regions,)
     zspages: np.ndarray  # ZSPAGE (n,): one object each at worst; none where the pool counts as compacted

@@ -204,6 +204,8 @@ class HostSpec:
     """One of LRUS."""
     swappiness: int = 60
     """Classic LRU only: anonymous memory is all there is, so MGLRU never weighs it (spec/mglru.md 6)."""
+    charge_cpus: int = 0
+    """CPUs that charge memory 64 pages at a time; 0: every page is charged as it is used."""
     page_cluster: int = 0
     """vm.page-cluster: a fault reads up to 2**page_cluster pages (at most 8 by address)."""
     preempted: float = 0.0

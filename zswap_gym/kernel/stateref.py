@@ -59,6 +59,7 @@ _DTYPES: dict[str, tuple[Any, int]] = {
     "threads": (np.int64, 2),
     "done": (jobs.DONE, 1),
     "scratch": (np.int32, 1),
+    "stocks": (np.int64, 2),
     "batches": (np.int32, 3),
     "vmas": (layout.VMA, 1),
     "zspages": (layout.ZSPAGE, 1),
