@@ -8,7 +8,7 @@ machine.write("kv", "memory.zswap.proactive_writeback", "max=10M 30")
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,6 +78,9 @@ class Finished:
     release_errno: int
 
 
+Meanwhile = Sequence[tuple[int, Callable[[], None]]]
+
+
 class Machine:
     """A host with its cgroups. Same arguments and seed: bit-equal runs.
 
@@ -107,6 +110,7 @@ class Machine:
             host, self.specs, self.names, plans, stage_one or StageOneSpec(), seed, restart_on_oom, exact
         )
         self.rules = build.interface_rules(host)
+        self._meanwhile: Meanwhile = ()
         self.block = stateref.block(self.state)
         engine.boot(self.block)
 
@@ -124,14 +128,23 @@ class Machine:
     # --- writing ---------------------------------------------------------------------------------
 
     def write(
-        self, cgroup: str, file: str, text: str, *, signal: bool = False, pace_us: float = 0.0
+        self,
+        cgroup: str,
+        file: str,
+        text: str,
+        *,
+        signal: bool = False,
+        pace_us: float = 0.0,
+        meanwhile: Meanwhile = (),
     ) -> WriteResult:
         """Write ``text`` to a cgroup file and wait for the write to return, as a shell would.
 
         ``signal``: a signal is pending for the writer (selftest A13). ``pace_us``: time per page
-        of a memory.reclaim on a machine whose operations take none (replays). Unknown cgroup or
+        of a memory.reclaim on a machine whose operations take none (replays). ``meanwhile``: what
+        others do at which boot times; left alone once the write has returned. Unknown cgroup or
         file: ENOENT, as on the root for files it does not have.
         """
+        self._meanwhile = meanwhile
         c = self.index.get(cgroup)
         if c is None or self.state.cgs["offline"][c]:
             return WriteResult(errno.ENOENT)
@@ -188,7 +201,14 @@ class Machine:
         requests.submit(self.block, c, kind, amount, age_us, 0, 0)
         self.state.jobs["signal"][job] = int(signal)
         self.state.jobs["pace_us"][job] = pace_us
-        engine.advance(self.block, int(NEVER) - 1, job)
+        for when, act in self._meanwhile:
+            engine.advance(self.block, when, job)
+            if self.state.jobs["kind"][job] == J_NONE:
+                break
+            act()
+        self._meanwhile = ()
+        if self.state.jobs["kind"][job] != J_NONE:
+            engine.advance(self.block, int(NEVER) - 1, job)
         record = self.state.jobs[job]
         self.advance(record["ended"])  # the last batch takes time too
         written = int(record["written"]) if kind == J_WRITEBACK else 0

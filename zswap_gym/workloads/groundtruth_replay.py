@@ -7,6 +7,7 @@ files are done when the kernel's began, counters are read where the recording ha
 from __future__ import annotations
 
 import errno
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +16,7 @@ from zswap_gym.errors import UserError
 from zswap_gym.kernel.build import set_pool_limit
 from zswap_gym.kernel.interfaces import memparse
 from zswap_gym.kernel.layout import STAT
-from zswap_gym.kernel.machine import GAUGES, Machine
+from zswap_gym.kernel.machine import GAUGES, Machine, Meanwhile
 from zswap_gym.kernel.spec import CgroupSpec
 from zswap_gym.units import PAGE_SIZE, US_PER_S
 from zswap_gym.workloads.groundtruth import Recording, Worker
@@ -111,9 +112,24 @@ class _Replayer:
 
     def advance(self, t: float) -> None:
         """To second t of the recording; does nothing where a write took longer than the kernel's."""
-        target = self.start + int(t * US_PER_S)
+        target = self.boot_time(t)
         if target > self.machine.now_us:
             self.machine.advance(target)
+
+    def boot_time(self, t: float) -> int:
+        """Boot time, us, of second t of the recording."""
+        return self.start + int(t * US_PER_S)
+
+    def act(self, kind: str, item: Any) -> None:
+        """Anything of the timeline but a write."""
+        if kind == "run":
+            self.run(item)
+        elif kind == "kill":
+            self.end_program(self.workers[item["wl"]])
+        elif kind == "rmcg":
+            self.machine.rmdir(item["name"])
+        else:
+            self.sample(item)
 
     def sample(self, rows: list[tuple[int, dict[str, str]]]) -> None:
         """Read the counters of the cgroups in these rows of one instant."""
@@ -169,7 +185,7 @@ class _Replayer:
         span = (self.start + int(second * US_PER_S) for second in (phase.woken, until))
         self.machine.busy(cgroup, *span)
 
-    def write(self, event: dict[str, Any]) -> None:
+    def write(self, event: dict[str, Any], meanwhile: Meanwhile) -> None:
         """Do what the script wrote, be it a cgroup file or a parameter of the host."""
         path, value = event["path"], event["val"]
         if path.startswith("/"):
@@ -180,7 +196,9 @@ class _Replayer:
         pace = self._pace(event)
         if file == "memory.zswap.proactive_writeback":
             self.machine.state.host["writeback_us"] = pace or WRITEBACK_US
-        result = self.machine.write("" if cgroup == "." else cgroup, file, value, pace_us=pace)
+        result = self.machine.write(
+            "" if cgroup == "." else cgroup, file, value, pace_us=pace, meanwhile=meanwhile
+        )
         took = (self.machine.now_us - before) / 1000.0
         self.replay.writes.append(Write(path, value, event["errno"], result.errno, event["ms"], took))
 
@@ -237,16 +255,23 @@ def replay(recording: Recording, *, seed: int = 0) -> Replay:
     the device needs.
     """
     replayer = _Replayer(recording, seed)
-    for t, kind, item in _timeline(recording):
+    left = deque(_timeline(recording))
+
+    def act() -> None:
+        replayer.act(*left.popleft()[1:])
+
+    while left:
+        t, kind, item = left[0]
         replayer.advance(t)
-        if kind == "write":
-            replayer.write(item)
-        elif kind == "run":
-            replayer.run(item)
-        elif kind == "kill":
-            replayer.end_program(replayer.workers[item["wl"]])
-        elif kind == "rmcg":
-            replayer.machine.rmdir(item["name"])
-        else:
-            replayer.sample(item)
+        if kind != "write":
+            act()
+            continue
+        left.popleft()
+        beside = []
+        for second, what, rows in left:
+            after = what == "sample" and rows[0][1]["label"] == "post"  # times are rounded to 1 ms
+            if second >= item["t"] or what == "write" or after:
+                break
+            beside.append((replayer.boot_time(second), act))
+        replayer.write(item, beside)
     return replayer.replay
