@@ -203,7 +203,6 @@ def _host_record(
     rec["lru"] = LRUS.index(host.lru)
     rec["preempted"] = host.preempted
     rec["swappiness"], rec["page_cluster"] = host.swappiness, host.page_cluster
-    rec["rotational"] = host.device.rotational
     rec["latency_us"], rec["writeback_us"] = host.device.latency_us, host.writeback_us
     kernel = KERNELS[host.kernel]
     rec["store_raw"], rec["shrink_scan"] = kernel.stores_incompressible, kernel.shrink_scan

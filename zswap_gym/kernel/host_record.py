@@ -72,7 +72,6 @@ HOST = np.dtype(
         ("swappiness", np.int32),
         ("page_cluster", np.int32),
         ("charge_cpu", np.int32),  # whose charge stock the next charge uses
-        ("rotational", np.int32),
         ("task", np.int32),  # who runs: the program of this cgroup, 0 = a writer of cgroup files
         (
             "preempted",

@@ -30,8 +30,6 @@ class DeviceSpec:
     """Service times are drawn uniformly within +- this share of the mean."""
     latency_us: float = 0.0
     """From the end of a write's service to its completion."""
-    rotational: bool = False
-    """queue/rotational: read-ahead is by swap slots, not by addresses."""
 
 
 DEVICES: dict[str, DeviceSpec] = {
@@ -207,7 +205,8 @@ class HostSpec:
     charge_cpus: int = 0
     """CPUs that charge memory 64 pages at a time; 0: every page is charged as it is used."""
     page_cluster: int = 0
-    """vm.page-cluster: a fault reads up to 2**page_cluster pages (at most 8 by address)."""
+    """vm.page-cluster: a fault reads up to 2**page_cluster pages around it, by address. By swap slot, as
+    for a rotating device, is not modelled."""
     preempted: float = 0.0
     """MGLRU in full: the chance that a program reclaiming for itself is switched out and in again
     between two agings, so that the second one walks its page tables too (spec/mglru.md 4)."""

@@ -125,7 +125,6 @@ class Device(Model):
     rotated_fraction: Share = DeviceSpec.rotated_fraction
     jitter: Share = DeviceSpec.jitter
     latency_us: Annotated[float, Field(ge=0)] = DeviceSpec.latency_us
-    rotational: bool = DeviceSpec.rotational
 
     def spec(self) -> DeviceSpec:
         """As the simulated kernel takes it."""
