@@ -25,7 +25,7 @@ COUNTED_FROM, MAY_BREAK = 30, 0.03
 ENOUGH = 12
 """A leader is looked at on at least so many seeds."""
 CLOSE = 0.95
-HOPELESS = 0.75
+HOPELESS = 0.6
 """A setting that keeps the promise in fewer runs than this is not looked at again."""
 
 
