@@ -25,6 +25,8 @@ COUNTED_FROM, MAY_BREAK = 30, 0.03
 ENOUGH = 12
 """A leader is looked at on at least so many seeds."""
 CLOSE = 0.95
+MOST_RIVALS = 5
+"""So many settings of an interface, those that free most, are looked at again."""
 HOPELESS = 0.6
 """A setting that keeps the promise in fewer runs than this is not looked at again."""
 
@@ -189,8 +191,9 @@ def undecided(judged: Sequence[Judged], slo: Slo, interface: Interface) -> list[
     if leader is not None and (rivals or leader.seeds < ENOUGH):
         # Close seconds too: which of them is best is a matter of noise so far.
         close = [j for j in mine if j.fit and j.freed_bytes.mean >= CLOSE * floor]
-        return [j.point for j in (*close, *rivals)]
-    return [j.point for j in rivals]
+        rivals = [*close, *rivals]
+    rivals.sort(key=lambda j: j.freed_bytes.mean, reverse=True)
+    return [j.point for j in rivals[:MOST_RIVALS]]
 
 
 def search(
@@ -210,9 +213,11 @@ def search(
     used = dict.fromkeys([*nothing, *points], rounds[0])
     for seeds in rounds[1:]:
         again: list[Point] = []
+        # The last round is for what the advice is about; the others are for comparison.
+        interfaces = INTERFACES if seeds != rounds[-1] else INTERFACES[:1]
         for cgroup in (None, *(range(len(found.cgroups)) if len(found.cgroups) > 1 else ())):
             judged = [judge(found, point, range(used[point]), slo, cgroup) for point in points]
-            for which in INTERFACES if cgroup is None else INTERFACES[:1]:
+            for which in interfaces if cgroup is None else INTERFACES[:1]:
                 again += undecided(judged, slo, which)
         if not again:
             break
