@@ -155,8 +155,9 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
     Rules drive the same environment by requests: ``env.unwrapped.step_requests(law.decide(table, dt))``.
 
     ## Vectorized environment
-    ``gymnasium.make_vec(..., vectorization_mode="sync")`` and SB3's ``DummyVecEnv`` give what single
-    environments give, bit for bit.
+    ``gymnasium.make_vec("zswap_gym/Writeback-v0", num_envs=8, ...)`` makes a
+    :class:`zswap_gym.envs.vector.WritebackVectorEnv`, one compiled call for all. It gives what single
+    environments give, bit for bit, as do ``vectorization_mode="sync"`` and SB3's ``DummyVecEnv``.
 
     ## Version History
     * v0: first version.

@@ -107,7 +107,7 @@ def announce_compile() -> None:
     """Say on stderr that a compile is coming, once per folder, so that nobody thinks it hangs."""
     if not any(CACHE_DIR.rglob("*.nbi")):
         print(
-            "zswap-gym: compiling the kernel model; once per version, about half a minute",
+            "zswap-gym: compiling the kernel model; once per version, about a minute",
             file=sys.stderr,
             flush=True,
         )
