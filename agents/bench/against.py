@@ -38,8 +38,8 @@ def against_reference(
     """Both programs on the same work: a key-value store at its recorded rates, memory.max at ``limit``.
 
     The mix has sweeps, which the reference does not know; this is the archetype without them.
-    memory.zswap.max is half of what zswap would hold: without it a cgroup this tight falls into one
-    of two rhythms by chance (zswap fills it or does not), in both programs, and pairs compare nothing.
+    memory.zswap.max is half of what zswap would hold: without it a cgroup this tight is filled by zswap,
+    and the lazy program's faults differ ten-fold between seeds (the reference's by a third; not explained).
     """
     zswap_max = int(pages * (1.0 - limit) * _LENGTH / 2)
     counts = np.zeros((2, len(STAT)))
