@@ -93,7 +93,10 @@ class Case:
         out = 0.0 if self.memory_max is None else n * (1.0 - self.memory_max) * 900.0  # bytes in zswap
         pool = 1 << 40 if self.pool_max is None else int(out * len(names) * self.pool_max)
         host = HostSpec(
-            ram_bytes=2 * pool, max_pool_percent=50, swap_bytes=16 * n * PAGE_SIZE, shrinker_enabled=True
+            ram_bytes=100 * pool,  # far from the watermarks: the reference has no kswapd
+            max_pool_percent=1,
+            swap_bytes=16 * n * PAGE_SIZE,
+            shrinker_enabled=True,
         )
         limits = {
             "memory_max": None if self.memory_max is None else int(n * self.memory_max) * PAGE_SIZE,
