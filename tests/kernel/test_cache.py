@@ -27,7 +27,7 @@ print(b.write("g", "max=4K 30").pages, jit.CACHE_DIR.name, proactive.__file__)
 
 @pytest.mark.slow
 def test_a_changed_callee_changes_the_next_run(tmp_path: Path) -> None:
-    """SCAN_RATIO lives in proactive.py, where no entry point is. Compiles twice; the third run does not."""
+    """The scan cap lives in proactive.py, where no entry point is. Compiles twice; the third run does not."""
     copy = tmp_path / "src" / "zswap_gym"
     copy.mkdir(parents=True)
     for name in ("__init__.py", "errors.py", "units.py"):
@@ -54,8 +54,8 @@ def test_a_changed_callee_changes_the_next_run(tmp_path: Path) -> None:
     assert (first[0], first[2]) == (16, True)
     callee = copy / "kernel" / "proactive.py"
     source = callee.read_text()
-    assert source.count("SCAN_RATIO = 16\n") == 1
-    callee.write_text(source.replace("SCAN_RATIO = 16\n", "SCAN_RATIO = 5\n"))
+    assert source.count("unit * host.wb_scan_ratio\n") == 1
+    callee.write_text(source.replace("unit * host.wb_scan_ratio\n", "unit * 5\n"))
     second = run()
     assert (second[0], second[2]) == (5, True)
     assert second[1] != first[1]
