@@ -23,6 +23,8 @@ from zswap_gym.units import PAGE_SIZE, US_PER_S
 
 Array = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
+Ended = tuple[str, int, int, float, int]
+"""A request that ended: cgroup, errno, pages, seconds, errno of the release."""
 
 
 class Fleet:
@@ -99,6 +101,12 @@ class Fleet:
         self.rows = self.extractor.update(self.tables)
         self.terms, self.costs = self.meter.read(self._blocks, self.tables)
         return np.asarray(np.count_nonzero(~accepted, axis=1))
+
+    def outcomes(self, e: int) -> tuple[Ended, ...]:
+        """Requests of host e that ended in the last step, in order of their end; told once."""
+        return tuple(
+            (name, o.errno, o.pages, o.duration_s, o.release_errno) for name, o in self.hosts[e].outcomes()
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         """All but the blocks: they hold addresses, which mean nothing elsewhere."""

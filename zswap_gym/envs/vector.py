@@ -12,7 +12,7 @@ import numpy.typing as npt
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from zswap_gym.envs.fleet import Fleet
+from zswap_gym.envs.fleet import Ended, Fleet
 from zswap_gym.envs.privileged import PrivilegedWritebackEnv
 from zswap_gym.envs.reward import COSTS, TERMS, RewardWeights, ServiceLevel
 from zswap_gym.envs.warmstart import episode_start
@@ -121,15 +121,12 @@ class WritebackVectorEnv(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np.
             observations, info = self._next_episodes(ended, observations, info)
         return observations, rewards, np.zeros(self.num_envs, np.bool_), ended, info
 
-    def outcomes(self, e: int) -> tuple[tuple[str, int, int, float, int], ...]:
+    def outcomes(self, e: int) -> tuple[Ended, ...]:
         """Requests of environment e that ended in its last step, as in the single one's info.
 
         Empty after the step that ended an episode: the next one has begun.
         """
-        return tuple(
-            (name, o.errno, o.pages, o.duration_s, o.release_errno)
-            for name, o in self.fleet.hosts[e].outcomes()
-        )
+        return self.fleet.outcomes(e)
 
     # --- inside ----------------------------------------------------------------------------------
 

@@ -243,18 +243,14 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         before = self.table
         fleet = self._fleet
         busy = fleet.step(age[None], size[None], release[None], self.interval_s)
-        terms, costs = fleet.terms, fleet.costs
-        reward = float(self.weights.reward(terms)[0])
+        reward = float(self.weights.reward(fleet.terms)[0])
         self._steps += 1
         if self.render_mode is not None:
             self._history.add(self._view(before, self.table, size, age), reward)
-        outcomes = tuple(
-            (name, o.errno, o.pages, o.duration_s, o.release_errno) for name, o in self.host.outcomes()
-        )
         info = {
-            "terms": dict(zip(TERMS, terms[0].tolist(), strict=True)),
-            "cost": dict(zip(COSTS, costs[0].tolist(), strict=True)),
-            "outcomes": outcomes,
+            "terms": dict(zip(TERMS, fleet.terms[0].tolist(), strict=True)),
+            "cost": dict(zip(COSTS, fleet.costs[0].tolist(), strict=True)),
+            "outcomes": fleet.outcomes(0),
             "busy": int(busy[0]),
         }
         return self._observation(), reward, False, self._steps >= self.steps_per_episode, info
