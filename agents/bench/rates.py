@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 
 from agents.bench.variants import variant
 from zswap_gym.envs.vector import WritebackVectorEnv
 from zswap_gym.envs.writeback import WritebackEnv
 from zswap_gym.kernel import requests
 from zswap_gym.kernel.layout import STAT
+from zswap_gym.kernel.machine import Machine
 from zswap_gym.workloads.scenario import Scenario
 
 COUNTED = ("pgfault", "pgscan", "zswpwb", "looks")
@@ -34,42 +36,44 @@ class Rate:
 
 def env_rate(scenario: Scenario, n_envs: int, episodes: int, *, vector: bool = True) -> Rate:
     """Median over whole episodes, after the pool of warm starts is filled."""
-    env = WritebackVectorEnv(n_envs, scenario)
-    single = WritebackEnv(scenario)
-    for seed in range(scenario.episode.snapshots):
-        env.reset(seed=[seed] * n_envs)
+    env = WritebackVectorEnv(n_envs, scenario) if vector else WritebackEnv(scenario)
+    steps = (env.one if isinstance(env, WritebackVectorEnv) else env).steps_per_episode
+    for seed in reversed(range(scenario.episode.snapshots)):
+        env.reset(seed=seed)
     env.action_space.seed(0)
-    rates, outside, steps = [], [], single.steps_per_episode
-    total = np.zeros(len(STAT))
+    rates, outside, total = [], [], np.zeros(len(STAT))
     for episode in range(episodes):
-        env.reset(seed=episode * n_envs)
-        single.reset(seed=episode)
-        machine = env.fleet.hosts[0].machine if vector else single.host.machine
-        before = machine.counters()[0]
-        # The last step of a vector episode resets: it is timed, and counted from the step before.
         with _CoreClock() as core:
             began = time.perf_counter()
-            if vector:
-                for step in range(steps):
-                    env.step(env.action_space.sample())
-                    if step == steps - 2:
-                        total += machine.counters()[0] - before
-            else:
-                single.reset(seed=episode)
-                machine = single.host.machine
-                for _ in range(steps):
-                    single.step(env.action_space.sample()[0])
-                total += single.host.machine.counters()[0] - before
+            total += _episode(env, steps)
+            if not vector:  # a vector environment has begun the next episode by itself
+                env.reset(seed=episode + 1)
             wall = time.perf_counter() - began
-        made = steps * (n_envs if vector else 1)
-        rates.append(made / wall)
-        outside.append((wall - core.seconds) / made * 1e6)
-    counted = max(steps - 1, 1) if vector else steps
-    scale = int(machine.state.host["scale"][0])
-    per_step = total / (episodes * counted)
-    counts = {name: float(per_step[STAT.index(name)]) / (scale if name != "looks" else 1) for name in COUNTED}
-    pages = len(machine.state.pages)
-    return Rate(statistics.median(rates), statistics.median(outside), counts, pages)
+        rates.append(steps * n_envs / wall)
+        outside.append((wall - core.seconds) / (steps * n_envs) * 1e6)
+    machine = _machine(env)
+    per_step = total / (episodes * max(steps - 1, 1))
+    per_step[[i for i, name in enumerate(STAT) if name != "looks"]] /= machine.state.host["scale"][0]
+    counts = {name: float(per_step[STAT.index(name)]) for name in COUNTED}
+    return Rate(statistics.median(rates), statistics.median(outside), counts, len(machine.state.pages))
+
+
+def _episode(env: WritebackVectorEnv | WritebackEnv, steps: int) -> npt.NDArray[np.int64]:
+    """A whole episode of random actions; what the first host counted in all steps but the last.
+
+    The last step of a vector environment resets it, so its counters are out of reach by then.
+    """
+    before = now = _machine(env).counters()[0]
+    for step in range(steps):
+        if step == steps - 1:
+            now = _machine(env).counters()[0]
+        env.step(env.action_space.sample())
+    made: npt.NDArray[np.int64] = now - before
+    return made
+
+
+def _machine(env: WritebackVectorEnv | WritebackEnv) -> Machine:
+    return (env.fleet.hosts[0] if isinstance(env, WritebackVectorEnv) else env.host).machine
 
 
 class _CoreClock:
@@ -120,8 +124,6 @@ class Size:
 
 def machine_rate(gib: int, page_scale: int, seconds: float) -> Size:
     """Simulated seconds per second of a machine whose working sets are ``gib`` together, limit 0.6."""
-    from zswap_gym.kernel.machine import Machine
-
     pages = (gib << 30) // 4096 // page_scale
     scenario = variant(pages=pages, page_scale=page_scale, limit=0.6)
     drawn = scenario.realise(np.random.default_rng(0))
