@@ -14,6 +14,7 @@ import time
 import numpy as np
 import pytest
 
+from experiments.recorder.redis_session import Redis
 from zswap_gym.errors import UserError
 from zswap_gym.workloads.recorder.methods import choose, probe
 from zswap_gym.workloads.recorder.processes import PROC, open_process, processes_of
@@ -223,10 +224,10 @@ def test_a_live_redis_is_unharmed(system_state, method, tmp_path):
         stdout=subprocess.DEVNULL, cwd=tmp_path,
     )  # fmt: skip
     try:
-        talk = _Redis(port)
+        talk = Redis(port)
         value = {k: (f"v{k}" * 120).encode() for k in range(20000)}
         for k, v in value.items():
-            talk.say(b"SET", b"k%d" % k, v)
+            talk.ask([(b"SET", b"k%d" % k, v)])
         before = system_state(server.pid)
         recorder = subprocess.Popen(
             [sys.executable, "-m", "zswap_gym.cli", "record", str(server.pid), "--method", method,
@@ -235,7 +236,7 @@ def test_a_live_redis_is_unharmed(system_state, method, tmp_path):
         )  # fmt: skip
         end = time.monotonic() + 6
         while time.monotonic() < end:
-            talk.say(b"GET", b"k%d" % int(np.random.default_rng().integers(20000)))
+            talk.ask([(b"GET", b"k%d" % int(np.random.default_rng().integers(20000)))])
         recorder.kill()
         recorder.wait()
         deadline = time.monotonic() + 60
@@ -251,27 +252,7 @@ def test_a_live_redis_is_unharmed(system_state, method, tmp_path):
         assert troubles == []
         assert recorded.allocated.any()
         for k, v in value.items():
-            assert talk.say(b"GET", b"k%d" % k) == v
+            assert talk.ask([(b"GET", b"k%d" % k)]) == [v]
     finally:
         server.kill()
         server.wait()
-
-
-class _Redis:
-    """The few words of RESP that are needed."""
-
-    def __init__(self, port):
-        for _ in range(100):
-            try:
-                self.socket = socket.create_connection(("127.0.0.1", port))
-                break
-            except OSError:
-                time.sleep(0.1)
-        self.file = self.socket.makefile("rb")
-
-    def say(self, *words):
-        self.socket.sendall(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in words))
-        line = self.file.readline()
-        if line[:1] == b"$":
-            return self.file.read(int(line[1:]) + 2)[:-2]
-        return line
