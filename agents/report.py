@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agents.results import OVERALL, Results, Summary, write_atomically
+from agents.results import OVERALL, Results, Summary
 from agents.statistics import Estimate
 from agents.verdict import verdicts
+from zswap_gym.atomic import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from agents.statistics import Estimate, bootstrap, paired_difference, share_better
+from zswap_gym.atomic import write_atomically
 from zswap_gym.envs.reward import TERMS
-from zswap_gym.errors import UserError
 
 OVERALL = "all scenarios"
 """The scenario name of summaries over all of them."""
@@ -198,31 +196,6 @@ def _value(episode: Episode, name: str) -> float:
     if name in TERMS:
         return episode.terms[name]
     return float(getattr(episode, name))
-
-
-def write_atomically(path: Path, content: str | bytes) -> Path:
-    """Write a file so that readers see the old one or the new one, never half. UserError if it cannot be."""
-    data = content.encode() if isinstance(content, str) else content
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}); name another place") from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink()
-        raise
-    return path
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
 
 
 def check_pairs(

@@ -32,7 +32,7 @@ from agents.config import Experiment, Ppo, load_experiment, parse_experiment
 from agents.networks import ACTIVATIONS, Layout, SharedActorCritic, SharedSacPolicy
 from agents.normalise import PooledNormalise
 from agents.provenance import provenance
-from agents.results import write_atomically
+from zswap_gym.atomic import write_atomically
 from zswap_gym.envs.spaces import H
 from zswap_gym.envs.warmstart import scenario_digest
 from zswap_gym.envs.writeback import WritebackEnv

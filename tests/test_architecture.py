@@ -21,19 +21,21 @@ MAY_IMPORT = {
     "root": {"envs"},  # its ids, and only in a process that has gymnasium already: the tests below see to it
     "errors": set(),
     "units": {"errors"},
+    "atomic": {"errors"},
     "kernel": {"errors", "units"},
-    "workloads": {"errors", "units", "kernel"},
+    "workloads": {"errors", "units", "atomic", "kernel"},
     "host": {"errors", "units"},
     "host.simulated": {"errors", "units", "kernel", "workloads", "host"},
     "policy": {"errors", "units", "host"},
     "envs": {"errors", "units", "kernel", "workloads", "host", "host.simulated", "policy"},
     "controller": {"errors", "units", "host", "policy"},
     "agents": {
-        "root", "errors", "units", "kernel", "workloads", "host", "host.simulated", "policy", "envs",
+        "root", "errors", "units", "atomic", "kernel", "workloads", "host", "host.simulated", "policy",
+        "envs",
     },
     "cli": {
-        "root", "errors", "units", "kernel", "workloads", "host", "host.simulated", "policy", "envs",
-        "controller", "agents",
+        "root", "errors", "units", "atomic", "kernel", "workloads", "host", "host.simulated", "policy",
+        "envs", "controller", "agents",
     },
 }  # fmt: skip
 
@@ -42,6 +44,7 @@ MAY_USE = {
     "root": set(),
     "errors": set(),
     "units": set(),
+    "atomic": set(),
     "kernel": {"numpy", "numba", "llvmlite"},
     "workloads": {"numpy", "numba", "pydantic", "yaml"},
     "host": {"numpy"},

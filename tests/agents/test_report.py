@@ -12,8 +12,9 @@ import pytest
 from rich.console import Console
 
 from agents.report import print_report, write_html
-from agents.results import OVERALL, Results, check_pairs, write_atomically
+from agents.results import OVERALL, Results, check_pairs
 from agents.verdict import verdict, verdicts
+from zswap_gym.atomic import write_atomically
 from zswap_gym.errors import UserError
 
 
@@ -117,7 +118,7 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monkey
     def fail(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("agents.results.Path.replace", fail)
+    monkeypatch.setattr("zswap_gym.atomic.Path.replace", fail)
     with pytest.raises(KeyboardInterrupt):
         write_atomically(target, "new")
     assert [p.name for p in tmp_path.iterdir()] == ["x"]

@@ -68,8 +68,9 @@ def advise(
         zswap-gym advise 1234 --record-for 10m
         zswap-gym advise kv-and-sidecar --ages 1m,5m,20m --budgets 1M,4M,16M
     """
+    from zswap_gym.atomic import write_atomically
     from zswap_gym.cli._extras import optional_parts
-    from zswap_gym.cli._output import console, ensure_writable, write_text
+    from zswap_gym.cli._output import console, ensure_writable, write_json
 
     for path in (json_file, plot, save_scenario):
         if path is not None:
@@ -89,11 +90,11 @@ def advise(
         advice = run(scenario, promise, **tried, seeds=seeds, on_start=start, on_run=tick)
     print_report(advice, console())
     if json_file is not None:
-        write_text(json_file, _json_text(as_json(advice)))
+        write_json(json_file, as_json(advice))
     if save_scenario is not None:
         import yaml
 
-        write_text(save_scenario, yaml.safe_dump(scenario.model_dump(mode="json"), sort_keys=False))
+        write_atomically(save_scenario, yaml.safe_dump(scenario.model_dump(mode="json"), sort_keys=False))
     if plot is not None:
         draw(advice, plot)
     written = [str(path) for path in (json_file, plot, save_scenario) if path is not None]
@@ -160,12 +161,6 @@ def _sizes(text: str | None) -> list[int] | None:
     from zswap_gym.units import parse_size
 
     return None if text is None else [parse_size(part) for part in text.split(",")]
-
-
-def _json_text(value: Any) -> str:
-    from zswap_gym.cli._output import json_text
-
-    return json_text(value) + "\n"
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -30,7 +29,7 @@ def bench(
         zswap-gym bench --json speed.json
     """
     from zswap_gym.cli._extras import optional_parts
-    from zswap_gym.cli._output import console, ensure_writable
+    from zswap_gym.cli._output import console, ensure_writable, write_json
 
     if out is not None:
         ensure_writable(out)
@@ -39,6 +38,4 @@ def bench(
 
     figures = measure(quick=quick, say=console().print)
     if out is not None:
-        from agents.results import write_atomically
-
-        write_atomically(out, json.dumps(figures, indent=1) + "\n")
+        write_json(out, figures)

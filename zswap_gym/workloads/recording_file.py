@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from zswap_gym.atomic import replacing
 
 
 @dataclass
@@ -63,15 +64,6 @@ def save_recording(recorded: Recorded, path: Path) -> Path:
     }
     if recorded.cost_s is not None:
         arrays["cost"] = recorded.cost_s
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        temporary = Path(file.name)
-        try:
-            np.savez_compressed(file, **arrays)
-            file.flush()
-            temporary.chmod(0o644)
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+    with replacing(path) as file:
+        np.savez_compressed(file, **arrays)
     return path
