@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -14,7 +15,7 @@ import numpy.typing as npt
 from agents.bench.variants import variant
 from zswap_gym.envs.vector import WritebackVectorEnv
 from zswap_gym.envs.writeback import WritebackEnv
-from zswap_gym.kernel import requests
+from zswap_gym.kernel import engine, requests
 from zswap_gym.kernel.layout import STAT
 from zswap_gym.kernel.machine import Machine
 from zswap_gym.workloads.scenario import Scenario
@@ -81,18 +82,20 @@ class _CoreClock:
 
     def __enter__(self) -> Self:
         self.seconds = 0.0
-        self._step = requests.step_all
-
-        def timed(*args: object) -> None:
-            began = time.perf_counter()
-            self._step(*args)
-            self.seconds += time.perf_counter() - began
-
-        requests.step_all = timed
+        self._request, self._advance = requests.request_all, engine.advance
+        requests.request_all, engine.advance = self._timed(self._request), self._timed(self._advance)
         return self
 
+    def _timed(self, compiled: Callable[..., None]) -> Callable[..., None]:
+        def call(*args: object) -> None:
+            began = time.perf_counter()
+            compiled(*args)
+            self.seconds += time.perf_counter() - began
+
+        return call
+
     def __exit__(self, *_: object) -> None:
-        requests.step_all = self._step
+        requests.request_all, engine.advance = self._request, self._advance
 
 
 def host_week() -> float:

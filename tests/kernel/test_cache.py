@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from zswap_gym.kernel import jit
+from zswap_gym.kernel import jit, rng
 
 PACKAGE = Path(jit.__file__).parents[1]
 
@@ -61,6 +61,12 @@ def test_a_changed_callee_changes_the_next_run(tmp_path: Path) -> None:
     assert second[1] != first[1]
     callee.write_text(source)
     assert run() == (16, first[1], False)
+
+
+def test_python_cannot_call_what_has_no_machine_code() -> None:
+    for _ in range(2):  # the second time it is compiled already
+        with pytest.raises(TypeError):
+            rng.hashed_uniform(1, 2, 3)
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ LAP = FINE * WHEEL
 Operation = tuple[int, int, int]
 
 
-@jit.njit
+@jit.entry
 def drive(block, operations, out):
     """Do the operations on cgroup 1; (index of the DRAIN, page, time) of each event popped into ``out``."""
     st = state_ref(block)

@@ -5,13 +5,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from zswap_gym.kernel import access, rng
+from zswap_gym.kernel import access, jit, rng
 from zswap_gym.kernel.access import NEVER
 from zswap_gym.workloads.coldness import bitmaps, cold_share, hashed_uniform, sweep_times, touched
 from zswap_gym.workloads.phases import steps
 from zswap_gym.workloads.plan import Part, Sweep, assemble
 
 S = 1_000_000
+kernels_hash = jit.entry(rng.hashed_uniform.py_func)
+"""`hashed_uniform` of the kernel model, for Python to call."""
 
 
 def one_part(n, rate=0.0, **given):
@@ -22,7 +24,7 @@ def one_part(n, rate=0.0, **given):
 def test_hash_is_the_kernels():
     blocks = np.array([0, 1, 77, 123456])
     for seed, epoch in ((0, 0), (1 << 61, 3), (12345, 1 << 20)):
-        expected = [rng.hashed_uniform(seed, epoch, int(block)) for block in blocks]
+        expected = [kernels_hash(seed, epoch, int(block)) for block in blocks]
         assert hashed_uniform(seed, epoch, blocks).tolist() == expected
 
 
@@ -33,7 +35,8 @@ def test_hash_is_the_kernels():
         Sweep(2 * S, 20 * S, 18 * S, seed=1 << 60, shuffled_block=16, share=0.6),
     ],
 )
-def test_sweeps_come_when_the_kernel_model_says(sweep):
+def test_sweeps_come_when_the_kernel_model_says(sweep, monkeypatch):
+    monkeypatch.setattr(access, "hashed_uniform", kernels_hash)
     plan = one_part(100, sweep=sweep)
     pages = np.zeros(100, np.dtype([("region", np.uint16)]))
     state = SimpleNamespace(

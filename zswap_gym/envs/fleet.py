@@ -17,7 +17,7 @@ from zswap_gym.host.dialects import AGE_LIMIT_S, V1
 from zswap_gym.host.simulated import SimulatedHost
 from zswap_gym.host.simulated_table import read_tables
 from zswap_gym.host.types import COLUMNS, Table
-from zswap_gym.kernel import requests
+from zswap_gym.kernel import engine, requests
 from zswap_gym.policy.features import FeatureExtractor, Observation
 from zswap_gym.units import PAGE_SIZE, US_PER_S
 
@@ -91,10 +91,9 @@ class Fleet:
         of each host's (E,) were refused because the last one of the cgroup still ran.
         """
         age_us, amount, release = self._asked(age_s, max_bytes, release_bytes)
-        accepted = np.empty(amount.shape, np.bool_)
-        requests.step_all(
-            self._blocks, self._at, age_us, amount, release, round(seconds * US_PER_S), accepted
-        )
+        accepted, now_us = np.empty(amount.shape, np.bool_), np.empty(self.size, np.int64)
+        requests.request_all(self._blocks, self._at, age_us, amount, release, accepted, now_us)
+        engine.advance(self._blocks, now_us + round(seconds * US_PER_S), -1)
         self.tables = read_tables(self._blocks, self._at)
         for host, table in zip(self.hosts, self.tables, strict=True):
             host.complete(table)

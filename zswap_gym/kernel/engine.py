@@ -209,14 +209,14 @@ def _serve(st, i, until):
 
 
 @entry
-def advance(block, until, stop_job):
-    """Run to boot time ``until``; stop early when job ``stop_job`` (-1: none) ends."""
-    advance_to(state_ref(block), until, stop_job)
+def advance(blocks, until, stop_job):
+    """Run machines (E, words) to boot times ``until`` (E,), or to the end of job ``stop_job`` (-1: none)."""
+    for e in range(len(blocks)):
+        _advance(state_ref(blocks[e]), until[e], stop_job)
 
 
 @njit
-def advance_to(st, until, stop_job):
-    """`advance` of a machine inside compiled code."""
+def _advance(st, until, stop_job):
     host = st.host[0]
     n = len(st.cgs)
     for c in range(n):

@@ -20,6 +20,8 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from zswap_gym.kernel.linking import EntryCompiler, PartCompiler
+
 _SOURCES = Path(__file__).parent
 
 
@@ -52,6 +54,8 @@ numba.config.CACHE_DIR = str(CACHE_DIR)  # type: ignore[attr-defined]
 # No reference counting: compiled code only views arrays that Python owns (see stateref.py).
 _OPTIONS: dict[str, Any] = {"error_model": "numpy", "_nrt": False}
 
+_PART: dict[str, Any] = {"pipeline_class": PartCompiler, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
 
 def _wide(kind: Any) -> Any:
     """The type a compiled function is compiled for: every integer but uint64 as int64."""
@@ -67,7 +71,7 @@ def _internal(**options: Any) -> Any:
     """
 
     def decorate(function: Any) -> Any:
-        dispatcher = numba.njit(**_OPTIONS, **options)(function)
+        dispatcher = numba.njit(**_PART, **_OPTIONS, **options)(function)
         resolve = dispatcher.get_call_template
         dispatcher.get_call_template = lambda args, kws: resolve(
             tuple(_wide(arg) for arg in args), {name: _wide(arg) for name, arg in kws.items()}
@@ -77,10 +81,10 @@ def _internal(**options: Any) -> Any:
     return decorate
 
 
-entry = numba.njit(cache=True, nogil=True, **_OPTIONS)
+entry = numba.njit(pipeline_class=EntryCompiler, cache=True, nogil=True, **_OPTIONS)
 """For the few functions Python calls."""
 njit = _internal()
-"""For mechanisms, called by other compiled code."""
+"""For mechanisms, called by other compiled code; a TypeError when Python does."""
 inline = _internal(forceinline=True)
 """For the small steps of the hot path."""
 
@@ -107,7 +111,7 @@ def announce_compile() -> None:
     """Say on stderr that a compile is coming, once per folder, so that nobody thinks it hangs."""
     if not any(CACHE_DIR.rglob("*.nbi")):
         print(
-            "zswap-gym: compiling the kernel model; once per version, about a minute",
+            "zswap-gym: compiling the kernel model; once per version, about half a minute",
             file=sys.stderr,
             flush=True,
         )

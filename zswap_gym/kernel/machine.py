@@ -123,7 +123,10 @@ class Machine:
 
     def advance(self, until_us: int) -> None:
         """Let simulated time pass up to boot time ``until_us``."""
-        engine.advance(self.block, int(until_us), -1)
+        self._advance(until_us)
+
+    def _advance(self, until_us: int, stop_job: int = -1) -> None:
+        engine.advance(self.block[None], np.array([until_us], np.int64), stop_job)
 
     # --- writing ---------------------------------------------------------------------------------
 
@@ -196,19 +199,19 @@ class Machine:
         """Run the operation in c's request slot to its end; other requests of c must be over."""
         job = c * SLOTS + SLOT_REQUEST
         if self.state.jobs["kind"][job] != J_NONE:
-            engine.advance(self.block, int(NEVER) - 1, job)
+            self._advance(int(NEVER) - 1, job)
         start = self.now_us
         requests.submit(self.block, c, kind, amount, age_us, 0, 0)
         self.state.jobs["signal"][job] = int(signal)
         self.state.jobs["pace_us"][job] = pace_us
         for when, act in self._meanwhile:
-            engine.advance(self.block, when, job)
+            self._advance(when, job)
             if self.state.jobs["kind"][job] == J_NONE:
                 break
             act()
         self._meanwhile = ()
         if self.state.jobs["kind"][job] != J_NONE:
-            engine.advance(self.block, int(NEVER) - 1, job)
+            self._advance(int(NEVER) - 1, job)
         record = self.state.jobs[job]
         self.advance(record["ended"])  # the last batch takes time too
         written = int(record["written"]) if kind == J_WRITEBACK else 0

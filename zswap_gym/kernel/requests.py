@@ -7,7 +7,7 @@ workload and notes its end in the done log.
 
 from __future__ import annotations
 
-from zswap_gym.kernel.engine import advance_to, log_done
+from zswap_gym.kernel.engine import log_done
 from zswap_gym.kernel.jit import entry, njit
 from zswap_gym.kernel.jobs import (
     J_NONE,
@@ -88,21 +88,21 @@ def request(block, c, age_us, amount, release):
 
 
 @entry
-def step_all(blocks, cgroups, age_us, amount, release, interval_us, accepted):
-    """One decision of many machines: a request per cgroup, then ``interval_us`` of simulated time.
+def request_all(blocks, cgroups, age_us, amount, release, accepted, now_us):
+    """One decision of many machines: a request per cgroup; forgets the requests that ended before.
 
-    ``blocks`` is (E, words); requests and ``accepted`` are (E, N) for ``cgroups`` (N,). A request
-    without an amount and without a release is none.
+    ``blocks`` is (E, words); requests and ``accepted`` are (E, N) for ``cgroups`` (N,); boot times
+    go to ``now_us`` (E,). A request without an amount and without a release is none.
     """
     for e in range(len(blocks)):
         st = state_ref(blocks[e])
         st.host[0].done_len = 0
+        now_us[e] = st.host[0].now
         for i in range(len(cgroups)):
             if amount[e, i] > 0 or release[e, i] > 0:
                 accepted[e, i] = _request(st, cgroups[i], age_us[e, i], amount[e, i], release[e, i])
             else:
                 accepted[e, i] = True
-        advance_to(st, st.host[0].now + interval_us, -1)
 
 
 @entry
