@@ -12,6 +12,7 @@ import pytest
 
 from zswap_gym.kernel import layout
 from zswap_gym.kernel.access import NEVER, REGION, AccessPlan, segments
+from zswap_gym.kernel.charge_stock import BYTES, OBJECT_OWNER, OWNER, PAGES, STOCK
 from zswap_gym.kernel.machine import Machine, WriteResult
 from zswap_gym.kernel.spec import CgroupSpec, HostSpec, StageOneSpec
 from zswap_gym.units import PAGE_SIZE, US_PER_S
@@ -242,9 +243,7 @@ def check_gauges(state: layout.State) -> None:
         }
         for name, values in expected.items():
             assert cg[name] == values[mine].sum() * k, (name, c)
-    for c, cg in enumerate(state.cgs):
-        held = state.stocks[(state.stocks[:, 0] >= c) & (state.stocks[:, 0] < cg["sub_end"])]
-        assert cg["ahead"] == held[:, 1].sum()
+    check_stocks(state, np.where(s == layout.ZSWAP, length, 0) * k)
     assert host["slots_used"] == state.cgs[0]["slots"] <= host["swap_pages"]
     assert host["stored_pages"] == state.cgs[0]["zpages"]
     objects = np.bincount(state.zclass_of[length[s == layout.ZSWAP]], minlength=len(state.zclass)) * k
@@ -253,6 +252,24 @@ def check_gauges(state: layout.State) -> None:
     assert np.array_equal(z["objects"], objects)
     assert np.array_equal(z["room"], zspages * z["per_zspage"] - objects)
     assert host["pool_pages"] == (zspages * z["zspage_pages"]).sum()
+
+
+def check_stocks(state: layout.State, objects: np.ndarray) -> None:
+    """What is charged beyond use: CPUs' stocks, and whole pages for each cgroup's compressed bytes."""
+    stocks = state.stocks
+    if len(stocks) == 0:
+        assert not state.cgs["ahead"].any()
+        return
+    charged = np.bincount(state.owner, objects, len(state.cgs)).astype(np.int64) + state.cgs["loose_bytes"]
+    np.add.at(charged, stocks[:, OBJECT_OWNER], stocks[:, BYTES])
+    assert not (charged % PAGE_SIZE).any()
+    assert (stocks[:, PAGES] >= 0).all()
+    assert (stocks[:, PAGES] <= max(STOCK, int(state.host["scale"][0]))).all()
+    assert (stocks[:, BYTES] >= 0).all()
+    for c, cg in enumerate(state.cgs):
+        mine = (stocks[:, OWNER] >= c) & (stocks[:, OWNER] < cg["sub_end"])
+        pages = stocks[mine, PAGES].sum() + charged[c : cg["sub_end"]].sum() // PAGE_SIZE
+        assert cg["ahead"] == pages - -(-cg["zbytes"] // PAGE_SIZE)
 
 
 def check_calendar(state: layout.State) -> None:

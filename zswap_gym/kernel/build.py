@@ -298,7 +298,7 @@ def state(
         threads=np.zeros((n, layout.MAX_THREADS), np.int64),
         done=np.zeros(jobs.DONE_LOG, jobs.DONE),
         scratch=np.zeros(64, np.int32),
-        stocks=np.zeros((host.charge_cpus, 2), np.int64),
+        stocks=np.zeros((host.charge_cpus, 4), np.int64),
         batches=np.zeros((layout.CPUS, 3, layout.BATCH + 1), np.int32),
         vmas=_vmas(sources.regions),
         zspages=_zspages(len(pages) if host.lru != LRUS[0] else 0),

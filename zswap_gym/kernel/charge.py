@@ -7,7 +7,7 @@ memory.swap.high) the task reclaims and, if that does not help, sleeps up to 2 s
 
 from __future__ import annotations
 
-from zswap_gym.kernel.charge_stock import consume, drain_stocks
+from zswap_gym.kernel.charge_stock import charge_ahead, consume, drain_stocks, next_cpu
 from zswap_gym.kernel.jit import inline, njit
 from zswap_gym.kernel.layout import (
     S_EV_HIGH,
@@ -32,8 +32,10 @@ def charge(st, c, t):
     scale = st.host[0].scale
     tries = 0
     stocks = len(st.stocks) > 0
-    if stocks and consume(st, c):
-        return True, t
+    if stocks:
+        next_cpu(st)
+        if charge_ahead(st, c):
+            return True, t
     while True:
         over = over_limit(st, c, scale)
         if over < 0:
@@ -42,6 +44,8 @@ def charge(st, c, t):
         freed, t = try_free(st, over, scale, t, True)
         if stocks and over_limit(st, c, scale) >= 0:
             drain_stocks(st, over)
+        if stocks and consume(st, c):
+            return True, t
         tries = 0 if freed > 0 else tries + 1
         if tries > MAX_RECLAIM_RETRIES or (freed == 0 and usage(st, over) <= st.cgs[over].base):
             kills = st.stat[c, S_EV_OOM_KILL]
@@ -61,6 +65,8 @@ def charge_writeback(st, c, t):
     """
     scale = st.host[0].scale
     tries = 0
+    if len(st.stocks) > 0 and charge_ahead(st, c):
+        return True, t
     over = over_limit(st, c, scale)
     while over >= 0:
         st.stat[over, S_EV_MAX] += 1

@@ -72,6 +72,7 @@ def _give_back(st, c):
     cg = st.cgs[c]
     if cg.dead:  # killed by another's reclaim since this was entered
         return
+    st.host[0].task = c
     rec = st.frees[cg.free_next]
     cg.free_next += 1
     work = max(work_now(st, c), rec.time)

@@ -90,6 +90,9 @@ def _major_fault(st, c, p, t):
         alive, t = _read_around(st, c, p, t)
         if not alive or not swapped(st, p):  # else the window's own reclaim took it again
             return alive, t
+        alive, t = charge(st, c, t)
+        if not alive:
+            return False, t
     t = swap_in(st, c, p, t)
     add_faulted(st, c, p)
     return True, t
@@ -149,7 +152,9 @@ def fault(st, c, p, t):
     start = t
     pressed = start
     if page.state != SWAPCACHE:
-        alive, t = charge(st, c, t)
+        alive = True
+        if not (st.host[0].page_cluster and swapped(st, p)):  # else every page read is charged for itself
+            alive, t = charge(st, c, t)
         if alive and short_of_memory(st):
             alive, t = reclaim_globally(st, c, t)
         if not alive:

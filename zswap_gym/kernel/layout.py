@@ -91,7 +91,8 @@ CGROUP = np.dtype(
         ("mapped", np.int64),
         ("file", np.int64),
         ("base", np.int64),
-        ("ahead", np.int64),  # pages in per-CPU charge stocks
+        ("ahead", np.int64),  # pages charged beyond what is used: charge_stock.py
+        ("loose_bytes", np.int64),  # objcg->nr_charged_bytes: left over from charges on any CPU
         ("peak", np.int64),
         ("swap_peak", np.int64),
         # limits, pages
@@ -355,7 +356,7 @@ class State(NamedTuple):
     threads: np.ndarray  # int64 (c, MAX_THREADS): when each thread's stall ends
     done: np.ndarray  # DONE (DONE_LOG,)
     scratch: np.ndarray  # int32 (64,): the pages isolated by one eviction batch
-    stocks: np.ndarray  # int64 (CPUs, 2): cgroup and pages of each CPU's charge stock; none where off
+    stocks: np.ndarray  # int64 (CPUs, 4): each CPU's charge stock, see charge_stock.py; none where off
     batches: np.ndarray  # int32 (CPUS, 3, BATCH + 1): per-CPU folio batches, the length last
     vmas: np.ndarray  # VMA (regions,)
     zspages: np.ndarray  # ZSPAGE (n,): one object each at worst; none where the pool counts as compacted

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from zswap_gym.kernel.access import NEVER
 from zswap_gym.kernel.calendar_queue import cancel
+from zswap_gym.kernel.charge_stock import drain_stocks
 from zswap_gym.kernel.jit import entry, njit
 from zswap_gym.kernel.layout import LISTS_PER_CGROUP, ZSWAP_LIST
 from zswap_gym.kernel.stateref import state_ref
@@ -51,6 +52,7 @@ def take_offline(block, c):
     cg.dead = 1
     for p in range(cg.first_page, cg.first_page + cg.n_pages):
         cancel(st, c, p)
+    drain_stocks(st, c)
     st.due[c] = NEVER
     st.due[n + c] = NEVER
     st.due[2 * n + c] = NEVER

@@ -203,7 +203,8 @@ class HostSpec:
     swappiness: int = 60
     """Classic LRU only: anonymous memory is all there is, so MGLRU never weighs it (spec/mglru.md 6)."""
     charge_cpus: int = 0
-    """CPUs that charge memory 64 pages at a time; 0: every page is charged as it is used."""
+    """CPUs that charge memory 64 pages at a time; 0: every page is charged as it is used. Cgroup files are
+    written on the first, programs run on the others."""
     page_cluster: int = 0
     """vm.page-cluster: a fault reads up to 2**page_cluster pages around it, by address. By swap slot, as
     for a rotating device, is not modelled."""

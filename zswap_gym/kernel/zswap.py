@@ -7,6 +7,7 @@ cgroup and its descendants, max_pool_percent counts zsmalloc pages of the host.
 
 from __future__ import annotations
 
+from zswap_gym.kernel.charge_stock import charge_ahead, charge_object, uncharge_object
 from zswap_gym.kernel.folio_batch import batch_push, cpu
 from zswap_gym.kernel.jit import inline, njit
 from zswap_gym.kernel.layout import (
@@ -114,6 +115,8 @@ def drop_entry(st, c, p):
     else:
         pool_add(st, length, -1)
     page.flags &= ~F_REFERENCED
+    if len(st.stocks) > 0:
+        uncharge_object(st, c, length)
     return length
 
 
@@ -145,6 +148,8 @@ def write_back(st, c, p, t, in_fault):
     note_refault(st, c, p, in_fault)
     if in_fault and page.flags & F_WORKINGSET and host.lru != LRU_CLASSIC:
         page.flags |= F_FULLREF
+    if len(st.stocks) > 0 and host.reclaiming:
+        charge_ahead(st, c)  # PF_MEMALLOC: forced where it does not fit
     length = drop_entry(st, c, p)
     account(st, c, 1, 0, 1, -1, length)
     st.stat[c, S_ZSWPWB] += host.scale
@@ -253,6 +258,8 @@ def store(st, c, p, t, in_fault):
         _note_forced_charge(st, c, length)
     else:
         pool_add(st, length, 1)
+    if len(st.stocks) > 0:
+        charge_object(st, c, length)
     account(st, c, 0, 0, 0, 1, length)
     page.flags |= F_REFERENCED
     page.flags &= ~F_DIRTY

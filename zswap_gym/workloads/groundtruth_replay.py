@@ -14,17 +14,17 @@ from typing import Any
 
 from zswap_gym.errors import UserError
 from zswap_gym.kernel.build import set_pool_limit
+from zswap_gym.kernel.charge_stock import charge_kernel_memory
 from zswap_gym.kernel.interfaces import memparse
-from zswap_gym.kernel.layout import STAT
+from zswap_gym.kernel.layout import STAT, TABLE
 from zswap_gym.kernel.machine import GAUGES, Machine, Meanwhile
 from zswap_gym.kernel.spec import CgroupSpec
 from zswap_gym.units import PAGE_SIZE, US_PER_S
-from zswap_gym.workloads.groundtruth import Recording, Worker
+from zswap_gym.workloads.groundtruth import Phase, Recording, Worker
 from zswap_gym.workloads.groundtruth_guest import (
-    BASE_PAGES,
     FIRST_FAULTS,
+    KERNEL_PAGES,
     LIBRARY_PAGES,
-    STOCK_PAGES,
     WRITEBACK_US,
     guest,
 )
@@ -93,18 +93,17 @@ class _Replayer:
         self.recording = recording
         access = plans(recording)
         self.workers = recording.workers()
-        specs = []
-        for name in recording.cgroups():
-            mine = [worker for worker in self.workers.values() if worker.cgroup == name]
-            base = sum(BASE_PAGES + worker.pages // 512 for worker in mine)
-            parent = name.rpartition("/")[0] or None
-            specs.append(CgroupSpec(name, parent=parent, threads=1, base_bytes=base * PAGE_SIZE))
+        specs = [
+            CgroupSpec(name, parent=name.rpartition("/")[0] or None, threads=1)
+            for name in recording.cgroups()
+        ]
         host = guest(recording, seed)
         try:
             self.machine = Machine(host, specs, access, seed=seed, restart_on_oom=False, exact=True)
         except ValueError as error:
             raise UserError(f"{recording.folder}: {error}") from error
         self.start = self.machine.now_us
+        self.tables: set[tuple[str, int]] = set()
         self.ended: set[str] = set()
         self.busy_until: dict[str, float] = {}
         self.columns = columns(recording)
@@ -124,6 +123,8 @@ class _Replayer:
         """Anything of the timeline but a write."""
         if kind == "run":
             self.run(item)
+        elif kind == "wl":
+            self.charge(self.workers[item["name"]], LIBRARY_PAGES + KERNEL_PAGES, by_program=False)
         elif kind == "kill":
             self.end_program(self.workers[item["wl"]])
         elif kind == "rmcg":
@@ -146,24 +147,23 @@ class _Replayer:
             }
             below = row["cg"] + "/"
             mine = [w.name for w in self.workers.values() if (w.cgroup + "/").startswith(below)]
-            values["memory.current"] += self._stock(c) * PAGE_SIZE
             values["anon"] += len(set(mine) - self.ended) * LIBRARY_PAGES * PAGE_SIZE
             if "pgfault" in values:
                 values["pgfault"] += len(mine) * FIRST_FAULTS
             self.replay.readings.append(Reading(i_row, row["cg"], values))
 
-    def _stock(self, c: int) -> int:
-        """Pages charged ahead of use: none where they do not fit below memory.max."""
-        used = self.machine.gauges()[:, GAUGES.index("memory_current")]
-        while c >= 0:
-            if used[c] // PAGE_SIZE + 2 * STOCK_PAGES > self.machine.state.cgs["max"][c]:
-                return 0
-            c = int(self.machine.state.cgs["parent"][c])
-        return STOCK_PAGES
+    def charge(self, worker: Worker, pages: int, *, by_program: bool) -> None:
+        """A worker takes memory that is never reclaimed.
+
+        It starts on the CPU of the runner that forked it and works on the other one: only then does
+        memory.current of p1, p2, p12, p13 and p14 come out to the page.
+        """
+        c = self.machine.index[worker.cgroup]
+        charge_kernel_memory(self.machine.block, c, pages, by_program)
 
     def end_program(self, worker: Worker) -> None:
-        """A worker was killed: what was charged for it besides data is given back."""
-        pages = LIBRARY_PAGES + worker.pages // 512
+        """A worker was killed: what was charged for it besides data is given back, past the stocks."""
+        pages = LIBRARY_PAGES + KERNEL_PAGES + sum(name == worker.name for name, _ in self.tables)
         self.ended.add(worker.name)
         c = self.machine.index[worker.cgroup]
         while c >= 0:
@@ -179,11 +179,23 @@ class _Replayer:
 
     def run(self, phase: Run) -> None:
         """A phase begins: its program runs until it ends, or until that of another in its cgroup ends."""
+        self.charge(phase.worker, self._new_tables(phase), by_program=True)
         cgroup = phase.worker.cgroup
         until = max(self.busy_until.get(cgroup, 0.0), phase.end)
         self.busy_until[cgroup] = until
         span = (self.start + int(second * US_PER_S) for second in (phase.woken, until))
         self.machine.busy(cgroup, *span)
+
+    def _new_tables(self, phase: Run) -> int:
+        """Page tables a phase is the first to need: one for 2 MiB, with the first also one above them."""
+        options = Phase.parse(phase.command).options
+        first = int(options.get("start", 0))
+        last = first + (int(options.get("count", 0)) or phase.worker.pages) - 1
+        name = phase.worker.name
+        wanted = {(name, -1)} | {(name, table) for table in range(first // TABLE, last // TABLE + 1)}
+        new = wanted - self.tables
+        self.tables |= new
+        return len(new)
 
     def write(self, event: dict[str, Any], meanwhile: Meanwhile) -> None:
         """Do what the script wrote, be it a cgroup file or a parameter of the host."""
@@ -241,8 +253,8 @@ def _timeline(recording: Recording) -> Iterator[tuple[float, str, Any]]:
         rows.setdefault((row["t"], row["label"]), []).append((i, row))
     for (at, _), same in rows.items():
         items.append((float(at), -1, "sample", same))
-    items.extend((event["t"], -2, event["ev"], event) for event in recording.of("kill"))
-    items.extend((event["t"], -2, event["ev"], event) for event in recording.of("rmcg"))
+    for kind in ("wl", "kill", "rmcg"):
+        items.extend((event["t"], -2, kind, event) for event in recording.of(kind))
     items.extend((run.woken, -2, "run", run) for run in runs(recording))
     for t, _, kind, item in sorted(items, key=lambda entry: entry[:2]):
         yield t, kind, item
