@@ -32,7 +32,6 @@ MISSES = {  # outside what the kernel's own runs allow; figures in experiments/f
     ("05_pool_limit_two_cgroups", "memory.zswap.current"),
     ("05_pool_limit_two_cgroups", "zswpout"),
     ("08_writeback_disabled", "zswpwb"),
-    ("15_thp_bypass", "memory.current"),
 }
 
 

@@ -7,7 +7,7 @@ import errno
 import numpy as np
 import pytest
 
-from zswap_gym.kernel.access import OP_READ, OP_WRITE
+from zswap_gym.kernel.access import FREE, OP_READ, OP_WRITE
 from zswap_gym.kernel.layout import BATCH, DISK, RESIDENT, SWAPCACHE, ZSWAP
 from zswap_gym.units import PAGE_SIZE
 
@@ -176,6 +176,57 @@ def test_huge_pages_and_zswap(make, make_plan, kernel: str, state: int) -> None:
     b.write("A", "16M", "memory.reclaim")
     assert b.states("A")[state] == 1024
     assert b.count("A", "zswpout") == (0 if state == DISK else 1024)
+
+
+def huge_plan(make_plan, n: int, then: list[tuple[int, int, int]] | None = None):
+    plan = traced(make_plan, n, then)
+    plan.regions["huge"] = 1
+    return plan
+
+
+def test_a_huge_page_is_reclaimed_as_a_whole(make, make_plan) -> None:
+    """A page is asked for, 512 go: one entry of the LRU, unmapped, written and freed together (15)."""
+    b = make({"A": huge_plan(make_plan, 2048)}, lru="mglru-full")
+    b.run(1)
+    assert int(b.machine.state.gen_count.sum()) == 2048
+    assert b.write("A", "128K", "memory.reclaim").errno == 0
+    assert b.states("A")[DISK] == b.count("A", "pgsteal") == b.count("A", "pswpout") == 512
+    assert int(b.machine.state.gen_count.sum()) == 1536
+    assert b.count("A", "pgscan") % 512 == 0
+    b.write("A", "16M", "memory.reclaim")
+    assert b.states("A")[DISK] == b.count("A", "pgsteal") == 2048
+    assert not b.machine.state.gen_count.any()
+    assert b.count("A", "zswpout") == 0
+
+
+def test_a_huge_page_in_the_swap_cache_comes_back_with_one_fault(make, make_plan) -> None:
+    """Then 512 entries map it, all of them young."""
+    b = make({"A": huge_plan(make_plan, 1024, [(3 * S, 700, OP_READ)])}, lru="mglru-full")
+    b.run(1)
+    b.write("A", "0", "memory.zswap.writeback")
+    assert b.write("A", "4M", "memory.reclaim").errno == errno.EAGAIN
+    assert b.states("A")[SWAPCACHE] == 1024
+    b.run(3)
+    assert b.states("A")[RESIDENT] == b.states("A")[SWAPCACHE] == 512
+    assert b.count("A", "pgfault") == 3
+    assert b.count("A", "pgmajfault") == 0
+    assert b.gauge("A", "anon") == b.gauge("A", "swapcached") - 512 * PAGE_SIZE == 512 * PAGE_SIZE
+    b.write("A", "1", "memory.zswap.writeback")
+    b.write("A", "4M", "memory.reclaim")
+    assert b.states("A")[DISK] == 1024
+
+
+def test_part_of_a_huge_page_given_back_splits_it(make, make_plan) -> None:
+    plan = huge_plan(make_plan, 1024)
+    plan.frees = np.zeros(1, FREE)
+    plan.frees["time"], plan.frees["first_page"], plan.frees["n_pages"] = 2 * S, 600, 100
+    b = make({"A": plan}, lru="mglru-full")
+    b.run(3)
+    assert b.states("A")[RESIDENT] == 924
+    assert int(b.machine.state.gen_count.sum()) == 924
+    b.write("A", "16M", "memory.reclaim")
+    assert b.states("A")[DISK] == 512  # the other one, whole
+    assert b.states("A")[ZSWAP] == 412
 
 
 def test_a_mapping_smaller_than_a_huge_page_gets_none(make, make_plan) -> None:

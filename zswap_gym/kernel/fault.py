@@ -11,7 +11,7 @@ from zswap_gym.kernel.calendar_queue import cancel
 from zswap_gym.kernel.charge import charge, over_high
 from zswap_gym.kernel.file_lru import add_file
 from zswap_gym.kernel.folio_batch import add_faulted, cpu, drain
-from zswap_gym.kernel.huge_page import huge_range
+from zswap_gym.kernel.huge_page import head, huge_range, stays_whole
 from zswap_gym.kernel.jit import inline, njit
 from zswap_gym.kernel.kswapd import reclaim_globally, short_of_memory
 from zswap_gym.kernel.layout import (
@@ -30,6 +30,7 @@ from zswap_gym.kernel.layout import (
     SWAPCACHE,
     TABLE,
     UNMAPPED,
+    WHOLE,
 )
 from zswap_gym.kernel.memcg import (
     account,
@@ -101,6 +102,7 @@ def _major_fault(st, c, p, t):
 @njit
 def _fault_huge(st, c, p, first, t):
     """do_huge_pmd_anonymous_page(): the other 511 pages. Returns (False if c was killed for it, time)."""
+    whole = stays_whole(st)
     for q in range(first, first + TABLE):
         if q == p:
             continue
@@ -110,9 +112,26 @@ def _fault_huge(st, c, p, first, t):
         cancel(st, c, q)
         account(st, c, 1, 0, 0, 0, 0)
         st.pages[q].flags |= F_HUGE | F_DIRTY
-        add_faulted(st, c, q)
+        if not whole:
+            add_faulted(st, c, q)
         _map(st, c, q, OP_READ)
+    st.pages[p].flags |= F_HUGE
+    if whole:
+        for q in range(first, first + TABLE):
+            st.pages[q].folio = WHOLE
+        add_faulted(st, c, first)
+        st.pages[first].state = RESIDENT
     return True, t
+
+
+@njit
+def _map_around(st, c, p, op):
+    """do_swap_page(): a huge page in the swap cache is mapped in full, by 512 entries, when one is wanted."""
+    first = head(st, p)
+    for q in range(first, first + TABLE):
+        if q != p:
+            cancel(st, c, q)
+            _map(st, c, q, OP_WRITE if op == OP_WRITE else OP_READ)
 
 
 @njit
@@ -169,17 +188,20 @@ def fault(st, c, p, t):
                 if not alive:
                     stall(st, c, start, t - start, True)
                     return
-                page.flags |= F_HUGE
             account(st, c, 1, 0, 0, 0, 0)
             page.flags |= F_DIRTY
-            add_faulted(st, c, p)
+            if not page.folio:
+                add_faulted(st, c, p)
         elif swapped(st, p):
             alive, t = _major_fault(st, c, p, t)
             if not alive:
                 stall(st, c, start, t - start, True)
                 return
-    elif st.host[0].page_cluster:
-        note_hit(st, p)
+    else:
+        if page.folio:
+            _map_around(st, c, p, op)
+        if st.host[0].page_cluster:
+            note_hit(st, p)
     # Only workingset folios' waits count as memory pressure, direct reclaim always does.
     counts = page.flags & F_WORKINGSET != 0
     _map(st, c, p, op)

@@ -11,6 +11,7 @@ has: programs run on one, whoever writes cgroup files (and the pool limit's work
 
 from __future__ import annotations
 
+from zswap_gym.kernel.huge_page import recount
 from zswap_gym.kernel.jit import inline, njit
 from zswap_gym.kernel.layout import (
     B_ACTIVATE,
@@ -75,6 +76,7 @@ def lru_add(st, c, p, tail):
         which = _generation(st, c, p, tail) & 3
     st.gen[p] = (st.gen[p] & UNMAPPED) | which
     st.gen_count[c, which] += 1
+    recount(st, c, p, 1)
     if tail:
         push_oldest(st, c, which, p)
     else:
@@ -97,6 +99,7 @@ def flush_batch(st, at, kind):
             if not on_lru:
                 lru_add(st, st.owner[p], p, False)
         elif on_lru and kind == B_ROTATE:
+            recount(st, st.owner[p], p, -1)
             remove(st, st.owner[p], p)
             page.flags &= ~F_ACTIVE
             lru_add(st, st.owner[p], p, True)
@@ -115,7 +118,7 @@ def batch_push(st, at, kind, p):
     st.batches[at, kind, BATCH] = n + 1
     if kind == B_ACTIVATE:
         st.pages[p].flags |= F_HELD
-    if n + 1 == BATCH:
+    if n + 1 == BATCH or st.pages[p].folio:  # large folios do not wait
         flush_batch(st, at, kind)
 
 

@@ -43,6 +43,9 @@ F_READAHEAD = 8192  # PG_readahead: brought in beside a fault, not yet used
 F_HUGE = 32768  # part of a 2 MiB folio
 F_HELD = 16384  # waits in a lru_activate batch, which holds a reference
 
+SINGLE, WHOLE, IN_PIECES = 0, 1, 2
+"""Kinds of folio: a page of its own; part of a huge page that one entry maps, or that 512 map or none."""
+
 NO_LIST = 255
 UNMAPPED = 128
 """In ``gen``: the page is not in the page tables, so no aging walk sees it."""
@@ -61,7 +64,7 @@ PAGE = np.dtype(
         ("region", np.uint16),
         ("flags", np.uint16),
         ("state", np.uint8),
-        ("spare", np.uint8),
+        ("folio", np.uint8),  # of which kind it is part: SINGLE, or a huge page
     ],
     align=True,
 )

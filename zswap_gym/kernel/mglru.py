@@ -23,6 +23,7 @@ from zswap_gym.kernel.layout import (
     S_PGREFILL,
     S_PGSCAN,
     S_WALKS,
+    TABLE,
     UNMAPPED,
 )
 from zswap_gym.kernel.lists import push_newest, push_oldest, unlink
@@ -182,6 +183,8 @@ def isolate(st, c):
     taken = 0
     looked = 0
     refill = 0
+    more = 0  # pages of huge pages besides their first
+    huge = 0
     gen = cg.min_seq & 3
     while taken < want and remaining > 0:
         p = st.lists[c * LISTS_PER_CGROUP + gen].oldest
@@ -195,6 +198,9 @@ def isolate(st, c):
             unlink(st, c, p)
             push_newest(st, c, tag, p)
             refill += 1
+            if page.folio:
+                refill += TABLE - 1
+                more += TABLE - 1
         elif page.flags & F_FULLREF:
             page.flags &= ~F_FULLREF
             retag(st, c, p, cg.min_seq + 1)
@@ -205,17 +211,21 @@ def isolate(st, c):
             remove(st, c, p)
             st.scratch[taken] = p
             taken += 1
+            if page.folio:  # a huge page is a batch
+                st.gen_count[c, gen] -= TABLE - 1
+                huge = TABLE - 1
+                break
     p = st.lists[c * LISTS_PER_CGROUP + gen].oldest
     for _ in range(taken):  # the next batch's pages: each is wanted in about a microsecond
         if p < 0:
             break
         prefetch(st.pages, p)
         p = st.links[p].newer
-    st.stat[c, S_PGSCAN] += taken * scale
+    st.stat[c, S_PGSCAN] += taken * scale + huge
     st.stat[c, S_PGREFILL] += refill * scale
     if taken == 0 and remaining > 0:
         looked = 0
-    return taken, looked
+    return taken, looked + more + huge
 
 
 @inline

@@ -14,6 +14,7 @@ from __future__ import annotations
 from zswap_gym.kernel.access import next_access
 from zswap_gym.kernel.calendar_queue import cancel, schedule_access
 from zswap_gym.kernel.file_lru import drop_file
+from zswap_gym.kernel.huge_page import split
 from zswap_gym.kernel.jit import njit
 from zswap_gym.kernel.layout import (
     F_SLOT,
@@ -42,6 +43,8 @@ def discard(st, c, p):
     if st.regions[page.region].file:
         drop_file(st, c, p)
         return
+    if page.folio:
+        split(st, c, p)
     if page.state == RESIDENT or page.state == SWAPCACHE:
         if st.on_list[p] != NO_LIST:
             remove(st, c, p)

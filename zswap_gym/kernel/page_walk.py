@@ -11,8 +11,19 @@ Used where the host's LRU is modelled in full; the simple model walks everything
 from __future__ import annotations
 
 from zswap_gym.kernel.folio_batch import batch_push, cpu
+from zswap_gym.kernel.huge_page import examine_huge, recount
 from zswap_gym.kernel.jit import inline, njit
-from zswap_gym.kernel.layout import B_ACTIVATE, F_FULLREF, F_LRUREF, NO_LIST, RESIDENT, S_WALKS, TABLE
+from zswap_gym.kernel.layout import (
+    B_ACTIVATE,
+    F_FULLREF,
+    F_LRUREF,
+    IN_PIECES,
+    NO_LIST,
+    RESIDENT,
+    S_WALKS,
+    TABLE,
+    WHOLE,
+)
 from zswap_gym.kernel.mglru import examine, retag
 from zswap_gym.kernel.rng import uniform
 
@@ -33,12 +44,27 @@ def _promote(st, c, p):
         return
     page.flags &= ~(F_LRUREF | F_FULLREF)
     if st.gen[p] & 3 != st.cgs[c].max_seq & 3:
+        recount(st, c, p, -1)
         retag(st, c, p, st.cgs[c].max_seq)
+        recount(st, c, p, 1)
+
+
+@njit
+def _walk_huge(st, c, first):
+    """walk_pmd_range_locked(), or its PTEs: young pages of a huge page as far as a filter counts them."""
+    if st.pages[first].state != RESIDENT:
+        return 0
+    young, _ = examine_huge(st, c, first)
+    if young > 0:
+        _promote(st, c, first)
+    return young if st.pages[first].folio == IN_PIECES else 0
 
 
 @njit
 def _walk_table(st, c, first, end):
     """walk_pte_range(): young pages found among [first, end), their bits cleared."""
+    if st.pages[first].folio:
+        return _walk_huge(st, c, first)
     young = 0
     for p in range(first, end):
         if st.pages[p].state == RESIDENT and examine(st, c, p):
@@ -80,7 +106,7 @@ def walk(st, c):
         last = rec.first_page + rec.n_pages
         table = _table(st, p)
         end = min(p + TABLE, last)
-        passes = not filtered or st.tables[table] & use != 0
+        passes = not filtered or st.tables[table] & use != 0 or st.pages[p].folio == WHOLE
         st.tables[table] &= ~fill
         if passes and _walk_table(st, c, p, end) * 8 >= TABLE:
             st.tables[table] |= fill

@@ -23,14 +23,18 @@ from zswap_gym.kernel.layout import (
     F_RECLAIM,
     F_SLOT,
     F_WORKINGSET,
+    IN_PIECES,
     RESIDENT,
     S_PGSTEAL,
+    S_PSWPOUT,
     S_SWPOUT_ZERO,
+    SINGLE,
     SWAPCACHE,
+    TABLE,
     UNMAPPED,
     ZERO,
 )
-from zswap_gym.kernel.memcg import account, take_slot
+from zswap_gym.kernel.memcg import account, swap_room, take_slot
 from zswap_gym.kernel.mglru import work_now
 from zswap_gym.kernel.swapdev import write
 from zswap_gym.kernel.workingset import leave_shadow
@@ -68,9 +72,42 @@ def _free(st, c, p, state):
 
 
 @njit
+def _pageout_huge(st, c, first, t):
+    """... and a huge page, which zswap does not take: one write of 2 MiB, single pages from then on."""
+    if not st.pages[first].flags & F_SLOT:
+        if swap_room(st, c) < TABLE:
+            return ACTIVATED, t
+        for q in range(first, first + TABLE):
+            take_slot(st, c, q)
+            account(st, c, 0, 0, 1, 0, 0)
+            st.pages[q].flags |= F_DIRTY
+    dirty = 0
+    for q in range(first, first + TABLE):
+        if st.pages[q].state == RESIDENT:
+            _unmap(st, c, q)
+        st.pages[q].folio = IN_PIECES
+        dirty |= st.pages[q].flags & F_DIRTY
+    if not dirty:
+        for q in range(first, first + TABLE):
+            _free(st, c, q, DISK)
+            st.pages[q].folio = SINGLE
+        return FREED_CLEAN, t
+    if not st.cgs[c].writeback_effective:
+        return ACTIVATED, t
+    for q in range(first, first + TABLE):
+        st.pages[q].flags &= ~F_DIRTY
+    st.pages[first].flags |= F_RECLAIM
+    st.stat[c, S_PSWPOUT] += TABLE - 1
+    t, _ = write(st, c, first, t)
+    return WRITTEN, t
+
+
+@njit
 def pageout(st, c, p, t, in_fault):
     """Try to free isolated page p, not accessed and not under write: (what became of it, time to go on)."""
     page = st.pages[p]
+    if page.folio:
+        return _pageout_huge(st, c, p, t)
     if not page.flags & F_SLOT:
         if not take_slot(st, c, p):
             return ACTIVATED, t

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from zswap_gym.kernel.access import NEVER
 from zswap_gym.kernel.folio_batch import lru_add
+from zswap_gym.kernel.huge_page import examine_huge, weight
 from zswap_gym.kernel.jit import inline, njit
 from zswap_gym.kernel.layout import (
     F_ACTIVE,
@@ -16,6 +17,7 @@ from zswap_gym.kernel.layout import (
     F_LRUREF,
     F_RECLAIM,
     F_WRITEBACK,
+    IN_PIECES,
     LRU_FULL,
     RESIDENT,
     S_PGACTIVATE,
@@ -36,20 +38,30 @@ def _stays(st, c, p, again):
         return True
     if page.flags & F_WRITEBACK:
         page.flags |= F_RECLAIM | F_ACTIVE
-        st.stat[c, S_PGACTIVATE] += 1
+        st.stat[c, S_PGACTIVATE] += weight(st, p)
         return True
     if again:
         return False
-    before = page.flags & F_LRUREF
+    references = 1 if page.flags & F_LRUREF else 0
     page.flags &= ~F_LRUREF
-    if not mapped or not examine(st, c, p):
+    if not mapped:
         return False
-    if full:
-        look_around(st, c, p)
+    if page.folio:
+        young, windows = examine_huge(st, c, p)
+        references += windows if page.folio == IN_PIECES else min(young, 1)
+    elif examine(st, c, p):
+        young = 1
+        references += 1
+        if full:
+            look_around(st, c, p)
+    else:
+        young = 0
+    if young == 0:
+        return False
     page.flags |= F_LRUREF
-    if before:  # the second time round: classic activates
+    if references > 1:  # the second time round, or by several entries
         page.flags |= F_ACTIVE
-        st.stat[c, S_PGACTIVATE] += 1
+        st.stat[c, S_PGACTIVATE] += weight(st, p)
     return True
 
 
@@ -65,14 +77,15 @@ def shrink_list(st, c, n, t, in_fault, again):
     for i in range(n):
         p = st.scratch[i]
         if not _stays(st, c, p, again):
+            pages = weight(st, p)
             verdict, t = pageout(st, c, p, t, in_fault)
             sent += verdict != FREED_CLEAN and verdict != HELD
             if verdict <= FREED_STORED:
-                freed += 1
+                freed += pages
                 continue
             if verdict == ACTIVATED:
                 st.pages[p].flags |= F_ACTIVE
-                st.stat[c, S_PGACTIVATE] += 1
+                st.stat[c, S_PGACTIVATE] += pages
         st.scratch[kept] = p
         kept += 1
     st.host[0].uncharging = 0
