@@ -36,17 +36,20 @@ class Rate:
 
 
 def env_rate(scenario: Scenario, n_envs: int, episodes: int, *, vector: bool = True) -> Rate:
-    """Median over whole episodes, after the pool of warm starts is filled."""
+    """Median over whole episodes, after the pool of warm starts is filled and all code is loaded."""
     env = WritebackVectorEnv(n_envs, scenario) if vector else WritebackEnv(scenario)
     steps = (env.one if isinstance(env, WritebackVectorEnv) else env).steps_per_episode
     for seed in reversed(range(scenario.episode.snapshots)):
         env.reset(seed=seed)
     env.action_space.seed(0)
+    env.step(env.action_space.sample())
+    env.reset(seed=0)
     rates, outside, total = [], [], np.zeros(len(STAT))
     for episode in range(episodes):
+        actions = [env.action_space.sample() for _ in range(steps)]  # drawing them is the policy's work
         with _CoreClock() as core:
             began = time.perf_counter()
-            total += _episode(env, steps)
+            total += _episode(env, actions)
             if not vector:  # a vector environment has begun the next episode by itself
                 env.reset(seed=episode + 1)
             wall = time.perf_counter() - began
@@ -59,16 +62,18 @@ def env_rate(scenario: Scenario, n_envs: int, episodes: int, *, vector: bool = T
     return Rate(statistics.median(rates), statistics.median(outside), counts, len(machine.state.pages))
 
 
-def _episode(env: WritebackVectorEnv | WritebackEnv, steps: int) -> npt.NDArray[np.int64]:
-    """A whole episode of random actions; what the first host counted in all steps but the last.
+def _episode(
+    env: WritebackVectorEnv | WritebackEnv, actions: list[npt.NDArray[np.float32]]
+) -> npt.NDArray[np.int64]:
+    """A whole episode; what the first host counted in all steps but the last.
 
     The last step of a vector environment resets it, so its counters are out of reach by then.
     """
     before = now = _machine(env).counters()[0]
-    for step in range(steps):
-        if step == steps - 1:
+    for step, action in enumerate(actions):
+        if step == len(actions) - 1:
             now = _machine(env).counters()[0]
-        env.step(env.action_space.sample())
+        env.step(action)
     made: npt.NDArray[np.int64] = now - before
     return made
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from zswap_gym.policy.age import AGES_S, BINS, EDGES_S, AgeEstimate
+from zswap_gym.policy.age import BINS, EDGES_S, AgeEstimate
 
 pages = st.floats(0.0, 1e9)
 seconds = st.sampled_from([0.0, 0.01, 1.0, 10.0, 30.0, 600.0, 1e5]) | st.floats(0.0, 1e4)
@@ -149,16 +149,6 @@ def test_older_than_falls_with_the_age(mass: np.ndarray, first: float, second: f
     assert (estimate.older_than(young) >= estimate.older_than(old) - 1e-12).all()
     assert (estimate.older_than(0.0) <= 1.0 + 1e-12).all()
     assert (estimate.older_than(old) >= 0.0).all()
-
-
-@pytest.mark.parametrize("age_s", AGES_S)
-def test_shares_are_older_than_at_their_ages(age_s: float) -> None:
-    estimate = AgeEstimate((3,))
-    estimate.mass[:] = np.random.default_rng(2).uniform(0, 100, (3, BINS))
-    estimate.mass[2] = 0.0
-    shares = estimate.shares()[:, AGES_S.index(age_s)]
-    np.testing.assert_allclose(shares, estimate.older_than(age_s), rtol=1e-12)
-    assert shares[2] == 0.0
 
 
 def test_bytes_older_than_counts_whole_pages_of_older_bins_and_part_of_its_own() -> None:

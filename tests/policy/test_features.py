@@ -357,11 +357,11 @@ def test_adopting_anothers_past(
 
 
 def test_it_is_cheap(make_table: Make) -> None:
-    """Some 60 us for 8 cgroups on a quiet machine; ten times that means somebody wrote a loop."""
+    """About a millisecond for 8 cgroups as a controller runs it: nothing beside reading their files."""
     extractor, table, best = FeatureExtractor(10.0, (8,)), make_table(8), inf
-    for _ in range(200):
+    for _ in range(100):
         table[:, COLUMN["time_s"]] += 10.0
         start = time.perf_counter()
         extractor.update(table)
         best = min(best, time.perf_counter() - start)
-    assert best < 600e-6
+    assert best < 10e-3

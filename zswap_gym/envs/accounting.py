@@ -12,23 +12,17 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from zswap_gym.envs.reward import COSTS, GIB, TERMS, ServiceLevel
+from zswap_gym.envs.compiled import STALL, charge_costs, charge_terms
+from zswap_gym.envs.reward import COSTS, TERMS, ServiceLevel
 from zswap_gym.host.types import COLUMN, Table
 from zswap_gym.kernel.layout import STAT
 from zswap_gym.kernel.machine import Machine
 from zswap_gym.kernel.requests import read_meters
-from zswap_gym.units import PAGE_SIZE, US_PER_S
+from zswap_gym.units import US_PER_S
 from zswap_gym.workloads.events import RealisedEvent
 
 Array = npt.NDArray[np.float64]
 
-_PSWPIN, _ZSWPIN, _PSWPOUT, _REFUSED, _OOM, _STALL = (
-    STAT.index(name)
-    for name in ("pswpin", "zswpin", "pswpout", "stores_refused", "events_oom_kill", "stall_us")
-)
-_COUNTED = np.array([_PSWPIN, _ZSWPIN, _PSWPOUT, _REFUSED, _OOM])
-_UNITS = np.array([1.0, 1.0, PAGE_SIZE, 1.0, 1.0])
-assert TERMS[2:] == ("disk_refaults", "zswap_loads", "bytes_written", "rejects", "oom_kills")
 _PSI, _ANON = COLUMN["psi_some_total_us"], COLUMN["anon"]
 
 
@@ -44,7 +38,7 @@ class Meter:
 
     def __init__(self, size: int, rows: Sequence[int], critical_factor: float, level: ServiceLevel) -> None:
         self.rows = np.asarray(rows, np.intp)
-        self.level = level
+        self._level = np.array([level.refault_pct_wss_min, level.psi_some_pct])
         self._extra = critical_factor - 1.0
         self._windows: list[_Windows | None] = [None] * size
         self._now_us = np.zeros(size, np.int64)
@@ -80,35 +74,21 @@ class Meter:
         """
         now_us, held, stat = _readings(blocks, self._stat.shape[1])
         seconds = (now_us - self._now_us) / US_PER_S
-        delta = stat - self._stat
-        total = delta.sum(axis=1)
-        terms = np.empty((len(seconds), len(TERMS)))
-        terms[:, 0] = 0.5 * (held + self._held) / GIB * seconds / 3600.0
-        terms[:, 1] = total[:, _STALL] / US_PER_S
+        terms, costs = np.empty((len(seconds), len(TERMS))), np.empty((len(seconds), len(COSTS)))
+        psi = tables[..., _PSI].copy()
+        self.disk_reads, self.psi_pct = np.empty_like(psi), np.empty_like(psi)
+        charge_terms(seconds, self._held, held, self._stat, stat, terms)
+        charge_costs(
+            seconds, self._stat, stat, self.rows, self._psi, psi, tables[..., _ANON].copy(), self._level,
+            self.disk_reads, self.psi_pct, costs,
+        )  # fmt: skip
         for e, windows in enumerate(self._windows):
             if windows is not None:
-                terms[e, 1] += self._extra * windows.stalled(
-                    delta[e, :, _STALL], int(self._now_us[e]), int(now_us[e])
-                )
-        terms[:, 2:] = total[:, _COUNTED]
-        terms[:, 2:] *= _UNITS
-        costs = self._costs(tables, delta, seconds[:, None])
-        self._now_us, self._held, self._stat = now_us, held, stat
-        self._psi = tables[..., _PSI].copy()
+                stalled_us = stat[e, :, STALL] - self._stat[e, :, STALL]
+                extra = windows.stalled(stalled_us, int(self._now_us[e]), int(now_us[e]))
+                terms[e, 1] += self._extra * extra
+        self._now_us, self._held, self._stat, self._psi = now_us, held, stat, psi
         return terms, costs
-
-    def _costs(self, tables: Table, delta: npt.NDArray[np.int64], seconds: Array) -> Array:
-        # A parent's row shows its own counts only; rows are leaves unless somebody chose otherwise.
-        self.disk_reads = delta[:, self.rows, _PSWPIN].astype(np.float64)
-        resident_pages = np.maximum(tables[..., _ANON] / PAGE_SIZE, 1.0)
-        rate = self.disk_reads / resident_pages * (100.0 * 60.0 / seconds)
-        self.psi_pct = (tables[..., _PSI] - self._psi) * (100.0 / (seconds * US_PER_S))
-        over = (rate > self.level.refault_pct_wss_min) | (self.psi_pct > self.level.psi_some_pct)
-        costs = np.empty((len(seconds), len(COSTS)))
-        rate.max(axis=1, out=costs[:, 0])
-        self.psi_pct.max(axis=1, out=costs[:, 1])
-        costs[:, 2] = over.sum(axis=1)
-        return costs
 
 
 class _Windows:

@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from zswap_gym.envs.accounting import Meter
+from zswap_gym.envs.compiled import whole_requests
 from zswap_gym.envs.reward import ServiceLevel
 from zswap_gym.envs.warmstart import WarmStart
 from zswap_gym.host.dialects import AGE_LIMIT_S, V1
-from zswap_gym.host.simulated import SimulatedHost
+from zswap_gym.host.simulated import SimulatedHost, complete
 from zswap_gym.host.simulated_table import read_tables
 from zswap_gym.host.types import COLUMNS, Table
 from zswap_gym.kernel import engine, requests
@@ -93,10 +94,10 @@ class Fleet:
         age_us, amount, release = self._asked(age_s, max_bytes, release_bytes)
         accepted, now_us = np.empty(amount.shape, np.bool_), np.empty(self.size, np.int64)
         requests.request_all(self._blocks, self._at, age_us, amount, release, accepted, now_us)
-        engine.advance(self._blocks, now_us + round(seconds * US_PER_S), -1)
+        now_us += round(seconds * US_PER_S)
+        engine.advance(self._blocks, now_us, -1)
         self.tables = read_tables(self._blocks, self._at)
-        for host, table in zip(self.hosts, self.tables, strict=True):
-            host.complete(table)
+        complete(self.hosts, self.tables, now_us)
         self.rows = self.extractor.update(self.tables)
         self.terms, self.costs = self.meter.read(self._blocks, self.tables)
         return np.asarray(np.count_nonzero(~accepted, axis=1))
@@ -121,12 +122,10 @@ class Fleet:
     ) -> tuple[Integers, Integers, Integers]:
         """Requests in the kernel's units, as :func:`zswap_gym.host.dialects.whole` rounds them."""
         host = self.hosts[0]
-        writes = (age_s == age_s) & (max_bytes > 0)  # noqa: PLR0124 - false for NaN, in one pass
-        age = np.fmin(np.fmax(np.ceil(age_s), 1.0), AGE_LIMIT_S) * US_PER_S
-        pages = np.where(writes, _pages(max_bytes), 0)
-        release = _pages(release_bytes)
+        age, pages, release = (np.empty(age_s.shape, np.int64) for _ in range(3))
+        whole_requests(age_s, max_bytes, release_bytes, float(AGE_LIMIT_S), age, pages, release)
         if not host.has_age(""):  # an age as a size: writeback takes the oldest first
-            known = np.where(writes, age_s, 0.0).ravel()
+            known = np.where(age >= 0, age_s, 0.0).ravel()
             older = self.extractor.age.bytes_older_than(known).reshape(pages.shape)
             pages = np.minimum(pages, older.astype(np.int64) // PAGE_SIZE)
         if host.dialect is not V1:  # it may count compressed bytes, or have no writeback at all
@@ -135,11 +134,4 @@ class Fleet:
                 pages[e] = [one.amount(c, size) for c, size in zip(one.rows, sizes, strict=True)]
         if not host.machine.host.release_after_writeback:
             release[pages > 0] = 0  # the ablation: a pair without its second half
-        return np.where(writes, age, -1.0).astype(np.int64), pages, release
-
-
-def _pages(size: Array) -> Integers:
-    """Whole pages, at least one of what is asked for at all."""
-    pages = (size / PAGE_SIZE).astype(np.int64)
-    pages[(pages == 0) & (size > 0)] = 1
-    return pages
+        return age, pages, release

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
 from math import isfinite
 
 import numpy as np
@@ -111,15 +112,19 @@ class RewardWeights:
 
     def reward(self, terms: Array) -> Array:
         """The sum of weight times term: (...,) from terms (..., len(TERMS)) in the order of :data:`TERMS`."""
-        weighted = terms * np.array([getattr(self, name) for name in TERMS])
-        total: Array = weighted[..., 0]
-        for k in range(1, len(TERMS)):  # one by one: a sum along an axis may add in another order
-            total = total + weighted[..., k]
+        # Not sum(): along an axis it may add in another order, and one host would not equal many.
+        total: Array = np.add.accumulate(terms * _in_order(self), axis=-1)[..., -1]
         return total
 
     def as_dict(self) -> dict[str, float]:
         """The weights by name, and the critical factor."""
         return asdict(self)
+
+
+@lru_cache
+def _in_order(weights: RewardWeights) -> Array:
+    """One weight per term, in the order of :data:`TERMS`."""
+    return np.array([getattr(weights, name) for name in TERMS])
 
 
 @dataclass(frozen=True, slots=True)

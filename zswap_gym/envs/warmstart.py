@@ -19,6 +19,8 @@ import numpy as np
 from zswap_gym.host.dialects import DIALECTS
 from zswap_gym.host.simulated import SimulatedHost
 from zswap_gym.host.types import Table
+from zswap_gym.kernel import jit
+from zswap_gym.policy import rowwise
 from zswap_gym.policy.features import FeatureExtractor, Observation
 from zswap_gym.policy.laws import FixedAge, Law, Never
 from zswap_gym.workloads.events import RealisedEvent
@@ -47,6 +49,8 @@ class WarmStart:
         """Bytes of the machine's arrays."""
         return sum(array.nbytes for array in self.host.machine.state)
 
+
+rowwise.use(jit.njit, jit.entry)  # whoever simulates has a compiler: features for many hosts at once
 
 _pool: OrderedDict[tuple[str, int], WarmStart] = OrderedDict()
 

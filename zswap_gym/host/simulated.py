@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from zswap_gym.host import simulated_files
 from zswap_gym.host.dialects import DIALECTS, V1, Dialect, whole, writeback_size, writes
@@ -84,10 +85,13 @@ class SimulatedHost:
         self._names = names
         self._index = [self.machine.index[name] for name in names]
         self._reader = TableReader(self.machine, self._index)
-        self._boot_us = spec.boot_us
-        self._time_of_day_s = time_of_day_s
+        self.boot_us = spec.boot_us
+        """Boot time at which the simulation began, microseconds."""
+        self.time_of_day_s = time_of_day_s
+        """Local time then, seconds after midnight."""
         self._announced = {name: _announced(name, events) for name in names}
-        self._any_announced = any(event.start_s for event in self._announced.values())
+        self.announces = any(event.start_s for event in self._announced.values())
+        """Whether any hint will ever be given."""
         self._notes_of: dict[str, tuple[str, ...]] = {}
 
     def over(self, machine: Machine) -> SimulatedHost:
@@ -111,16 +115,11 @@ class SimulatedHost:
     def table(self) -> Table:
         """All samples as a table (N, len(COLUMNS)), straight from the model's arrays: the fast way."""
         out = self._reader.read()
-        self.complete(out)
+        complete([self], out[None], np.array([self.machine.now_us]))
         return out
 
-    def complete(self, table: Table) -> None:
-        """Fill in what a table read from the machine alone lacks: time of day and hints."""
-        since_boot_s = self._since_boot_s()
-        table[:, COLUMN["time_of_day_s"]] = self._time_of_day(since_boot_s)
-        table[:, COLUMN["hint_seconds_to_event"]] = inf
-        if not self._any_announced:
-            return
+    def tell_hints(self, table: Table, since_boot_s: float) -> None:
+        """Write the hints of that time into a table (N, K)."""
         for i, name in enumerate(self._names):
             hint = self._announced[name].at(since_boot_s)
             if hint.known:
@@ -158,10 +157,10 @@ class SimulatedHost:
         ]
 
     def _since_boot_s(self) -> float:
-        return float(self.machine.now_us - self._boot_us) / US_PER_S
+        return float(self.machine.now_us - self.boot_us) / US_PER_S
 
     def _time_of_day(self, since_boot_s: float) -> float:
-        return (self._time_of_day_s + since_boot_s) % DAY_S
+        return (self.time_of_day_s + since_boot_s) % DAY_S
 
     def read(self, cgroup: str, file: str) -> str:
         """The text of a cgroup's file, or of the machine's where ``file`` starts with a slash.
@@ -247,6 +246,17 @@ class SimulatedHost:
         self.machine.advance(self.machine.now_us + round(seconds * US_PER_S))
 
 
+def complete(hosts: Sequence[SimulatedHost], tables: Table, now_us: npt.NDArray[np.int64]) -> None:
+    """Fill in what tables (E, N, K) read from machines at ``now_us`` (E,) lack: the clock and hints."""
+    since_boot_s = (now_us - np.array([host.boot_us for host in hosts])) / US_PER_S
+    midnight = np.array([host.time_of_day_s for host in hosts])
+    tables[:, :, _TIME_OF_DAY] = ((midnight + since_boot_s) % DAY_S)[:, None]
+    tables[:, :, _TO_EVENT] = inf
+    for e, host in enumerate(hosts):
+        if host.announces:
+            host.tell_hints(tables[e], float(since_boot_s[e]))
+
+
 def _spoken(spec: HostSpec) -> Dialect:
     """The dialect of a simulated kernel; rules of one's own are spelt like the version they look like."""
     if isinstance(spec.interface, str):
@@ -255,6 +265,7 @@ def _spoken(spec: HostSpec) -> Dialect:
     return V1 if key is None else next(d for d in DIALECTS.values() if d.text.endswith(f" {key}"))
 
 
+_TIME_OF_DAY, _TO_EVENT = COLUMN["time_of_day_s"], COLUMN["hint_seconds_to_event"]
 _HINT_COLUMNS = [
     COLUMN[name]
     for name in ("hint_known", "hint_seconds_to_event", "hint_seconds_left", "hint_expected_bytes")

@@ -16,12 +16,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from zswap_gym.host.types import COLUMN, NOTHING, Request, Table
-from zswap_gym.units import PAGE_SIZE
+from zswap_gym.policy import rowwise
 
 Array = npt.NDArray[np.float64]
 
@@ -53,18 +54,21 @@ def decode(action: npt.ArrayLike, table: Table, spec: ActionSpec) -> tuple[Array
     uncompressed, whole pages, 0 = nothing. Actions are clipped to [-1, 1] and a NaN counts as -1;
     an absent cgroup gets nothing.
     """
-    a = np.fmin(np.fmax(np.asarray(action, np.float64), -1.0), 1.0)  # fmax takes -1 rather than NaN
-    first, amount = a[..., 0], a[..., 1]
+    zswapped = np.ascontiguousarray(table[..., COLUMN["zswapped"]])
+    age, size = np.empty_like(zswapped), np.empty_like(zswapped)
+    flat = np.ascontiguousarray(action, np.float64).reshape(-1, PER_CGROUP)
+    rowwise.decode(flat, zswapped.ravel(), _bounds(spec), age.ravel(), size.ravel())
+    return age, size, size
+
+
+@lru_cache
+def _bounds(spec: ActionSpec) -> Array:
+    """A spec as `rowwise.decode` takes it."""
     log_min, log_max = math.log(spec.age_min_s), math.log(spec.age_max_s)
     slope = (log_max - log_min) / (spec.release_only_above + 1.0)
-    age = np.exp((first + 1.0) * slope + log_min)
-    age[first > spec.release_only_above] = math.nan
-    amount = (amount - spec.nothing_below) / (1.0 - spec.nothing_below)
-    zswapped = np.fmax(table[..., COLUMN["zswapped"]], 0.0)  # an absent one has nothing
-    size = np.maximum(amount * amount * spec.max_share * zswapped, np.minimum(zswapped, spec.min_bytes))
-    size *= amount > 0
-    size -= size % PAGE_SIZE
-    return age, size, size
+    return np.array(
+        [log_min, slope, spec.release_only_above, spec.nothing_below, spec.max_share, spec.min_bytes]
+    )
 
 
 def encode(age_s: float | None, share: float, spec: ActionSpec) -> tuple[float, float]:

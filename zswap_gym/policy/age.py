@@ -12,12 +12,11 @@ what is *known* to be old. It takes an hour of watching before anything is an ho
 from __future__ import annotations
 
 import copy
-from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from zswap_gym.policy import rowwise
 from zswap_gym.policy.deltas import fitted
 from zswap_gym.units import PAGE_SIZE
 
@@ -43,39 +42,9 @@ EDGES_S: Array = np.unique(
 
 BINS = len(EDGES_S)
 
-_MIDDLE_S = np.append((EDGES_S[:-1] + EDGES_S[1:]) / 2.0, EDGES_S[-1])
 _OLDER_BINS = np.tril(np.ones((BINS, BINS)), -1)  # mass @ this = mass in strictly older bins
-_OLDER_THAN = (EDGES_S[:, None] >= np.array((0.0, *AGES_S))).astype(np.float64)
-_ALL = np.ones(BINS)  # mass @ this = the sum, faster than sum() on arrays this small
-
-
-class _Ageing(NamedTuple):
-    """What an interval does to the bins."""
-
-    move: Array
-    """(BINS, BINS): mass @ move = where it lies afterwards. Inside a bin entries are spread evenly."""
-    young: Array
-    """(BINS,): where the stores of the interval lie, themselves spread evenly."""
-    chance: Array
-    """(BINS,): chance that a load of the interval took an entry of this age, up to a factor.
-
-    It falls as 1 / (age + 30 s), as reuse does, and grows with the time the entry was there to be
-    taken. Both were chosen against the true ages of the simulated kernel (ten archetypes, with and
-    without writeback): the shares older than 30, 120 and 600 s err by about 0.1 each on average.
-    """
-
-
-@lru_cache(maxsize=64)
-def _ageing(dt_s: float) -> _Ageing:
-    low, high = EDGES_S[:-1, None] + dt_s, EDGES_S[1:, None] + dt_s
-    upper = np.append(EDGES_S[1:], np.inf)
-    move = np.zeros((BINS, BINS))
-    move[:-1] = np.maximum(np.minimum(upper, high) - np.maximum(EDGES_S, low), 0.0) / (high - low)
-    move[-1, -1] = 1.0
-    if dt_s <= 0:
-        return _Ageing(move, np.eye(BINS)[0], 1.0 / (_MIDDLE_S + 30.0))
-    young = np.maximum(np.minimum(upper, dt_s) - EDGES_S, 0.0) / dt_s
-    return _Ageing(move, young, np.minimum(_MIDDLE_S / dt_s, 1.0) / (_MIDDLE_S + 30.0))
+FROM_BIN: npt.NDArray[np.int64] = np.searchsorted(EDGES_S, AGES_S)
+"""The first bin that is at least as old as each of AGES_S."""
 
 
 class AgeEstimate:
@@ -92,10 +61,10 @@ class AgeEstimate:
         """Forget everything, or only where ``mask`` (of ``shape``) is true."""
         self.mass[... if mask is None else mask] = 0.0
 
-    def resize(self, rows: int) -> None:
-        """For shape (N,): keep the first ``rows`` rows; further ones are empty."""
-        self.shape = (rows,)
-        self.mass = fitted(self.mass.T, rows).T
+    def resize(self, n: int) -> None:
+        """For shape (N,): keep the first ``n`` rows; further ones are empty."""
+        self.shape = (n,)
+        self.mass = np.ascontiguousarray(fitted(self.mass.T, n).T)
 
     def copy(self) -> AgeEstimate:
         """An independent copy."""
@@ -107,26 +76,9 @@ class AgeEstimate:
         Returns ``mass``; its sum is ``population``. What the flows do not explain is taken as
         stored just now if there is more than expected, as freed at any age if there is less.
         """
-        flat = dt_s.ravel()
-        first = float(flat[0]) if flat.size else 0.0
-        flows = (stored, loaded, written, population)
-        if not np.count_nonzero(flat != first):  # the usual case: one interval for all
-            self.mass = _advance(self.mass, _ageing(round(first, 3)), *flows)
-        else:
-            mass = np.empty_like(self.mass)
-            for dt in np.unique(flat):
-                here = dt_s == dt
-                mass[here] = _advance(
-                    self.mass[here], _ageing(round(float(dt), 3)), *(x[here] for x in flows)
-                )
-            self.mass = mass
+        flows = (dt_s, stored, loaded, written, population)
+        rowwise.advance(self.mass.reshape(-1, BINS), EDGES_S, *(x.ravel() for x in flows))
         return self.mass
-
-    def shares(self) -> Array:
-        """Share of the entries older than each of :data:`AGES_S`, (*shape, 4); 0 where there are none."""
-        older = self.mass.dot(_OLDER_THAN)
-        share: Array = older[..., 1:] / np.maximum(older[..., :1], 1e-9)
-        return share
 
     def _older(self, age_s: npt.ArrayLike) -> Array:
         """Pages at least ``age_s`` old, of ``shape``; even inside a bin, the open one counts whole."""
@@ -159,21 +111,3 @@ class AgeEstimate:
         width = np.append(np.diff(EDGES_S), 0.0)[last]
         share = np.clip(1.0 - short / np.maximum(here, 1e-9), 0.0, 1.0)
         return np.where(reached.any(-1), (EDGES_S[last] + width * share)[..., 0], 0.0)
-
-
-def _advance(
-    mass: Array, ageing: _Ageing, stored: Array, loaded: Array, written: Array, population: Array
-) -> Array:
-    """One interval of :meth:`AgeEstimate.update`."""
-    mass = mass.dot(ageing.move)
-    mass += stored[..., None] * ageing.young
-    if np.count_nonzero(loaded):
-        factor = loaded / np.maximum(mass.dot(ageing.chance), 1e-9)
-        mass *= np.maximum(1.0 - factor[..., None] * ageing.chance, 0.0)
-    if np.count_nonzero(written):
-        short = np.maximum(written[..., None] - mass.dot(_OLDER_BINS), 0.0)
-        mass -= np.minimum(short, mass)
-    total = mass.dot(_ALL)
-    mass *= np.minimum(population / np.maximum(total, 1e-9), 1.0)[..., None]
-    mass[..., 0] += np.maximum(population - total, 0.0)
-    return mass

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zswap_gym.host.types import Table
+from zswap_gym.policy import rowwise
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -33,34 +34,30 @@ class Deltas:
     its old name), is new: it has no past and no increase.
     """
 
-    def __init__(self, counters: int, rows: int = 0) -> None:
-        self._last: Array = np.zeros((counters, rows))
-        self._seen: Mask = np.zeros(rows, bool)
+    def __init__(self, counters: int, n: int = 0) -> None:
+        self.last: Array = np.zeros((counters, n))
+        """(C, M): what they stood at."""
+        self.seen: Mask = np.zeros(n, bool)
+        """(M,): whether that is known."""
 
     def reset(self, mask: Mask | None = None) -> None:
-        """Forget all rows, or those where ``mask`` (rows,) is true."""
-        self._seen[... if mask is None else mask] = False
+        """Forget all rows, or those where ``mask`` (M,) is true."""
+        self.seen[... if mask is None else mask] = False
 
-    def adopt(self, rows: slice, other: Deltas) -> None:
-        """Take the past of ``rows`` from another one that has as many."""
-        self._last[:, rows], self._seen[rows] = other._last, other._seen
+    def adopt(self, where: slice, other: Deltas) -> None:
+        """Take the past of the rows ``where`` from another one that has as many."""
+        self.last[:, where], self.seen[where] = other.last, other.seen
 
-    def resize(self, rows: int) -> None:
-        """Keep the first ``rows`` rows; further ones are new."""
-        if rows != self._seen.size:
-            self._last, self._seen = fitted(self._last, rows), fitted(self._seen, rows)
+    def resize(self, n: int) -> None:
+        """Keep the first ``n`` rows; further ones are new."""
+        if n != self.seen.size:
+            self.last, self.seen = fitted(self.last, n), fitted(self.seen, n)
 
     def update(self, now: Array, here: Mask) -> tuple[Array, Mask]:
         """Increase (C, M), 0 where unknown, and where it is known (M,).
 
-        ``now`` is (C, M); where ``here`` is false its values are not looked at.
+        ``now`` is (C or more, M): its first C rows; where ``here`` is false they are not looked at.
         """
-        delta = now - self._last
-        known = here & self._seen
-        fell = ~(delta >= 0)  # or is no number
-        if np.count_nonzero(fell):
-            known &= ~np.asarray(fell.any(axis=0))
-        if np.count_nonzero(known) < known.size:
-            delta = np.where(known, delta, 0.0)
-        self._last, self._seen = now, here
+        delta, known = np.empty_like(self.last), np.empty_like(self.seen)
+        rowwise.increase(np.ascontiguousarray(now), here, self.last, self.seen, delta, known)
         return delta, known

@@ -24,18 +24,16 @@ import numpy as np
 import numpy.typing as npt
 
 from zswap_gym.host.types import COLUMN, COLUMNS, Table
-from zswap_gym.policy.age import AGES_S, AgeEstimate
+from zswap_gym.policy import rowwise
+from zswap_gym.policy.age import EDGES_S, FROM_BIN, AgeEstimate
 from zswap_gym.policy.deltas import Deltas, Mask
-from zswap_gym.units import PAGE_SIZE, US_PER_S
+from zswap_gym.units import US_PER_S
 
 Array = npt.NDArray[np.float64]
 Observation = npt.NDArray[np.float32]
 
 FEATURES_VERSION = 2
 """Raised whenever a feature means something else under the same name."""
-
-SLOW_S = 600.0
-"""Time constant of the slow averages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,51 +112,22 @@ HIGH: Observation = np.array([f.high for f in FEATURES], np.float32)
 HOST_LOW: Observation = np.array([f.low for f in HOST_FEATURES], np.float32)
 HOST_HIGH: Observation = np.array([f.high for f in HOST_FEATURES], np.float32)
 
-_LOW, _HIGH = LOW.astype(np.float64)[:, None], HIGH.astype(np.float64)[:, None]
-_HOST_LOW, _HOST_HIGH = HOST_LOW.astype(np.float64)[:, None], HOST_HIGH.astype(np.float64)[:, None]
+_LOW, _HIGH = LOW.astype(np.float64), HIGH.astype(np.float64)
+_HOST_LOW, _HOST_HIGH = HOST_LOW.astype(np.float64), HOST_HIGH.astype(np.float64)
 
-# Features on a log scale lie side by side, in this order, with (floor, top) in their unit.
-_LOG_FROM = INDEX["store_rate"]
-_LOG_SCALES = np.array(
-    [_RATE_SCALE] * 8 + [(1e-4, 1.0), (0.01, 100.0), (1.0, 86400.0), (1.0, 86400.0), (0.01, 10.0)]
+
+def _scales(*bounds: tuple[float, float]) -> Array:
+    """(n, 2): 1 / floor and 1 / log1p(top / floor) of log scales from (floor, top) in their units."""
+    return np.array([(1.0 / floor, 1.0 / np.log1p(top / floor)) for floor, top in bounds])
+
+
+# In the order of the features on a log scale, from store_rate on.
+_SCALES = _scales(
+    *[_RATE_SCALE] * 8, (1e-4, 1.0), (0.01, 100.0), (1.0, 86400.0), (1.0, 86400.0), (0.01, 10.0)
 )
-_LOG = slice(_LOG_FROM, _LOG_FROM + len(_LOG_SCALES))
-_LOG_IN = 1.0 / _LOG_SCALES[:, :1]
-_LOG_OUT = 1.0 / np.log1p(_LOG_SCALES[:, 1:] / _LOG_SCALES[:, :1])
-
-# Columns of the table in the order in which update() and host() take them, some of them twice, so
-# that what is treated alike lies side by side: a few numpy calls on blocks instead of one per feature.
-_COUNTERS = ("time_s", "psi_some_total_us", "zswpout", "zswpin", "pgmajfault", "zswpwb", "pgsteal")
-_PARTS = (
-    "memory_current", "memory_current", "zswapped", "swap_current", "swapcached", "zswap", "active_anon",
-    "zswap_current",
-)  # fmt: skip
-_WHOLES = (
-    "host_mem_total", "host_mem_total", "anon", "anon", "anon", "zswapped", "active_anon", "zswap_max",
-)  # fmt: skip
-_TOLD = ("psi_some_avg60", "hint_seconds_to_event", "hint_seconds_left", "hint_expected_bytes")
-_OTHERS = ("memory_max", "memory_high", "inactive_anon", "zswap_writeback", "hint_known")
-_TAKE = np.array([COLUMN[name] for name in (*_COUNTERS, *_PARTS, *_WHOLES, *_TOLD, *_OTHERS)])
-_FROM_PARTS = len(_COUNTERS)
-_FROM_WHOLES = _FROM_PARTS + len(_PARTS)
-_FROM_TOLD = _FROM_WHOLES + len(_WHOLES)
-_FROM_OTHERS = _FROM_TOLD + len(_TOLD)
-_MEMORY_MAX, _MEMORY_HIGH, _INACTIVE_ANON, _WRITEBACK, _HINT_KNOWN = range(_FROM_OTHERS, len(_TAKE))
-_ONES = np.ones(len(_TAKE))
-
-_HOST_COUNTERS = ("time_s", "host_psi_some_total_us")
-_HOST_PARTS = ("host_mem_free", "host_swap_free", "host_pool_bytes")
-_HOST_WHOLES = ("host_mem_total", "host_swap_total", "host_mem_total")
-_HOST_OTHERS = ("host_max_pool_percent", "time_of_day_s")
-_HOST_TAKE = np.array(
-    [COLUMN[name] for name in (*_HOST_COUNTERS, *_HOST_PARTS, *_HOST_WHOLES, *_HOST_OTHERS)]
-)
-_HOST_ONES = np.ones(len(_HOST_TAKE))
-_DAY_S = 86400.0
-_TICK_S = 0.01  # /proc/uptime counts hundredths
-_HOST_PSI_FLOOR = 1e-4
-_HOST_LOG_IN = np.array([[1.0 / (US_PER_S * _HOST_PSI_FLOOR)], [1.0]])
-_HOST_LOG_OUT = 1.0 / np.log1p([[1.0 / _HOST_PSI_FLOOR], [3600.0]])
+_HOST_SCALES = _scales((1e-4 * US_PER_S, US_PER_S), (1.0, 3600.0))
+_TAKE = np.array([COLUMN[name] for name in rowwise.COLUMNS])
+_HOST_TAKE = np.array([COLUMN[name] for name in rowwise.HOST_COLUMNS])
 
 
 class FeatureExtractor:
@@ -179,8 +148,8 @@ class FeatureExtractor:
         rows = int(np.prod(shape))
         hosts = int(np.prod(shape[:-1]))
         self.age = AgeEstimate((rows,))
-        self._counters = Deltas(len(_COUNTERS), rows)
-        self._host_counters = Deltas(len(_HOST_COUNTERS), hosts)
+        self._counters = Deltas(rowwise.COUNTERS, rows)
+        self._host_counters = Deltas(rowwise.HOST_COUNTERS, hosts)
         self._current: Array = np.zeros(rows)  # memory.current at the last sample
         self._slow: Array = np.zeros((3, rows))  # loads, disk refaults, writebacks: share of footprint/min
 
@@ -227,118 +196,27 @@ class FeatureExtractor:
 
     def update(self, table: Table) -> Observation:
         """Observe a sample table (..., N, K); returns float32 (..., N, F) inside LOW and HIGH, no NaN."""
-        x = table.reshape(-1, len(COLUMNS)).T[_TAKE]  # (columns, rows), a copy
-        out = np.empty((len(FEATURES), x.shape[1]))
-        with np.errstate(all="ignore"):
-            total = _ONES.dot(x)
-            here = total == total  # noqa: PLR0124 - false for NaN, in one pass
-            complete = np.count_nonzero(here) == here.size
-            if not complete:
-                x[:, ~here] = 0.0
-            self._fill(out, x, *self._counters.update(x[: len(_COUNTERS)], here))
-        np.fmin(np.fmax(out, _LOW, out=out), _HIGH, out=out)  # unlike clip(), NaN becomes LOW
-        if not complete:
-            out *= here
-        # the cast makes the one copy
-        return out.T.astype(np.float32, order="C").reshape(*self.shape, len(FEATURES))
-
-    def _fill(self, out: Array, x: Array, delta: Array, known: Mask) -> None:
-        """Write all features (F, M) into ``out``; bounds and absent rows are the caller's."""
-        parts, wholes = x[_FROM_PARTS:_FROM_WHOLES], x[_FROM_WHOLES:_FROM_TOLD]
-        current, zswapped, on_disk, swapcached = parts[0], parts[2], parts[3], parts[4]
-        on_disk -= zswapped  # was swap.current
-        on_disk -= swapcached
-        np.maximum(on_disk, 0.0, out=on_disk)
-        footprint = wholes[2] + zswapped  # was anon
-        footprint += on_disk
-        np.maximum(footprint, PAGE_SIZE, out=footprint)
-
-        elapsed = delta[0]
-        dt = np.maximum(elapsed, _TICK_S)  # where nothing elapsed nothing happened either
-        logs = out[_LOG]
-        rates = logs[:5]
-        np.multiply(delta[2:], 60.0 * PAGE_SIZE / (footprint * dt), out=rates)
-        rates[2] -= rates[1]  # major faults that no load from zswap explains
-        np.maximum(rates, 0.0, out=rates)
-
-        # the past
-        growth = current - self._current
-        self._current = current
-        if np.count_nonzero(known) < known.size:
-            growth *= known
-            self._slow *= known
-            self.age.mass *= known[:, None]
-            # rows without a past have nothing to age: let them share the others' interval
-            elapsed = np.where(known, elapsed, elapsed.max(initial=0.0))
-        self._slow -= rates[1:4]
-        self._slow *= np.exp(elapsed * (-1.0 / SLOW_S))
-        self._slow += rates[1:4]
-        self.age.update(elapsed, delta[2], delta[3], delta[5], zswapped / PAGE_SIZE)
-
-        # log scales
-        logs[5:8] = self._slow
-        np.divide(delta[1], dt * US_PER_S, out=logs[8])
-        logs[9:] = x[_FROM_TOLD:_FROM_OTHERS]
-        logs[12] /= footprint
-        logs *= _LOG_IN
-        np.log1p(logs, out=logs)
-        logs *= _LOG_OUT
-
-        # shares
-        out[0] = 1.0
-        limit = wholes[1]
-        np.minimum(limit, x[_MEMORY_MAX], out=limit)
-        np.minimum(limit, x[_MEMORY_HIGH], out=limit)
-        wholes[2:5] = footprint
-        wholes[6] += x[_INACTIVE_ANON]
-        np.divide(parts, np.maximum(wholes, 1.0, out=wholes), out=out[1:9])
-        np.divide(self._slow[1], np.maximum(self._slow[2], 1e-9), out=out[9])
-        out[10] = x[_WRITEBACK]
-        np.divide(growth, footprint, out=out[11])
-        out[12 : 12 + len(AGES_S)] = self.age.shares().T
-        np.less_equal(x[_HINT_KNOWN], 0, out=out[-1])
+        flat = np.ascontiguousarray(table).reshape(-1, len(COLUMNS))
+        m, past = len(flat), self._counters
+        out: Observation = np.empty((m, len(FEATURES)), np.float32)
+        with np.errstate(all="ignore"):  # whatever the files say
+            rowwise.observe(
+                flat, _TAKE, past.last, past.seen, self._current, self._slow, self.age.mass, EDGES_S,
+                FROM_BIN, _SCALES, _LOW, _HIGH,
+                np.empty((len(_TAKE), m)), np.empty(m, bool), np.empty_like(past.last), np.empty(m, bool),
+                np.empty(len(FEATURES)), out,
+            )  # fmt: skip
+        return out.reshape(*self.shape, len(FEATURES))
 
     def host(self, table: Table) -> Observation:
         """Host features of a table, float32 (..., H), from its first present row; zeros if there is none."""
-        x, found = _host_columns(table.reshape(-1, self.shape[-1], len(COLUMNS)))
-        out = np.empty((len(HOST_FEATURES), len(found)))
+        cube = np.ascontiguousarray(table).reshape(-1, self.shape[-1], len(COLUMNS))
+        e, past = len(cube), self._host_counters
+        out: Observation = np.empty((e, len(HOST_FEATURES)), np.float32)
         with np.errstate(all="ignore"):
-            self._fill_host(out, x, found)
-        np.fmin(np.fmax(out, _HOST_LOW, out=out), _HOST_HIGH, out=out)
-        if np.count_nonzero(found) < found.size:
-            out *= found
-        return out.T.astype(np.float32, order="C").reshape(*self.shape[:-1], len(HOST_FEATURES))
-
-    def _fill_host(self, out: Array, x: Array, found: Mask) -> None:
-        """Write all host features (H, E) into ``out``."""
-        delta, _ = self._host_counters.update(x[:2], found)
-        elapsed, stalled_us = delta[0], delta[1]
-        if np.count_nonzero(elapsed) < elapsed.size:
-            elapsed[elapsed == 0] = self.interval_s
-        parts, wholes, percent, day = x[2:5], x[5:8], x[8], x[9]
-        wholes[2] *= percent
-        wholes[2] *= 0.01
-        np.divide(parts, np.maximum(wholes, 1.0, out=wholes), out=out[:3])
-        np.divide(stalled_us, elapsed, out=out[3])
-        out[4] = elapsed
-        logs = out[3:5]
-        logs *= _HOST_LOG_IN
-        np.log1p(logs, out=logs)
-        logs *= _HOST_LOG_OUT
-        day *= 2.0 * np.pi / _DAY_S
-        np.sin(day, out=out[5])
-        np.cos(day, out=out[6])
-
-
-def _host_columns(table: Table) -> tuple[Array, Mask]:
-    """Columns of the first complete row per table (E, N, K): (columns, E), and where there is one (E,)."""
-    x = table[:, 0, :].T[_HOST_TAKE]
-    total = _HOST_ONES.dot(x)
-    found = total == total  # noqa: PLR0124 - false for NaN, in one pass
-    if np.count_nonzero(found) < found.size:
-        cube = table[:, :, _HOST_TAKE]
-        here = ~np.isnan(cube).any(axis=-1)
-        found = here.any(axis=-1)
-        x = cube[np.arange(len(cube)), here.argmax(axis=-1)].T.copy()
-        x[:, ~found] = 0.0
-    return x, found
+            rowwise.observe_hosts(
+                cube, _HOST_TAKE, past.last, past.seen, self.interval_s, _HOST_SCALES, _HOST_LOW, _HOST_HIGH,
+                np.empty((len(_HOST_TAKE), e)), np.empty(e, bool), np.empty_like(past.last),
+                np.empty(e, bool), np.empty(len(HOST_FEATURES)), out,
+            )  # fmt: skip
+        return out.reshape(*self.shape[:-1], len(HOST_FEATURES))

@@ -1,0 +1,85 @@
+"""policy/rowwise.py compiled and plain: a controller sees what training saw, to the last bit."""
+
+from __future__ import annotations
+
+import importlib.util
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from zswap_gym.envs import warmstart  # noqa: F401 - compiles the functions for everybody
+from zswap_gym.host.types import COLUMN, COLUMNS
+from zswap_gym.policy import rowwise
+from zswap_gym.policy.actions import ActionSpec, decode
+from zswap_gym.policy.features import FeatureExtractor
+
+HOSTS, CGROUPS = 3, 4
+GROWING = (
+    "pgmajfault",
+    "zswpin",
+    "zswpout",
+    "zswpwb",
+    "pgsteal",
+    "psi_some_total_us",
+    "host_psi_some_total_us",
+)
+
+
+@pytest.fixture(scope="module")
+def plain() -> ModuleType:
+    """The same file once more, as a controller loads it."""
+    assert rowwise.__file__
+    spec = importlib.util.spec_from_file_location("plain_rowwise", rowwise.__file__)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert not hasattr(module.observe, "overloads")
+    assert hasattr(rowwise.observe, "overloads")
+    return module
+
+
+def tables(steps: int) -> list[np.ndarray]:
+    """What files might say: counters that grow, now and then a new or an absent cgroup."""
+    draw = np.random.default_rng(1)
+    table, told = draw.uniform(0, 1e9, (HOSTS, CGROUPS, len(COLUMNS))), []
+    for step in range(steps):
+        table = table.copy()
+        table[..., COLUMN["time_s"]] = step * (10.0 + (step == 3))
+        for name in GROWING:
+            table[..., COLUMN[name]] += draw.integers(0, 1000, (HOSTS, CGROUPS))
+        table[..., COLUMN["zswapped"]] = draw.uniform(0, 1e8, (HOSTS, CGROUPS))
+        table[..., COLUMN["memory_max"]] = np.inf
+        if step == 5:
+            table[0, 1, COLUMN["pgsteal"]] = 0.0
+        told.append(table.copy())
+        if step % 4 == 2:
+            told[-1][1, 2] = np.nan
+    return told
+
+
+def observations(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
+    with monkeypatch.context() as patch:
+        for name in ("increase", "advance", "observe", "observe_hosts", "decode"):
+            patch.setattr(rowwise, name, getattr(module, name))
+        extractor = FeatureExtractor(10.0, (HOSTS, CGROUPS))
+        return [extractor.observe(table) for table in tables(12)]
+
+
+def test_observations_are_the_same_bits(plain: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    by_controller, by_environment = observations(plain, monkeypatch), observations(rowwise, monkeypatch)
+    assert len(np.unique(by_controller[-1])) > 50
+    for one, other in zip(by_controller, by_environment, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_actions_are_the_same_bits(plain: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    (table,) = tables(1)
+    action = np.random.default_rng(2).uniform(-1.2, 1.2, (200, HOSTS, CGROUPS, 2))
+    action[0] = np.nan
+    table = np.broadcast_to(table, (200, *table.shape))
+    compiled = decode(action, table, ActionSpec())
+    monkeypatch.setattr(rowwise, "decode", plain.decode)
+    for one, other in zip(compiled, decode(action, table, ActionSpec()), strict=True):
+        np.testing.assert_array_equal(one, other)
