@@ -26,7 +26,7 @@ def test_variants_have_the_size_they_are_asked_for() -> None:
 
 def test_single_and_vector_rates_count_the_same_work() -> None:
     small = variant(pages=2048, cgroups=4, episode={"length": "60s", "warmup": "30s", "snapshots": 1})
-    one, many = (env_rate(small, n, 2, vector=n > 1) for n in (1, 2))
+    one, many = (env_rate(small, n, 3, vector=n > 1) for n in (1, 2))
     for rate in (one, many):
         assert rate.steps_per_s > 0
         assert 0 < rate.outside_us < 1.5e6 / rate.steps_per_s  # medians each: not of the same episode
