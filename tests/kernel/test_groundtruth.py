@@ -29,8 +29,6 @@ EXACT = ("03_reclaim_and_back", "13_zero_pages", "14_readahead_pc3", "p1_age_bas
 FLOWS = ("zswpin", "zswpout", "zswpwb", "pgmajfault")
 MISSES = {  # outside what the kernel's own runs allow; figures in experiments/fidelity/README.md
     ("04_zswap_max", "memory.zswap.current"),
-    ("05_pool_limit_two_cgroups", "memory.zswap.current"),
-    ("05_pool_limit_two_cgroups", "zswpout"),
     ("08_writeback_disabled", "zswpwb"),
 }
 
@@ -119,6 +117,17 @@ def test_exact_at_every_sample(name: str) -> None:
         if row.counter in ("zswpout", "zswpin", "zswpwb"):
             # A write is sampled while its last pages may still be under way: a batch of 64.
             assert abs(row.model - row.kernel) <= (64 if row.label == "post" else 8), row
+
+
+def test_the_kernels_own_runs_lie_within_the_seeds() -> None:
+    """What a scan of all pages leaves in a zswap at its limit is chaotic: 192 and 162 pages in two runs."""
+    left = []
+    for seed in range(8):
+        found = rows(recorded("04_zswap_max"), [replay(recorded("04_zswap_max"), seed=seed)])
+        left += [row.model for row in found if row.label == "final" and row.counter == "memory.zswap.current"]
+    runs = spread(FOLDER / "04_zswap_max")["04_zswap_max", "A", "memory.zswap.current"]
+    assert min(left) < min(runs)
+    assert max(runs) < max(left)
 
 
 def test_median_error() -> None:

@@ -32,15 +32,19 @@ _MEASURED: dict[str, tuple[float, ...]] = {
         *(2118, 2321, 2525, 2725, 2930, 3137, 3337, 3543, 3741, 3945),
     ),
 }
+GOLDEN = 0.6180339887498949
+"""Multiples of it spread evenly between whole numbers."""
 _MEASURED["lzo-rle"] = _MEASURED["lzo"]
 _MEASURED["lz4hc"] = _MEASURED["lz4"]
 
 
-def compressed_length(permille: npt.NDArray[np.int64], compressor: str = "zstd") -> npt.NDArray[np.uint16]:
+def compressed_length(
+    permille: npt.NDArray[np.int64], compressor: str = "zstd", seed: int = 0
+) -> npt.NDArray[np.uint16]:
     """Bytes of a page by its random share; 0 = all-zero page (share -1), 4096 = does not fit.
 
-    Between the measured shares it is interpolated. Means are no whole numbers: neighbours differ by a
-    byte in that proportion. UserError on an unknown compressor.
+    Between the measured shares it is interpolated. Means are no whole numbers: pages differ by a byte in
+    that proportion, which ones is drawn by ``seed``. UserError on an unknown compressor.
     """
     if compressor not in _MEASURED:
         raise UserError(
@@ -50,7 +54,7 @@ def compressed_length(permille: npt.NDArray[np.int64], compressor: str = "zstd")
     known = (*_PERMILLE, 1000)
     size = (*_MEASURED[compressor], 4116.0)
     mean = np.interp(permille, known, size)
-    turn = np.arange(len(permille)) * 0.6180339887498949 % 1.0
+    turn = (np.arange(len(permille)) + seed) * GOLDEN % 1.0
     length = np.minimum(np.floor(mean + turn), 4096).astype(np.uint16)
     length[permille < 0] = 0
     return length

@@ -105,8 +105,11 @@ def _frees(recording: Recording, runs_: list[Run], cgroup: str) -> npt.NDArray[n
     return np.array(sorted(records), dtype=FREE) if records else np.zeros(0, FREE)
 
 
-def plans(recording: Recording) -> dict[str, AccessPlan]:
-    """One traced AccessPlan per cgroup that has workers; each worker is one region, its mapping."""
+def plans(recording: Recording, seed: int = 0) -> dict[str, AccessPlan]:
+    """One traced AccessPlan per cgroup that has workers; each worker is one region, its mapping.
+
+    ``seed``: see :func:`compressed_length`.
+    """
     ran = runs(recording)
     parts: dict[str, list[_Accesses]] = defaultdict(list)
     for run in ran:
@@ -116,18 +119,20 @@ def plans(recording: Recording) -> dict[str, AccessPlan]:
     for cgroup in dict.fromkeys(worker.cgroup for worker in workers):
         mine = [worker for worker in workers if worker.cgroup == cgroup]
         frees = _frees(recording, ran, cgroup)
-        result[cgroup] = _traced_plan(
-            mine, parts[cgroup], frees, recording.options.get("comp", "zstd") or "zstd"
+        compressor = recording.options.get("comp", "zstd") or "zstd"
+        lengths = np.concatenate(
+            [compressed_length(content_permille(w.seed, w.mix, w.pages), compressor, seed) for w in mine]
         )
+        result[cgroup] = _traced_plan(mine, parts[cgroup], frees, lengths)
     return result
 
 
 def _traced_plan(
-    workers: list[Worker], parts: list[_Accesses], frees: npt.NDArray[np.void], compressor: str
+    workers: list[Worker],
+    parts: list[_Accesses],
+    frees: npt.NDArray[np.void],
+    lengths: npt.NDArray[np.uint16],
 ) -> AccessPlan:
-    lengths = np.concatenate(
-        [compressed_length(content_permille(w.seed, w.mix, w.pages), compressor) for w in workers]
-    )
     n = len(lengths)
     empty: Any = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.uint8))
     page, time, op = (np.concatenate(column) for column in zip(*(parts or [empty]), strict=True))

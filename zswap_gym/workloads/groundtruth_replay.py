@@ -91,7 +91,7 @@ class _Replayer:
 
     def __init__(self, recording: Recording, seed: int) -> None:
         self.recording = recording
-        access = plans(recording)
+        access = plans(recording, seed)
         self.workers = recording.workers()
         specs = [
             CgroupSpec(name, parent=name.rpartition("/")[0] or None, threads=1)
