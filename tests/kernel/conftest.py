@@ -243,6 +243,10 @@ def check_gauges(state: layout.State) -> None:
         }
         for name, values in expected.items():
             assert cg[name] == values[mine].sum() * k, (name, c)
+    if len(state.slot_page):
+        held = np.flatnonzero(slot)
+        assert np.array_equal(state.slot_page[state.slot_of[held]], held)
+        assert (state.slot_page >= 0).sum() == len(held)
     check_stocks(state, np.where(s == layout.ZSWAP, length, 0) * k)
     assert host["slots_used"] == state.cgs[0]["slots"] <= host["swap_pages"]
     assert host["stored_pages"] == state.cgs[0]["zpages"]

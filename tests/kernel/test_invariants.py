@@ -80,6 +80,7 @@ MACHINES = some.fixed_dictionaries(
         "kernel": some.sampled_from(["6.12", "6.18", "7.3"]),
         "interface": some.sampled_from(["v1", "v2", "v3", "v4", "v5", "stock"]),
         "charge_cpus": some.sampled_from([0, 0, 3]),
+        "read_ahead": some.sampled_from([(0, False), (3, False), (2, True)]),
         "ram": some.sampled_from([0.7, 4.0, 4.0]),
         "device": some.sampled_from(["nvme", "sata", "iops400"]),
         "stage_one": some.sampled_from(["none", "fixed", "senpai"]),
@@ -149,6 +150,8 @@ def build(make: Callable[..., Any], make_plan: Callable[..., Any], spec: dict[st
         kernel=spec["kernel"],
         interface=spec["interface"],
         charge_cpus=spec["charge_cpus"],
+        page_cluster=spec["read_ahead"][0] if k == 1 else 0,
+        rotational=spec["read_ahead"][1],
         device=DEVICES[spec["device"]],
     )
 

@@ -162,6 +162,49 @@ def test_read_ahead_narrows_where_it_does_not_pay(make, make_plan) -> None:
     assert 64 <= b.count("A", "zswpin") <= 64 + 16
 
 
+@pytest.mark.parametrize(("fault", "block"), [(20, range(15, 23)), (0, range(7)), (39, range(39, 40))])
+def test_read_ahead_by_slot_reads_an_aligned_block(make, make_plan, fault: int, block: range) -> None:
+    """Page i has slot i + 1, as the first holds the header; the first window is 8, wherever one faults."""
+    b = make({"A": traced(make_plan, 40, [(3 * S, fault, OP_READ)])}, page_cluster=3, rotational=True)
+    b.run(1)
+    b.write("A", "1M", "memory.reclaim")
+    assert b.states("A")[ZSWAP] == 40
+    b.run(9)
+    assert b.count("A", "pgmajfault") == 1
+    assert np.flatnonzero(b.pages("A")["state"] != ZSWAP).tolist() == list(block)
+    b.check()
+
+
+def test_read_ahead_by_slot_crosses_cgroups(make, make_plan) -> None:
+    """What lies beside a page on the device may be another's: it is charged for it."""
+    tree = {"A": traced(make_plan, 4, [(3 * S, 2, OP_READ)]), "B": traced(make_plan, 4)}
+    b = make(tree, page_cluster=3, rotational=True)
+    b.run(1)
+    b.write("A", "1M", "memory.reclaim")
+    b.write("B", "1M", "memory.reclaim")
+    assert b.states("A")[ZSWAP] == b.states("B")[ZSWAP] == 4
+    b.run(9)
+    assert b.count("A", "zswpin") == 4
+    assert b.count("B", "zswpin") == 3  # slots 1 to 7
+    assert b.states("B")[SWAPCACHE] == 3
+    assert b.gauge("B", "memory_current") > 3 * PAGE_SIZE
+
+
+def test_hits_of_read_ahead_by_slot_are_the_hosts(make, make_plan) -> None:
+    """Another program's use of what was read keeps the window wide; without any use it narrows to one."""
+    loads = {}
+    for used in (False, True):
+        reads = [(3 * S + i * S // 4, 64 * i + 3, OP_READ) for i in range(8)]
+        use = [(3 * S + i * S // 4 + 1000 * j, 64 * i + j, OP_READ) for i in range(8) for j in range(1, 7)]
+        b = make({"A": traced(make_plan, 1024, use if used else reads)}, page_cluster=3, rotational=True)
+        b.run(1)
+        b.write("A", "16M", "memory.reclaim")
+        b.run(9)
+        loads[used] = b.count("A", "zswpin")
+    assert loads[True] >= 8 * 7
+    assert 8 + 7 <= loads[False] <= 8 + 7 + 3 + 1  # 8, then 4, 2 and single pages
+
+
 # --- huge pages -------------------------------------------------------------------------------------------
 
 

@@ -203,6 +203,7 @@ def _host_record(
     rec["lru"] = LRUS.index(host.lru)
     rec["preempted"] = host.preempted
     rec["swappiness"], rec["page_cluster"] = host.swappiness, host.page_cluster
+    rec["next_slot"], rec["ra_hits"] = 1, 4  # swapin_readahead_hits starts at 4
     rec["latency_us"], rec["writeback_us"] = host.device.latency_us, host.writeback_us
     kernel = KERNELS[host.kernel]
     rec["store_raw"], rec["shrink_scan"] = kernel.stores_incompressible, kernel.shrink_scan
@@ -265,6 +266,7 @@ def state(
     classes, class_of, _ = size_classes()
     lists = np.zeros(n * layout.LISTS_PER_CGROUP, layout.LIST)
     lists["oldest"] = lists["newest"] = -1
+    by_slot = host.rotational and host.page_cluster > 0
     result = State(
         pages=pages,
         links=np.full(len(pages), -1, layout.LINK),
@@ -305,6 +307,8 @@ def state(
         zspage_of=np.full(len(pages) if host.lru != LRUS[0] else 0, -1, np.int32),
         zgroups=np.full((len(classes), layout.ZSPAGE_GROUPS), -1, np.int32),
         tables=np.zeros(len(pages) // layout.TABLE + len(sources.regions) + 2, np.uint8),
+        slot_of=np.zeros(len(pages) if by_slot else 0, np.int32),
+        slot_page=np.full(host.swap_bytes // PAGE_SIZE + 1 if by_slot else 0, -1, np.int32),
     )
     set_pool_limit(result, host.max_pool_percent, host.accept_threshold_percent)
     note_limits(result)

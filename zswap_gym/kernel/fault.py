@@ -40,7 +40,7 @@ from zswap_gym.kernel.memcg import (
 from zswap_gym.kernel.mglru import work_now
 from zswap_gym.kernel.oom import RESTART_US, discard, renew
 from zswap_gym.kernel.psi import stall
-from zswap_gym.kernel.readahead import bring, note_hit, settle_window, swapped, window
+from zswap_gym.kernel.readahead import block, bring, by_slot, note_hit, settle_window, swapped, window
 from zswap_gym.kernel.swapdev import read_file
 from zswap_gym.kernel.swapin import swap_in
 
@@ -69,8 +69,30 @@ def _map(st, c, p, op):
 
 
 @njit
+def _read_block(st, p, t):
+    """swap_cluster_readahead(): each page of a block of slots is charged to whom it belongs.
+
+    Returns as `_read_around`.
+    """
+    first, end = block(st, p)
+    for slot in range(first, end):
+        q = st.slot_page[slot]
+        if q < 0 or not swapped(st, q):
+            continue
+        _, t = charge(st, st.owner[q], t)
+        if st.pages[p].state == NEW:  # the charge killed p's program
+            return False, t
+        if st.slot_page[slot] == q and swapped(st, q):
+            t = bring(st, st.owner[q], q, t, q != p)
+    settle_window(st)
+    return True, t
+
+
+@njit
 def _read_around(st, c, p, t):
     """swapin_readahead(): (False if c was killed for it, time to go on). Page p comes in its turn."""
+    if by_slot(st):
+        return _read_block(st, p, t)
     first, end = window(st, p)
     for q in range(first, end):
         if swapped(st, q):
@@ -197,11 +219,10 @@ def fault(st, c, p, t):
             if not alive:
                 stall(st, c, start, t - start, True)
                 return
-    else:
-        if page.folio:
-            _map_around(st, c, p, op)
-        if st.host[0].page_cluster:
-            note_hit(st, p)
+    elif page.folio:
+        _map_around(st, c, p, op)
+    elif st.host[0].page_cluster:
+        note_hit(st, p)
     # Only workingset folios' waits count as memory pressure, direct reclaim always does.
     counts = page.flags & F_WORKINGSET != 0
     _map(st, c, p, op)

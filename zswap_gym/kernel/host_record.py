@@ -71,6 +71,10 @@ HOST = np.dtype(
         ("lru", np.int32),
         ("swappiness", np.int32),
         ("page_cluster", np.int32),
+        ("next_slot", np.int64),  # read-ahead by slot: where the search for a free one begins
+        ("ra_slot", np.int64),  # ... prev_offset: slot of the last fault without hits
+        ("ra_window", np.int64),
+        ("ra_hits", np.int64),
         ("charge_cpu", np.int32),  # whose charge stock the next charge uses
         ("task", np.int32),  # who runs: the program of this cgroup, 0 = a writer of cgroup files
         (

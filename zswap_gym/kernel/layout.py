@@ -366,6 +366,8 @@ class State(NamedTuple):
     zspage_of: np.ndarray  # int32 (n,): where a stored page's object lies
     zgroups: np.ndarray  # int32 (classes, ZSPAGE_GROUPS): first zspage of each fullness group
     tables: np.ndarray  # uint8: per page table, bits of the walk's two filters
+    slot_of: np.ndarray  # int32 (n,): number of a page's swap slot; none but for read-ahead by slot
+    slot_page: np.ndarray  # int32 (slots + 1,): whose each slot is, or -1; the first is the header's
 
 
 CONSTANT = frozenset(

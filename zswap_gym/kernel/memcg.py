@@ -38,6 +38,20 @@ def account(st, c, resident, mapped, swapcached, entries, length):
         c = cg.parent
 
 
+@inline
+def _number_slot(st, p):
+    """Page p's slot is the next free one round the device (mm/swapfile.c:cluster_alloc_swap_entry()).
+
+    So pages reclaimed together lie together. Left out: each CPU fills a cluster of its own.
+    """
+    at = st.host[0].next_slot
+    while st.slot_page[at] >= 0:
+        at = at % (len(st.slot_page) - 1) + 1
+    st.slot_page[at] = p
+    st.slot_of[p] = at
+    st.host[0].next_slot = at % (len(st.slot_page) - 1) + 1
+
+
 @njit
 def take_slot(st, c, p):
     """Allocate a swap slot for page p (mm/swap_state.c:add_to_swap()); False if there is none."""
@@ -61,6 +75,8 @@ def take_slot(st, c, p):
         m = cg.parent
     host.slots_used += k
     st.pages[p].flags |= F_SLOT
+    if len(st.slot_page) > 0:
+        _number_slot(st, p)
     return True
 
 
@@ -73,6 +89,8 @@ def drop_slot(st, c, p):
         c = st.cgs[c].parent
     st.host[0].slots_used -= k
     st.pages[p].flags &= ~F_SLOT
+    if len(st.slot_page) > 0:
+        st.slot_page[st.slot_of[p]] = -1
 
 
 @inline

@@ -1,9 +1,12 @@
-"""Swap read-ahead by address (mm/swap_state.c: swap_vma_readahead(), __swapin_nr_pages()).
+"""Swap read-ahead (mm/swap_state.c: swap_vma_readahead(), swap_cluster_readahead(), __swapin_nr_pages()).
 
 A major fault reads a window of up to 2**page_cluster pages around it, wider while the pages of the
 last windows were used. Every page it takes leaves zswap as if it had been asked for
 (spec/corrections.md, memcg-model 11; exact in 14). The pages wait unmapped in the swap cache; their
 use is a minor fault.
+
+Around it means by address, within the mapping and its page table. On a rotating device it means by swap
+slot: an aligned block of slots, whosever pages they hold, with one count of hits for the whole host.
 """
 
 from __future__ import annotations
@@ -25,14 +28,38 @@ def swapped(st, p):
 
 
 @inline
+def by_slot(st):
+    """swap_use_vma_readahead(), the other way round: a swap device rotates."""
+    return len(st.slot_page) > 0
+
+
+@inline
 def note_hit(st, p):
     """A fault found page p in the swap cache: lookup via swap_cache_get_folio()."""
     page = st.pages[p]
+    hit = 1 if page.flags & F_READAHEAD else 0
+    page.flags &= ~F_READAHEAD
+    if by_slot(st):
+        st.host[0].ra_hits += hit
+        return
     vma = st.vmas[page.region]
     vma.ra_addr = p - st.regions[page.region].first_page
-    if page.flags & F_READAHEAD:
-        page.flags &= ~F_READAHEAD
-        vma.ra_hits = min(vma.ra_hits + 1, MAX_HITS)
+    vma.ra_hits = min(vma.ra_hits + hit, MAX_HITS)
+
+
+@inline
+def _pages(hits, at, before, most, last):
+    """__swapin_nr_pages(): how many pages to read at ``at``, the last fault having been at ``before``."""
+    size = hits + 2
+    if size == 2:  # no hits: only a fault next door is worth two
+        if at != before + 1 and at != before - 1:
+            size = 1
+    else:
+        rounded = 4
+        while rounded < size:
+            rounded <<= 1
+        size = rounded
+    return max(min(size, most), last // 2)
 
 
 @njit
@@ -41,17 +68,8 @@ def window(st, p):
     rec = st.regions[st.pages[p].region]
     vma = st.vmas[st.pages[p].region]
     at = p - rec.first_page
-    size = vma.ra_hits + 2
-    if size == 2:  # no hits: only a fault next door is worth two
-        if at != vma.ra_addr + 1 and at != vma.ra_addr - 1:
-            size = 1
-    else:
-        rounded = 4
-        while rounded < size:
-            rounded <<= 1
-        size = rounded
-    size = max(min(size, 1 << min(st.host[0].page_cluster, MAX_ORDER)), vma.ra_window // 2)
     before = vma.ra_addr
+    size = _pages(vma.ra_hits, at, before, 1 << min(st.host[0].page_cluster, MAX_ORDER), vma.ra_window)
     vma.ra_addr = at
     vma.ra_window = size
     vma.ra_hits = 0
@@ -66,6 +84,21 @@ def window(st, p):
     table = at // TABLE * TABLE
     end = min(first + size, rec.n_pages, table + TABLE)
     return rec.first_page + max(first, table), rec.first_page + end
+
+
+@njit
+def block(st, p):
+    """Slots [first, end) to read with a major fault on p (swapin_nr_pages()); remembers the fault."""
+    host = st.host[0]
+    slot = st.slot_of[p]
+    hits = host.ra_hits
+    size = _pages(hits, slot, host.ra_slot, 1 << host.page_cluster, host.ra_window)
+    host.ra_hits = 0
+    host.ra_window = size
+    if hits == 0:
+        host.ra_slot = slot
+    first = slot - slot % size
+    return max(first, 1), min(first + size, len(st.slot_page))
 
 
 @njit

@@ -206,8 +206,9 @@ class HostSpec:
     """CPUs that charge memory 64 pages at a time; 0: every page is charged as it is used. Cgroup files are
     written on the first, programs run on the others."""
     page_cluster: int = 0
-    """vm.page-cluster: a fault reads up to 2**page_cluster pages around it, by address. By swap slot, as
-    for a rotating device, is not modelled."""
+    """vm.page-cluster: a fault reads up to 2**page_cluster pages around it."""
+    rotational: bool = False
+    """The swap device rotates: what lies around a page is told by swap slot, not by address."""
     preempted: float = 0.0
     """MGLRU in full: the chance that a program reclaiming for itself is switched out and in again
     between two agings, so that the second one walks its page tables too (spec/mglru.md 4)."""

@@ -66,6 +66,8 @@ _DTYPES: dict[str, tuple[Any, int]] = {
     "zspage_of": (np.int32, 1),
     "zgroups": (np.int32, 2),
     "tables": (np.uint8, 1),
+    "slot_of": (np.int32, 1),
+    "slot_page": (np.int32, 1),
 }
 assert tuple(_DTYPES) == layout.State._fields
 

@@ -110,6 +110,7 @@ def guest(recording: Recording, seed: int = 0) -> HostSpec:
         lru="classic" if opt.get("lru", "y") in ("n", "N", "0") else "mglru-full",
         swappiness=_number(recording, "swappiness", 60),
         page_cluster=_number(recording, "pc", 0),
+        rotational=_number(recording, "rot", 0) != 0,
         writeback_us=WRITEBACK_US if opt["kernel"] == "zswp" else worker,
         refusal_us=refusal,
         preempted=0.0 if seed == 0 else PREEMPTED,
