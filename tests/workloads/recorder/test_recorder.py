@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -16,6 +17,7 @@ import pytest
 
 from experiments.recorder.redis_session import Redis
 from zswap_gym.errors import UserError
+from zswap_gym.workloads.recorder.inject import merge, split
 from zswap_gym.workloads.recorder.methods import choose, probe
 from zswap_gym.workloads.recorder.processes import PROC, open_process, processes_of
 from zswap_gym.workloads.recorder.session import record
@@ -106,6 +108,48 @@ def test_a_killed_recorder_leaves_nothing_behind(known, system_state, method, bl
     assert [path.name for path in tmp_path.iterdir()] == (["cut.npz"] if blow == signal.SIGINT else [])
     if blow == signal.SIGINT:
         assert load_trace(tmp_path / "cut.npz").n_scans >= 3
+
+
+SIGNALLED = """
+import ctypes, mmap, signal
+memory = mmap.mmap(-1, 4096 * 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+signal.signal(signal.SIGUSR1, lambda *_: print("seen", flush=True))
+print(ctypes.addressof(ctypes.c_char.from_buffer(memory)), flush=True)
+while True:
+    signal.pause()
+"""
+
+
+@needs_root
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="splitting VMAs is written for x86-64")
+def test_a_program_stopped_and_signalled_while_its_mappings_are_split(system_state):
+    """Ctrl-Z and fg, a SIGSTOP from outside, signals of its own: all arrive, and it goes on."""
+    program = subprocess.Popen([sys.executable, "-c", SIGNALLED], stdout=subprocess.PIPE, text=True)
+    try:
+        start = int(program.stdout.readline())
+        before = system_state(program.pid)
+        answers = []
+
+        def bother():
+            rng = np.random.default_rng(0)
+            for stop in [signal.SIGSTOP, signal.SIGTSTP] * 40:
+                for number in (stop, signal.SIGUSR1, signal.SIGCONT):
+                    os.kill(program.pid, number)
+                    time.sleep(rng.uniform(0, 0.005))
+                answers.append(program.stdout.readline())
+
+        worker = threading.Thread(target=bother)
+        worker.start()
+        while worker.is_alive() and program.poll() is None:
+            split(program.pid, [(start, start + 4096 * 4096)], 4096)
+            merge(program.pid, [(start, start + 4096 * 4096)])
+        worker.join(10)
+        assert program.poll() is None
+        assert answers == ["seen\n"] * 80
+        assert system_state(program.pid) == before
+    finally:
+        program.kill()
+        program.wait()
 
 
 @needs_root

@@ -14,6 +14,7 @@ import os
 import platform
 import signal
 import struct
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -23,6 +24,10 @@ from zswap_gym.units import PAGE_SIZE
 MADV_DONTDUMP, MADV_DODUMP = 16, 17
 SEIZE, INTERRUPT, GETREGS, SETREGS, CONT, SINGLESTEP, DETACH = 0x4206, 0x4207, 12, 13, 7, 9, 17
 WALL = 0x40000000
+EVENT_STOP = 128
+"""A stop for INTERRUPT or for job control, no signal of the program's own."""
+FAULTS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
+STOPS = (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 SYS_MMAP, SYS_MUNMAP = 9, 11
 PROT_READ_EXEC, MAP_PRIVATE_ANONYMOUS = 5, 0x22
 NAMES = (
@@ -59,12 +64,15 @@ class Tracee:
             raise OSError(number, f"ptrace: {os.strerror(number).lower()}")
 
     def __enter__(self) -> Self:
-        self._call(SEIZE)
         self._held: list[int] = []
-        self._call(INTERRUPT)
-        self._wait(any_stop=True)
-        self.saved = self.regs()
         self._syscall_at = self._find_syscall()
+        self._call(SEIZE)
+        self._call(INTERRUPT)
+        number, event = self._stopped()
+        while event != EVENT_STOP:
+            self._call(CONT, self._own(number))
+            number, event = self._stopped()
+        self.saved = self.regs()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -75,7 +83,8 @@ class Tracee:
             if Path(f"/proc/{self.pid}").exists():
                 raise UserError(f"PID {self.pid}: could not be let go ({error})") from None
         for number in self._held:
-            os.kill(self.pid, number)
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     def regs(self) -> Regs:
         """Its registers."""
@@ -86,16 +95,39 @@ class Tracee:
     def _set(self, regs: Regs) -> None:
         self._call(SETREGS, ctypes.addressof(regs))
 
-    def _wait(self, *, any_stop: bool = False) -> None:
-        """Until it stops for us; signals that come for the program meanwhile are kept for it."""
+    def _stopped(self) -> tuple[int, int]:
+        """Wait for its next stop: (signal, event)."""
+        _, status = os.waitpid(self.pid, WALL)
+        if not os.WIFSTOPPED(status):
+            raise UserError(f"PID {self.pid}: ended while it was being looked at")
+        return os.WSTOPSIG(status), status >> 16
+
+    def _own(self, number: int) -> int:
+        """What to do with a signal of the program's own: 0 where it is kept until the program is let go.
+
+        SIGSTOP takes effect at once, and the program stays stopped when let go
+        (kernel/ptrace.c:__ptrace_unlink()): sent again, it could come after the SIGCONT that was to end it.
+        """
+        if number == signal.SIGCONT or number in STOPS:
+            # Each takes the other back (kernel/signal.c:prepare_signal()).
+            undone = STOPS if number == signal.SIGCONT else (signal.SIGCONT,)
+            self._held = [held for held in self._held if held not in undone]
+        if number == signal.SIGSTOP:
+            return number
+        self._held.append(number)
+        return 0
+
+    def _go(self, request: int, until: int) -> None:
+        """Let it run to the trap at ``until``, however often signals and job control stop it before."""
+        own = 0
         while True:
-            _, status = os.waitpid(self.pid, WALL)
-            if not os.WIFSTOPPED(status):
-                raise UserError(f"PID {self.pid}: ended while it was being looked at")
-            if any_stop or os.WSTOPSIG(status) == signal.SIGTRAP:
+            self._call(request, own)
+            number, event = self._stopped()
+            if event == 0 and number == signal.SIGTRAP and self.regs().rip == until:
                 return
-            self._held.append(os.WSTOPSIG(status))
-            self._call(CONT)
+            if event == 0 and number in FAULTS:
+                raise UserError(f"PID {self.pid}: cannot be made to call madvise; use --method pageout")
+            own = 0 if event else self._own(number)
 
     def _find_syscall(self) -> int:
         """Address of a ``syscall`` instruction in its own code."""
@@ -117,8 +149,7 @@ class Tracee:
         for name, value in zip(("rdi", "rsi", "rdx", "r10", "r8", "r9"), arguments, strict=False):
             setattr(regs, name, value & ((1 << 64) - 1))
         self._set(regs)
-        self._call(SINGLESTEP)
-        self._wait()
+        self._go(SINGLESTEP, self._syscall_at + 2)
         result: int = struct.unpack("q", struct.pack("Q", self.regs().rax))[0]
         return result
 
@@ -132,8 +163,7 @@ class Tracee:
         for name, value in registers.items():
             setattr(regs, name, value)
         self._set(regs)
-        self._call(CONT)
-        self._wait()
+        self._go(CONT, page + len(code))
 
 
 def _advise(pid: int, runs: list[tuple[int, int, int, int, int]]) -> None:
