@@ -12,8 +12,7 @@ from agents.advice.subject import age_limit_s, working_set_bytes
 from zswap_gym.workloads.scenario import Scenario
 
 SEEDS = 3
-"""For every setting; those that might be best get up to twelve times as many."""
-ROUNDS = (1, 4, 12)
+"""For every setting; those that might be best get up to 32 times as many."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ def advise(
         slo: what a recommended setting has to keep.
         ages: seconds to try; None = evenly in the logarithm, up to the limit.
         budgets: bytes per decision and cgroup to try; None = powers of two that suit the memory.
-        seeds: for every setting; those that might be best get up to twelve times as many.
+        seeds: for every setting; those that might be best get up to 32 times as many.
         on_start: told the number of runs of the first round.
         on_run: called after each of them.
 
@@ -84,7 +83,7 @@ def advise(
     points = make_grid(limit, working_set_bytes(scenario), ages, budgets)
     on_start(seeds * len(points))
     found = Measured.of(scenario)
-    used = search(found, points, slo, [seeds * factor for factor in ROUNDS], on_run)
+    used = search(found, points, slo, seeds, on_run)
     judged = [judge(found, point, range(used[point]), slo) for point in points if point is not NEVER]
     per_cgroup = _per_cgroup(found, points, used, slo)
     return Advice(

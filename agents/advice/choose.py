@@ -2,15 +2,15 @@
 
 A setting is recommended only if the *next* run would keep the promise with 95 % probability. With few
 seeds that is an upper limit of prediction, or the worst seed seen where that is worse; with many it is
-counted: at most 3 % of the runs may have broken it. Settings that might be best are run on more seeds
-than the rest, until nothing is undecided or the rounds are over.
+counted: at most 4 % of the runs may have broken it. The leader and the settings that might still beat it
+are run on more seeds than the rest, until nothing is undecided or the runs set aside for it are used up.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import comb, sqrt
 from statistics import NormalDist
 
 import numpy as np
@@ -20,15 +20,18 @@ from agents.advice.measure import QUANTITIES, Floats, Measured, Setting
 
 CONFIDENCE = 0.95
 HELD, REFAULT, PSI, WRITTEN, LOADS, SHARE = range(len(QUANTITIES))
-COUNTED_FROM, MAY_BREAK = 30, 0.03
+COUNTED_FROM, MAY_BREAK = 30, 0.04
 """From so many seeds on, the share of runs that broke the promise is counted instead of predicted."""
-ENOUGH = 12
-"""A leader is looked at on at least so many seeds."""
+LOOKS = (1, 4, 12, 32)
+"""Seeds of a setting, in units of those all settings get: of a rival, of the leader, of one at the border."""
+HARDLY = 0.025
+"""A setting is given up when one that keeps the promise in 95 % of runs would break it in so many only with
+this probability."""
 CLOSE = 0.95
 MOST_RIVALS = 5
-"""So many settings of an interface, those that free most, are looked at again."""
-HOPELESS = 0.6
-"""A setting that keeps the promise in fewer runs than this is not looked at again."""
+"""So many settings of an interface, those that free most, are looked at again at a time."""
+AGAIN = 60
+"""Runs beyond the first look, in units of its seeds; for the largest recording, 3 seeds, half a minute."""
 
 
 @dataclass(frozen=True)
@@ -171,10 +174,25 @@ def pareto(judged: Sequence[Judged]) -> list[Judged]:
     return [j for j, loses in zip(judged, beaten, strict=True) if not loses]
 
 
-def undecided(judged: Sequence[Judged], slo: Slo, interface: Interface) -> list[Point]:
-    """The leader of an interface and what might still beat it: more seeds could turn the choice.
+def hopeless(judged: Judged) -> bool:
+    """Whether it broke the promise too often for one that keeps it in 95 % of runs (binomial tail)."""
+    n, p = judged.seeds, 1 - CONFIDENCE
+    broke = round(n * (1 - judged.keeps_share))
+    fewer = sum(comb(n, k) * p**k * (1 - p) ** (n - k) for k in range(broke))
+    return 1 - fewer < HARDLY
 
-    Empty where nothing can: every setting that frees more has been seen to break the promise.
+
+def undecided(
+    judged: Sequence[Judged], slo: Slo, interface: Interface, enough: int, most: int
+) -> list[Point]:
+    """The leader of an interface, then what might still beat it: more seeds could turn the choice.
+
+    Args:
+        judged: settings as far as they are known.
+        slo: what has to be kept.
+        interface: which of them.
+        enough: seeds of a leader that never broke the promise, and of what frees nearly as much.
+        most: seeds of a leader that did, and of what frees more: a share near 5 % takes many to tell.
     """
     mine = [j for j in judged if j.point.interface == interface]
     leader = best(mine)
@@ -183,45 +201,61 @@ def undecided(judged: Sequence[Judged], slo: Slo, interface: Interface) -> list[
         j
         for j in mine
         if not j.fit
-        and j.keeps_share >= HOPELESS
+        and j.seeds < most
         and j.freed_bytes.mean > floor
         and j.refault_pct_wss_min.mean <= slo.refault_pct_wss_min
         and j.psi_added_pct.mean <= slo.psi_added_pct
+        and not hopeless(j)
     ]
-    if leader is not None and (rivals or leader.seeds < ENOUGH):
-        # Close seconds too: which of them is best is a matter of noise so far.
-        close = [j for j in mine if j.fit and j.freed_bytes.mean >= CLOSE * floor]
-        rivals = [*close, *rivals]
+    first: list[Judged] = []
+    if leader is not None:
+        rivals += [
+            j
+            for j in mine
+            if j.fit and j is not leader and j.seeds < enough and j.freed_bytes.mean >= CLOSE * floor
+        ]
+        first = [leader] * (leader.seeds < (enough if leader.keeps_share == 1 else most))
     rivals.sort(key=lambda j: j.freed_bytes.mean, reverse=True)
-    return [j.point for j in rivals[:MOST_RIVALS]]
+    return [j.point for j in (*first, *rivals[:MOST_RIVALS])]
 
 
 def search(
     found: Measured,
     points: Sequence[Point],
     slo: Slo,
-    rounds: Sequence[int],
+    seeds: int,
     on_run: Callable[[], None] = lambda: None,
 ) -> dict[Point, int]:
-    """Measure every point on ``rounds[0]`` seeds, and in each later round those that are undecided.
+    """Measure every point on so many seeds, then on more, look by look, what is undecided.
 
     Returns:
         seeds used per point.
     """
     nothing = list(dict.fromkeys(point.never for point in points))
-    found.add(range(rounds[0]), [*nothing, *(p for p in points if p not in nothing)], on_run)
-    used = dict.fromkeys([*nothing, *points], rounds[0])
-    for seeds in rounds[1:]:
+    found.add(range(seeds), [*nothing, *(p for p in points if p not in nothing)], on_run)
+    used = dict.fromkeys([*nothing, *points], seeds)
+    looks = [seeds * factor for factor in LOOKS]
+    cgroups: list[int | None] = [None, *(range(len(found.cgroups)) if len(found.cgroups) > 1 else ())]
+    left = AGAIN * seeds * len(cgroups)
+    while True:
         again: list[Point] = []
-        # The last round is for what the advice is about; the others are for comparison.
-        interfaces = INTERFACES if seeds != rounds[-1] else INTERFACES[:1]
-        for cgroup in (None, *(range(len(found.cgroups)) if len(found.cgroups) > 1 else ())):
+        for cgroup in cgroups:
             judged = [judge(found, point, range(used[point]), slo, cgroup) for point in points]
-            for which in interfaces if cgroup is None else INTERFACES[:1]:
-                again += undecided(judged, slo, which)
-        if not again:
-            break
-        again = list(dict.fromkeys([NEVER, *(point.never for point in again), *again]))
-        found.add(range(seeds), again)
-        used |= dict.fromkeys(again, seeds)
-    return used
+            # The setting of version 1 for the whole machine is what the advice is about.
+            again += undecided(judged, slo, "v1", *(looks[2:] if cgroup is None else looks[1:3]))
+            for which in INTERFACES[1:] if cgroup is None else ():
+                again += undecided(judged, slo, which, looks[1], looks[1])
+        grown: dict[Point, int] = {}
+        for point in dict.fromkeys(again):
+            more = {point: next(n for n in looks if n > used[point])}
+            if used[point.never] < more[point]:
+                more[point.never] = more[point]
+            cost = sum(n - used[p] for p, n in more.items())
+            if cost <= left:
+                left -= cost
+                used |= more
+                grown |= more
+        if not grown:
+            return used
+        for count in sorted(set(grown.values())):
+            found.add(range(count), [point for point, n in grown.items() if n >= count])

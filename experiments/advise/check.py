@@ -1,6 +1,6 @@
 """Does advice hold? Every setting on fresh seeds, against what was promised. See README.md.
 
-python experiments/advise/check.py [SUBJECT ...] [--slo 0.2 --slo 2] [--fresh 40]
+python experiments/advise/check.py [SUBJECT ...] [--slo 0.2 --slo 2] [--fresh 240]
 """
 
 from __future__ import annotations
@@ -12,64 +12,95 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from agents.advice.advise import Advice, advise
-from agents.advice.choose import HELD, PSI, REFAULT, Slo
-from agents.advice.grid import NEVER, Point
+from agents.advice.choose import HELD, Judged, Slo, hopeless, judge
+from agents.advice.grid import NEVER
 from agents.advice.measure import Measured
 from agents.advice.subject import subject
+from zswap_gym.workloads.scenario import Scenario
 from zswap_gym.workloads.traces import trace_names
 
-FIRST_FRESH = 100_000
-KEEPS = 0.95
+SIEVES = range(100_000, 100_015), range(100_000, 100_060)
+"""Seeds that say which settings could be best."""
+FIRST_FRESH = 200_000
+"""The first of those that say which one is, and whether the advice holds. On the few seeds of a sieve the
+best is whatever was luckiest: of five settings that break the promise in 7 % of runs one passes 60 easily."""
+KEEPS, CLOSE = 0.95, 0.95
 
 
-def on_fresh_seeds(advice: Advice, fresh: int) -> dict[Point, tuple[float, float]]:
-    """Of settings of version 1 that could be best: (share of runs that keep the promise, bytes freed).
+def on_fresh_seeds(advice: Advice, found: Measured, seeds: range) -> tuple[Judged | None, list[Judged]]:
+    """The recommended setting of version 1 on fresh seeds, and the others that could be best.
 
-    Left out is what freed a tenth less than the recommended one, or kept the promise in under half of runs.
+    Left out is what frees less than the recommended or breaks the promise too often for one that keeps it
+    in 95 % of runs, on the sieves; what the grid showed of it counts as the first sieve.
     """
-    seeds = range(FIRST_FRESH, FIRST_FRESH + fresh)
-    found = Measured.of(advice.scenario)
     chosen = advice.recommended
-    floor = 0.9 * chosen.freed_bytes.mean if chosen else 0.0
-    points = [
+    mine = [chosen.point] if chosen else []
+    floor = chosen.freed_bytes.mean if chosen else 0.0
+    rivals = [
         j.point
         for j in advice.grid
-        if j.point.interface == "v1" and j.freed_bytes.mean >= floor and j.keeps_share >= 0.5
+        if j is not chosen and j.point.interface == "v1"
+        and j.freed_bytes.high > floor and not hopeless(j)
+    ]  # fmt: skip
+    for sieve in SIEVES:
+        found.add(sieve, [NEVER, *mine, *rivals])
+        floor = max((judge(found, point, sieve, advice.slo).freed_bytes.mean for point in mine), default=0.0)
+        judged = [judge(found, point, sieve, advice.slo) for point in rivals]
+        rivals = [j.point for j in judged if j.freed_bytes.high > floor and not hopeless(j)]
+    found.add(seeds, [NEVER, *mine, *rivals])
+    fresh = [judge(found, point, seeds, advice.slo) for point in [*mine, *rivals]]
+    return (fresh[0], fresh[1:]) if chosen else (None, fresh)
+
+
+def share_of(found: Measured, mine: Judged, best: Judged, seeds: range) -> tuple[float, float, float]:
+    """Bytes freed by one setting over those of another, paired by seed, with a 95 % bootstrap interval."""
+    never, *both = (found.of_setting(p, seeds)[:, HELD] for p in (NEVER, mine.point, best.point))
+    freed = never - np.stack(both)
+    drawn = np.random.default_rng(0).integers(len(seeds), size=(4000, len(seeds)))
+    means = freed[:, drawn].mean(axis=2)
+    low, high = np.quantile(means[0] / means[1], (0.025, 0.975))
+    return float(freed[0].mean() / freed[1].mean()), float(low), float(high)
+
+
+def check(scenario: Scenario, found: Measured, name: str, slo: Slo, fresh: range) -> dict[str, Any]:
+    """Advise on one subject and look how the advice and every other setting do on fresh seeds.
+
+    The best frees most on half of the seeds, of the settings that keep the promise; how much it frees is
+    taken from the other half.
+    """
+    start, busy = time.perf_counter(), time.process_time()
+    advice = advise(scenario, slo)
+    seconds, busy = time.perf_counter() - start, time.process_time() - busy
+    mine, others = on_fresh_seeds(advice, found, fresh)
+    pick, rest = fresh[: len(fresh) // 2], fresh[len(fresh) // 2 :]
+    fit = [
+        j for j in (*((mine,) if mine else ()), *others) if j.keeps_share >= KEEPS and j.freed_bytes.low > 0
     ]
-    found.add(seeds, [NEVER, *points])
-    never = found.of_setting(NEVER, seeds)
-    out = {}
-    for point in points:
-        mine = found.of_setting(point, seeds)
-        keeps = (mine[:, REFAULT] <= advice.slo.refault_pct_wss_min) & (
-            mine[:, PSI] - never[:, PSI] <= advice.slo.psi_added_pct
-        )
-        out[point] = (float(keeps.mean()), float((never[:, HELD] - mine[:, HELD]).mean()))
-    return out
-
-
-def check(name: str, slo: Slo, fresh: int) -> dict[str, Any]:
-    """Advise on one subject and look how the advice and every other setting do on fresh seeds."""
-    start = time.perf_counter()
-    advice = advise(subject(name), slo)
-    seconds = time.perf_counter() - start
-    truth = on_fresh_seeds(advice, fresh)
-    chosen = advice.recommended
-    fit = {point: freed for point, (keeps, freed) in truth.items() if keeps >= KEEPS and freed > 0}
-    best = max(fit, key=lambda point: fit[point], default=None)
-    keeps, freed = truth[chosen.point] if chosen else (1.0, 0.0)
+    best = max(fit, key=lambda j: judge(found, j.point, pick, slo).freed_bytes.mean, default=None)
+    of_best = (1.0, 1.0, 1.0)
+    if best is not None:
+        of_best = share_of(found, mine, best, rest) if mine else (0.0, 0.0, 0.0)
     return {
         "subject": name,
         "slo": slo.refault_pct_wss_min,
         "advise_s": round(seconds, 1),
+        "advise_cpu_s": round(busy, 1),
         "age_limit_s": advice.age_limit_s,
-        "recommended": chosen.line if chosen else "nothing",
-        "keeps": keeps,
-        "freed_mib": round(freed / 2**20, 2),
-        "best": best.line() if best else "nothing",
-        "best_freed_mib": round(fit[best] / 2**20, 2) if best else 0.0,
-        "of_best": round(freed / fit[best], 3) if best else 1.0,
+        "recommended": mine.line if mine else "nothing",
+        "seeds": advice.recommended.seeds if advice.recommended else 0,
+        "keeps": round(mine.keeps_share, 4) if mine else 1.0,
+        "freed_mib": round(mine.freed_bytes.mean / 2**20, 2) if mine else 0.0,
+        "best": best.line if best else "nothing",
+        "best_freed_mib": round(best.freed_bytes.mean / 2**20, 2) if best else 0.0,
+        **dict(zip(("of_best", "low", "high"), (round(x, 3) for x in of_best), strict=True)),
+        "frees_more_and_breaks_it": " ".join(
+            f"{j.line.removeprefix('max=').replace(' ', ':')}={j.keeps_share:.3f}"
+            for j in others
+            if j.keeps_share < KEEPS and j.freed_bytes.mean > (best.freed_bytes.mean if best else 0.0)
+        ),
     }
 
 
@@ -78,19 +109,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("subject", nargs="*", default=trace_names())
     parser.add_argument("--slo", type=float, action="append")
-    parser.add_argument("--fresh", type=int, default=40)
+    parser.add_argument("--fresh", type=int, default=240)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("results.csv"))
     args = parser.parse_args()
     rows = []
+    fresh = range(FIRST_FRESH, FIRST_FRESH + args.fresh)
     for name in args.subject:
+        scenario = subject(name)
+        found = Measured.of(scenario)
         for slo in args.slo or [0.2, 2.0]:
-            rows.append(check(name, Slo(slo), args.fresh))
+            rows.append(check(scenario, found, name, Slo(slo), fresh))
             print(" ".join(f"{key}={value}" for key, value in rows[-1].items()), flush=True)
             with args.out.open("w", newline="") as file:
                 writer = csv.DictWriter(file, rows[0])
                 writer.writeheader()
                 writer.writerows(rows)
-    bad = [row for row in rows if row["keeps"] < KEEPS or row["of_best"] < 0.95]
+    bad = [row for row in rows if row["keeps"] < KEEPS or row["of_best"] < CLOSE]
     print(f"{len(rows)} rows, {len(bad)} miss: keeps the promise in 95 % of runs, frees 95 % of the best")
     sys.exit(bool(bad))
 
