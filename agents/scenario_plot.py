@@ -103,6 +103,7 @@ def _coldness(
     axes.plot(ages / unit, share, color="black", lw=1.2)
     axes.fill_between(ages / unit, 0, share, color="#9ecae1")
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.set_ylim(0, 1)
     axes.yaxis.tick_right()
 

@@ -12,7 +12,7 @@ from agents.advice.subject import age_limit_s, working_set_bytes
 from zswap_gym.workloads.scenario import Scenario
 
 SEEDS = 3
-"""For every setting; those that might be best get up to 32 times as many."""
+"""For every setting; those that might be best get up to 24 times as many."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def advise(
         slo: what a recommended setting has to keep.
         ages: seconds to try; None = evenly in the logarithm, up to the limit.
         budgets: bytes per decision and cgroup to try; None = powers of two that suit the memory.
-        seeds: for every setting; those that might be best get up to 32 times as many.
+        seeds: for every setting; those that might be best get up to 24 times as many.
         on_start: told the number of runs of the first round.
         on_run: called after each of them.
 

@@ -22,15 +22,15 @@ CONFIDENCE = 0.95
 HELD, REFAULT, PSI, WRITTEN, LOADS, SHARE = range(len(QUANTITIES))
 COUNTED_FROM, MAY_BREAK = 30, 0.04
 """From so many seeds on, the share of runs that broke the promise is counted instead of predicted."""
-LOOKS = (1, 4, 12, 32)
+LOOKS = (1, 4, 12, 24)
 """Seeds of a setting, in units of those all settings get: of a rival, of the leader, of one at the border."""
 HARDLY = 0.025
 """A setting is given up when one that keeps the promise in 95 % of runs would break it in so many only with
 this probability."""
 CLOSE = 0.95
 MOST_RIVALS = 5
-"""So many settings of an interface, those that free most, are looked at again at a time."""
-AGAIN = 60
+"""So many settings of an interface are looked at again at a time, those with most to gain."""
+AGAIN = 75
 """Runs beyond the first look, in units of its seeds; for the largest recording, 3 seeds, half a minute."""
 
 
@@ -174,12 +174,11 @@ def pareto(judged: Sequence[Judged]) -> list[Judged]:
     return [j for j, loses in zip(judged, beaten, strict=True) if not loses]
 
 
-def hopeless(judged: Judged) -> bool:
-    """Whether it broke the promise too often for one that keeps it in 95 % of runs (binomial tail)."""
+def chance(judged: Judged) -> float:
+    """Probability that a setting that keeps the promise in 95 % of runs breaks it in so many or more."""
     n, p = judged.seeds, 1 - CONFIDENCE
     broke = round(n * (1 - judged.keeps_share))
-    fewer = sum(comb(n, k) * p**k * (1 - p) ** (n - k) for k in range(broke))
-    return 1 - fewer < HARDLY
+    return 1 - sum(comb(n, k) * p**k * (1 - p) ** (n - k) for k in range(broke))
 
 
 def undecided(
@@ -205,7 +204,7 @@ def undecided(
         and j.freed_bytes.mean > floor
         and j.refault_pct_wss_min.mean <= slo.refault_pct_wss_min
         and j.psi_added_pct.mean <= slo.psi_added_pct
-        and not hopeless(j)
+        and chance(j) >= HARDLY
     ]
     first: list[Judged] = []
     if leader is not None:
@@ -215,7 +214,7 @@ def undecided(
             if j.fit and j is not leader and j.seeds < enough and j.freed_bytes.mean >= CLOSE * floor
         ]
         first = [leader] * (leader.seeds < (enough if leader.keeps_share == 1 else most))
-    rivals.sort(key=lambda j: j.freed_bytes.mean, reverse=True)
+    rivals.sort(key=lambda j: chance(j) * j.freed_bytes.mean, reverse=True)
     return [j.point for j in (*first, *rivals[:MOST_RIVALS])]
 
 

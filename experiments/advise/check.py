@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from agents.advice.advise import Advice, advise
-from agents.advice.choose import HELD, Judged, Slo, hopeless, judge
+from agents.advice.choose import HARDLY, HELD, Judged, Slo, chance, judge
 from agents.advice.grid import NEVER
 from agents.advice.measure import Measured
 from agents.advice.subject import subject
@@ -43,13 +43,13 @@ def on_fresh_seeds(advice: Advice, found: Measured, seeds: range) -> tuple[Judge
         j.point
         for j in advice.grid
         if j is not chosen and j.point.interface == "v1"
-        and j.freed_bytes.high > floor and not hopeless(j)
+        and j.freed_bytes.high > floor and chance(j) >= HARDLY
     ]  # fmt: skip
     for sieve in SIEVES:
         found.add(sieve, [NEVER, *mine, *rivals])
         floor = max((judge(found, point, sieve, advice.slo).freed_bytes.mean for point in mine), default=0.0)
         judged = [judge(found, point, sieve, advice.slo) for point in rivals]
-        rivals = [j.point for j in judged if j.freed_bytes.high > floor and not hopeless(j)]
+        rivals = [j.point for j in judged if j.freed_bytes.high > floor and chance(j) >= HARDLY]
     found.add(seeds, [NEVER, *mine, *rivals])
     fresh = [judge(found, point, seeds, advice.slo) for point in [*mine, *rivals]]
     return (fresh[0], fresh[1:]) if chosen else (None, fresh)
@@ -117,6 +117,7 @@ def main() -> None:
     for name in args.subject:
         scenario = subject(name)
         found = Measured.of(scenario)
+        found.add(fresh[:1], [NEVER])  # compiles, before time is taken
         for slo in args.slo or [0.2, 2.0]:
             rows.append(check(scenario, found, name, Slo(slo), fresh))
             print(" ".join(f"{key}={value}" for key, value in rows[-1].items()), flush=True)

@@ -10,7 +10,20 @@ import numpy as np
 import pytest
 
 from agents.advice.advise import advise
-from agents.advice.choose import HELD, PSI, REFAULT, Slo, best, interval, judge, pareto, student
+from agents.advice.choose import (
+    HARDLY,
+    HELD,
+    PSI,
+    REFAULT,
+    Slo,
+    best,
+    chance,
+    interval,
+    judge,
+    pareto,
+    search,
+    student,
+)
 from agents.advice.grid import NEVER, Point, default_ages, default_budgets, make_grid, size_text
 from agents.advice.measure import QUANTITIES, Measured, run
 from agents.advice.report import as_json, draw, reason, text_plot
@@ -186,6 +199,62 @@ def test_a_promise_kept_on_average_only_is_not_kept():
     assert judged.refault_pct_wss_min.mean < 0.2 < judged.refault_pct_wss_min.next_run
     assert not judged.meets_slo
     assert best([judged]) is None
+
+
+def judged_on(broken, seeds):
+    """A setting that broke the promise in so many of its runs."""
+    point = Point("v1", 60, MIB)
+    found = made_up({NEVER: 100.0, point: 50.0}, {NEVER: 0.0, point: 0.1}, {NEVER: 0.0, point: 0.0}, seeds)
+    for seed in range(broken):
+        found.host[seed, point][REFAULT] = 9.0
+    return judge(found, point, range(seeds), Slo(0.2, 0.1))
+
+
+@pytest.mark.parametrize(
+    ("broken", "seeds", "given_up"),
+    [
+        (0, 3, False),
+        (1, 3, False),
+        (2, 3, True),
+        (2, 12, False),
+        (3, 12, True),
+        (5, 36, False),
+        (6, 36, True),
+    ],
+)
+def test_a_setting_is_given_up_when_it_breaks_the_promise_too_often_for_chance(broken, seeds, given_up):
+    assert (chance(judged_on(broken, seeds)) < HARDLY) is given_up
+
+
+@pytest.mark.parametrize(
+    ("broken", "seeds", "kept"),
+    [(1, 12, False), (1, 36, True), (2, 36, False), (2, 72, True), (3, 72, False)],
+)
+def test_with_many_seeds_broken_promises_are_counted(broken, seeds, kept):
+    assert judged_on(broken, seeds).meets_slo is kept
+
+
+def test_more_seeds_go_to_the_leader_and_to_what_might_beat_it():
+    modest, leader, border, greedy = (Point("v1", age, MIB) for age in (90, 60, 30, 10))
+    found = made_up(
+        {NEVER: 100.0, modest: 90.0, leader: 50.0, border: 40.0, greedy: 10.0},
+        {NEVER: 0.0, modest: 0.0, leader: 0.1, border: 0.1, greedy: 5.0},
+        dict.fromkeys([NEVER, modest, leader, border, greedy], 0.0),
+        seeds=72,
+    )
+    for seed in range(5, 72, 16):  # 5 of 72: one that keeps the promise in 93 % of runs
+        found.host[seed, border][REFAULT] = 1.0
+    points = [NEVER, modest, leader, border, greedy]
+    used = search(found, points, Slo(0.2, 0.1), 3)
+    assert (used[modest], used[leader], used[border], used[greedy]) == (3, 36, 72, 3)
+    assert best([judge(found, p, range(used[p]), Slo(0.2, 0.1)) for p in points[1:]]).point == leader
+
+
+def test_the_runs_beyond_the_first_look_are_limited(monkeypatch):
+    leader = Point("v1", 60, MIB)
+    found = made_up({NEVER: 100.0, leader: 50.0}, {NEVER: 0.0, leader: 0.1}, {NEVER: 0.0, leader: 0.0}, 36)
+    monkeypatch.setattr("agents.advice.choose.AGAIN", 6)  # 18 runs: 9 more of the leader, 9 more without it
+    assert search(found, [NEVER, leader], Slo(0.2, 0.1), 3)[leader] == 12
 
 
 # --- the whole ----------------------------------------------------------------------------------------

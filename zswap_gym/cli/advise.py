@@ -39,7 +39,7 @@ def advise(
     record_for: Annotated[str, typer.Option(help="With a PID: how long to record it first.")] = "2m",
     seeds: Annotated[
         int,
-        typer.Option(min=3, help="Runs per setting; those that might be best get up to 32 times as many."),
+        typer.Option(min=3, help="Runs per setting; those that might be best get up to 24 times as many."),
     ] = 3,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write everything as JSON.")
