@@ -153,6 +153,9 @@ def _cascade(st, c, lap):
     st.wheel[c, 1, slot] = -1
     while p >= 0:
         nxt = st.calendar[p].next
+        if nxt >= 0:
+            prefetch(st.pages, nxt)
+            prefetch(st.calendar, nxt)
         b = st.pages[p].when >> BUCKET_SHIFT
         if b >> _LEVEL == lap:
             _bucket_push(st, c, 0, b & _MASK, p)

@@ -165,10 +165,10 @@ def _wake_kswapd(st, t):
 @inline
 def _earliest(st, first, end):
     """Index in ``due`` of the earliest source in [first, end), the first of equals."""
-    best = first
+    best, when = first, st.due[first]
     for i in range(first + 1, end):
-        if st.due[i] < st.due[best]:
-            best = i
+        if st.due[i] < when:
+            best, when = i, st.due[i]
     return best
 
 
@@ -232,10 +232,7 @@ def _advance(st, until, stop_job):
             job = _earliest_job(st)
             if stop_job >= 0 and st.jobs[stop_job].kind == J_NONE:
                 return
-        c = 0
-        for i in range(1, n):
-            if st.due[i] < st.due[c]:
-                c = i
+        c = _earliest(st, 0, n)
         t = st.due[c]
         other = timer if st.due[timer] <= st.due[job] else job
         if st.due[other] <= t:

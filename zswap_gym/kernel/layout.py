@@ -137,6 +137,7 @@ CGROUP = np.dtype(
         ("all_since", np.int64),
         ("round_since", np.int64),
         ("round_left", np.int64),
+        ("owed", np.int64),  # entries to rotate before the zswap LRU is next touched
         # streams
         ("free_next", np.int64),
         ("free_end", np.int64),

@@ -215,17 +215,32 @@ def isolate(st, c):
                 st.gen_count[c, gen] -= TABLE - 1
                 huge = TABLE - 1
                 break
-    p = st.lists[c * LISTS_PER_CGROUP + gen].oldest
-    for _ in range(taken):  # the next batch's pages: each is wanted in about a microsecond
-        if p < 0:
-            break
-        prefetch(st.pages, p)
-        p = st.links[p].newer
     st.stat[c, S_PGSCAN] += taken * scale + huge
     st.stat[c, S_PGREFILL] += refill * scale
     if taken == 0 and remaining > 0:
         looked = 0
     return taken, looked + more + huge
+
+
+@inline
+def oldest(st, c):
+    """The page eviction looks at next, or -1."""
+    return st.lists[c * LISTS_PER_CGROUP + (st.cgs[c].min_seq & 3)].oldest
+
+
+@inline
+def ask_ahead(st, p):
+    """Have the memory bring page p, of the next batch; returns the one after it, -1 at the end.
+
+    One a page of this batch: following the list costs a miss a page, which so has time to arrive.
+    """
+    if p < 0:
+        return p
+    prefetch(st.pages, p)
+    after = st.links[p].newer
+    if after >= 0:
+        prefetch(st.links, after)
+    return after
 
 
 @inline

@@ -17,11 +17,14 @@ from zswap_gym.kernel.charge_stock import drain_stocks
 from zswap_gym.kernel.jit import entry, njit
 from zswap_gym.kernel.layout import LISTS_PER_CGROUP, ZSWAP_LIST
 from zswap_gym.kernel.stateref import state_ref
+from zswap_gym.kernel.zswap import catch_up
 
 
 @njit
 def _splice(st, c, heir):
     """list_splice_init(): c's entries before all of the heir's."""
+    catch_up(st, c)
+    catch_up(st, heir)
     mine = st.lists[c * LISTS_PER_CGROUP + ZSWAP_LIST]
     theirs = st.lists[heir * LISTS_PER_CGROUP + ZSWAP_LIST]
     if mine.length == 0:

@@ -16,7 +16,7 @@ from zswap_gym.kernel.jit import inline, njit, prefetch
 from zswap_gym.kernel.layout import F_REFERENCED, S_ZSWPWB_PROACTIVE, S_ZSWPWB_PROACTIVE_B
 from zswap_gym.kernel.reclaim import MAX_RECLAIM_RETRIES
 from zswap_gym.kernel.swapdev import queue_full, settle
-from zswap_gym.kernel.zswap import entries, oldest_entry, rotate, rotate_many, write_back
+from zswap_gym.kernel.zswap import catch_up, entries, oldest_entry, rotate, rotate_many, write_back
 
 ROTATE_US = 0.2
 ENOENT, EINTR, EAGAIN = 2, 4, 11
@@ -247,6 +247,16 @@ def _next_visit(st, j):
 @njit
 def writeback_step(st, j, t):
     """One walk, or the search for the next cgroup: (finished?, errno, time to go on)."""
+    finished, errno, t = _step(st, j, t)
+    if finished:
+        root = st.jobs[j].cg
+        for c in range(root, st.cgs[root].sub_end):
+            catch_up(st, c)
+    return finished, errno, t
+
+
+@njit
+def _step(st, j, t):
     job = st.jobs[j]
     settle(st, t)
     if job.visit < 0:

@@ -6,6 +6,7 @@ is the time in which at least one thread stalls, FULL the time in which all of t
 
 from __future__ import annotations
 
+from zswap_gym.kernel.access import NEVER
 from zswap_gym.kernel.jit import inline, njit
 from zswap_gym.kernel.layout import MAX_THREADS, S_STALL_US
 
@@ -28,14 +29,15 @@ def _full(st, c, t, end):
     """Give the stall to the thread that is free first; all busy = full until the first returns."""
     cg = st.cgs[c]
     threads = min(cg.threads, MAX_THREADS)
-    slot = 0
+    slot, first, second = 0, st.threads[c, 0], NEVER
     for i in range(1, threads):
-        if st.threads[c, i] < st.threads[c, slot]:
-            slot = i
-    st.threads[c, slot] = max(end, st.threads[c, slot])
-    first = st.threads[c, 0]
-    for i in range(1, threads):
-        first = min(first, st.threads[c, i])
+        free = st.threads[c, i]
+        if free < first:
+            slot, first, second = i, free, first
+        elif free < second:
+            second = free
+    st.threads[c, slot] = max(end, first)
+    first = min(st.threads[c, slot], second)
     start = max(t, cg.full_until)
     if first > start:
         cg.full_us += first - start

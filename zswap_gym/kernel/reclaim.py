@@ -30,10 +30,12 @@ from zswap_gym.kernel.mglru import (
     add_youngest,
     advance_min,
     age,
+    ask_ahead,
     examine,
     isolate,
     keep_written,
     length,
+    oldest,
     should_age,
 )
 from zswap_gym.kernel.page_walk import walk
@@ -91,7 +93,9 @@ def evict_batch(st, c, t, in_fault):
     if st.host[0].lru:
         freed, t = evict_isolated(st, c, taken, t, in_fault)
         return looked, freed, t
+    ahead = oldest(st, c)
     for i in range(taken):
+        ahead = ask_ahead(st, ahead)
         gone, t = _shrink_page(st, c, st.scratch[i], t, in_fault)
         if gone:
             freed += 1

@@ -31,14 +31,14 @@ from zswap_gym.kernel.rng import uniform
 def _service(st, t, mean):
     """Give the operation to the channel that is free first; return when it ends."""
     host = st.host[0]
-    best = 0
+    best, free = 0, st.channels[0]
     for i in range(1, len(st.channels)):
-        if st.channels[i] < st.channels[best]:
-            best = i
+        if st.channels[i] < free:
+            best, free = i, st.channels[i]
     us = mean
     if host.jitter > 0.0:
         us *= 1.0 + host.jitter * (2.0 * uniform(st) - 1.0)
-    start = max(t, st.channels[best])
+    start = max(t, free)
     st.channels[best] = start + np.int64(us * host.scale + 0.5)
     return start + np.int64(us + 0.5)
 

@@ -53,6 +53,7 @@ def charge_cpu(st, c, us_per_page):
 @inline
 def oldest_entry(st, c):
     """Head of c's zswap LRU, or -1."""
+    catch_up(st, c)
     return st.lists[c * LISTS_PER_CGROUP + ZSWAP_LIST].oldest
 
 
@@ -86,28 +87,53 @@ def _begin_round(st, c):
     st.cgs[c].round_left = st.lists[c * LISTS_PER_CGROUP + ZSWAP_LIST].length
 
 
-@njit
+@inline
 def rotate_many(st, c, n):
-    """`rotate` the n oldest entries of c: the same order afterwards, no entry looked at."""
-    rec = st.lists[c * LISTS_PER_CGROUP + ZSWAP_LIST]
-    if rec.length > 0 and n % rec.length > 0:
-        last = rec.oldest
-        for _ in range(n % rec.length - 1):
-            last = st.links[last].newer
-        first = st.links[last].newer  # the oldest from now on
-        st.links[rec.newest].newer = rec.oldest
-        st.links[rec.oldest].older = rec.newest
-        st.links[last].newer = -1
-        st.links[first].older = -1
-        rec.oldest = first
-        rec.newest = last
+    """`rotate` the n oldest entries of c: the same order in the end, no entry looked at.
+
+    A failing call rotates the same list 16 times; that is done at once, by `catch_up`.
+    """
+    st.cgs[c].owed += n
     _begin_round(st, c)
+
+
+@inline
+def catch_up(st, c):
+    """Whoever touches c's zswap LRU calls this first."""
+    if st.cgs[c].owed > 0:
+        _turn(st, c)
+
+
+@njit
+def _turn(st, c):
+    """Do the rotations that are owed: cut the list where it begins from now on, the shorter way there."""
+    rec = st.lists[c * LISTS_PER_CGROUP + ZSWAP_LIST]
+    n = st.cgs[c].owed % max(rec.length, 1)
+    st.cgs[c].owed = 0
+    if n == 0:
+        return
+    if n <= rec.length // 2:
+        first = rec.oldest
+        for _ in range(n):
+            first = st.links[first].newer
+    else:
+        first = rec.newest
+        for _ in range(rec.length - n - 1):
+            first = st.links[first].older
+    last = st.links[first].older
+    st.links[rec.newest].newer = rec.oldest
+    st.links[rec.oldest].older = rec.newest
+    st.links[last].newer = -1
+    st.links[first].older = -1
+    rec.oldest = first
+    rec.newest = last
 
 
 @njit
 def drop_entry(st, c, p):
     """zswap_entry_free(): off the LRU and out of the pool. Returns its bytes, for the caller to uncharge."""
     page = st.pages[p]
+    catch_up(st, st.cgs[c].zlru)
     unlink(st, st.cgs[c].zlru, p)
     length = min(int(page.clen), 4096)
     if st.host[0].lru:
@@ -265,6 +291,7 @@ def store(st, c, p, t, in_fault):
     page.flags &= ~F_DIRTY
     page.state = ZSWAP
     page.stamp = host.now
+    catch_up(st, st.cgs[c].zlru)
     push_newest(st, st.cgs[c].zlru, ZSWAP_LIST, p)
     st.stat[c, S_ZSWPOUT] += host.scale
     return True, t
