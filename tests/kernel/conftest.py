@@ -304,6 +304,7 @@ def check_calendar(state: layout.State) -> None:
                 assert before[at] == previous
                 assert bucket > now
                 assert (bucket >> 10 == now >> 10) == (level == 0)
+                assert level in {0, 1 + at % layout.LANES}
                 assert slot == (bucket if level == 0 else bucket >> 10) & (layout.WHEEL - 1)
                 found.append(at)
                 previous, at = at, following[at]

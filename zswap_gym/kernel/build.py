@@ -288,7 +288,7 @@ def state(
         trace_time=sources.trace_time,
         trace_op=sources.trace_op,
         frees=sources.frees,
-        wheel=np.full((n, 2, layout.WHEEL), -1, np.int32),
+        wheel=np.full((n, 1 + layout.LANES, layout.WHEEL), -1, np.int32),
         heap=np.zeros(len(pages), np.int32),
         host=_host_record(host, stage_one, seed, restart_on_oom, exact),
         jobs=np.zeros(n * jobs.SLOTS + jobs.HOST_JOBS, jobs.JOB),

@@ -9,10 +9,16 @@ from __future__ import annotations
 
 from zswap_gym.kernel.access import NEVER
 from zswap_gym.kernel.jit import inline, njit, prefetch
-from zswap_gym.kernel.layout import BUCKET_SHIFT, F_HEAP, F_QUEUED, F_SWEEP, WHEEL
+from zswap_gym.kernel.layout import BUCKET_SHIFT, F_HEAP, F_QUEUED, F_SWEEP, LANES, WHEEL
 
 _LEVEL = 10  # log2(WHEEL)
 _MASK = WHEEL - 1
+
+
+@inline
+def _lane(p):
+    """A coarse bucket is LANES lists, so that whoever follows them waits for several misses at once."""
+    return 1 + p % LANES
 
 
 @inline
@@ -98,7 +104,7 @@ def schedule(st, c, p, when):
     elif b >> _LEVEL == cur >> _LEVEL:
         _bucket_push(st, c, 0, b & _MASK, p)
     else:
-        _bucket_push(st, c, 1, (b >> _LEVEL) & _MASK, p)
+        _bucket_push(st, c, _lane(p), (b >> _LEVEL) & _MASK, p)
 
 
 @inline
@@ -138,30 +144,44 @@ def cancel(st, c, p):
             if b >> _LEVEL == st.cgs[c].bucket >> _LEVEL:
                 st.wheel[c, 0, b & _MASK] = place.next
             else:
-                st.wheel[c, 1, (b >> _LEVEL) & _MASK] = place.next
+                st.wheel[c, _lane(p), (b >> _LEVEL) & _MASK] = place.next
         if place.next >= 0:
             st.calendar[place.next].prev = place.prev
     page.flags &= ~(F_QUEUED | F_HEAP)
     st.cgs[c].queued -= 1
 
 
+@inline
+def _sink(st, c, lap, p):
+    """Move page p of a coarse bucket to its fine one; returns the next of its lane."""
+    nxt = st.calendar[p].next
+    if nxt >= 0:
+        prefetch(st.calendar, nxt)
+        prefetch(st.pages, nxt)
+    b = st.pages[p].when >> BUCKET_SHIFT
+    if b >> _LEVEL == lap:
+        _bucket_push(st, c, 0, b & _MASK, p)
+    else:  # a later lap of the wheel
+        _bucket_push(st, c, _lane(p), lap & _MASK, p)
+    return nxt
+
+
 @njit
 def _cascade(st, c, lap):
-    """Entering a coarse bucket: spread its events over the fine buckets."""
+    """Entering a coarse bucket: spread its events over the fine buckets, all lanes at a time."""
     slot = lap & _MASK
-    p = st.wheel[c, 1, slot]
-    st.wheel[c, 1, slot] = -1
-    while p >= 0:
-        nxt = st.calendar[p].next
-        if nxt >= 0:
-            prefetch(st.pages, nxt)
-            prefetch(st.calendar, nxt)
-        b = st.pages[p].when >> BUCKET_SHIFT
-        if b >> _LEVEL == lap:
-            _bucket_push(st, c, 0, b & _MASK, p)
-        else:  # a later lap of the wheel
-            _bucket_push(st, c, 1, slot, p)
-        p = nxt
+    p, q, r, s = st.wheel[c, 1, slot], st.wheel[c, 2, slot], st.wheel[c, 3, slot], st.wheel[c, 4, slot]
+    for lane in range(1, 1 + LANES):
+        st.wheel[c, lane, slot] = -1
+    while p >= 0 or q >= 0 or r >= 0 or s >= 0:
+        if p >= 0:
+            p = _sink(st, c, lap, p)
+        if q >= 0:
+            q = _sink(st, c, lap, q)
+        if r >= 0:
+            r = _sink(st, c, lap, r)
+        if s >= 0:
+            s = _sink(st, c, lap, s)
 
 
 @njit
@@ -181,11 +201,36 @@ def _load(st, c, limit):
             nxt = st.calendar[p].next
             _heap_push(st, c, p)
             p = nxt
+        cg.fetch = st.wheel[c, 0, (b + 1) & _MASK]
+        cg.fetched = -1
         ahead = st.wheel[c, 0, (b + 4) & _MASK]
         if ahead >= 0:  # by the time its bucket comes its records have arrived
             prefetch(st.pages, ahead)
             prefetch(st.links, ahead)
             prefetch(st.calendar, ahead)
+
+
+@inline
+def _ask_ahead(st, c):
+    """Have the memory bring one more page of the next bucket, and the neighbours of the one before.
+
+    One an event: following a bucket costs a miss a page, which so has time to arrive. A page that has
+    left the bucket since leads astray, to no harm.
+    """
+    cg = st.cgs[c]
+    p = cg.fetched
+    if p >= 0:
+        link = st.links[p]
+        prefetch(st.links, max(link.older, 0))
+        prefetch(st.links, max(link.newer, 0))
+    p = cg.fetch
+    cg.fetched = p
+    if p >= 0:
+        prefetch(st.pages, p)
+        prefetch(st.links, p)
+        after = st.calendar[p].next
+        cg.fetch = after
+        prefetch(st.calendar, max(after, 0))
 
 
 @inline
@@ -204,6 +249,7 @@ def peek(st, c, limit):
 @njit
 def pop(st, c):
     """Remove and return the page whose access comes first (peek must have found one)."""
+    _ask_ahead(st, c)
     cg = st.cgs[c]
     base = cg.first_page
     p = st.heap[base]

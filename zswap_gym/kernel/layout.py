@@ -125,6 +125,8 @@ CGROUP = np.dtype(
         ("bucket", np.int64),  # absolute index of the bucket in the heap
         ("heap_len", np.int64),
         ("queued", np.int64),  # events in the calendar altogether
+        ("fetch", np.int32),  # page of the next bucket to ask the memory for, or -1
+        ("fetched", np.int32),  # the one asked for before it
         # the actuator's cursors and credits
         ("wb_iter", np.int32),  # zswap_wb_iter: -1 = before the root of the subtree
         ("reclaim_iter", np.int32),
@@ -311,6 +313,7 @@ TABLE = 512  # PTEs of a page table
 
 MAX_THREADS = 32
 WHEEL = 1024  # buckets per level
+LANES = 4  # lists of a coarse bucket
 BUCKET_SHIFT = 16  # a bucket is 65.5 ms of work time
 
 
@@ -348,7 +351,7 @@ class State(NamedTuple):
     trace_time: np.ndarray
     trace_op: np.ndarray
     frees: np.ndarray  # access.FREE
-    wheel: np.ndarray  # int32 (c, 2, WHEEL): heads of the calendar's buckets
+    wheel: np.ndarray  # int32 (c, 1 + LANES, WHEEL): heads of the calendar's buckets
     heap: np.ndarray  # int32 (n,): per cgroup, at first_page
     host: np.ndarray  # HOST (1,)
     jobs: np.ndarray  # JOB (c * 2 + 2,): the last two are the shrink worker and direct reclaim
