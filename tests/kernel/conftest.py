@@ -115,11 +115,15 @@ class Bench:
         return twin
 
     def check(self) -> None:
-        """The books balance; memory.max holds but where reclaim itself had to charge (PF_MEMALLOC)."""
+        """The books balance; memory.max holds but where reclaim itself had to charge (PF_MEMALLOC).
+
+        What an exit gives back waits in the CPUs' stocks, however low the limit (07: 33 pages).
+        """
         state = self.machine.state
         for rule in (check_pages, check_lists, check_gauges, check_calendar, check_device):
             rule(state)
-        self.forced |= bool(state.cgs["oom_protected"].any())  # there may be nobody to kill
+        spared = state.cgs["oom_protected"].any() or state.cgs["offline"].any()
+        self.forced |= bool(spared)  # there may be nobody to kill
         self.forced |= bool(state.host["shrinker"][0] or (state.cgs["zswap_max"] < layout.INF_PAGES).any())
         usage = (
             state.cgs["resident"]
@@ -128,6 +132,7 @@ class Bench:
             + (state.cgs["zbytes"] + 4095) // 4096
         )
         assert (usage >= 0).all()
+        usage -= state.cgs["ahead"]
         assert self.forced or (usage <= np.maximum(state.cgs["max"], state.cgs["base"])).all()
 
     def differences(self, other: layout.State) -> list[str]:
@@ -273,7 +278,7 @@ def check_stocks(state: layout.State, objects: np.ndarray) -> None:
     for c, cg in enumerate(state.cgs):
         mine = (stocks[:, OWNER] >= c) & (stocks[:, OWNER] < cg["sub_end"])
         pages = stocks[mine, PAGES].sum() + charged[c : cg["sub_end"]].sum() // PAGE_SIZE
-        assert cg["ahead"] == pages - -(-cg["zbytes"] // PAGE_SIZE)
+        assert cg["ahead"] == pages - -(-cg["zbytes"] // PAGE_SIZE) >= 0
 
 
 def check_calendar(state: layout.State) -> None:
