@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import ReplayBuffer
-from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from stable_baselines3.common.vec_env import VecNormalize
 
 from zswap_gym.errors import UserError
 
@@ -116,10 +116,8 @@ def restore(model: BaseAlgorithm, vec: VecNormalize, state: dict[str, Any]) -> N
 
 
 def _state(model: BaseAlgorithm, vec: VecNormalize) -> dict[str, Any]:
-    venv = vec.venv
-    assert isinstance(venv, DummyVecEnv)
     return {
-        "envs": venv.envs,
+        "venv": vec.venv,
         "returns": vec.returns,
         "buffer": _buffer(getattr(model, "replay_buffer", None)),
         "action_space": model.action_space.np_random,

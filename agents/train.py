@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +22,7 @@ from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
-from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from agents import checkpoint
 from agents.callbacks import Bar, EpisodeLog, Saver, returns_by_env
@@ -32,8 +30,10 @@ from agents.config import Experiment, Ppo, load_experiment, parse_experiment
 from agents.networks import ACTIVATIONS, Layout, SharedActorCritic, SharedSacPolicy
 from agents.normalise import PooledNormalise
 from agents.provenance import provenance
+from agents.vecenv import FleetVecEnv
 from zswap_gym.atomic import write_atomically
 from zswap_gym.envs.spaces import H
+from zswap_gym.envs.vector import WritebackVectorEnv
 from zswap_gym.envs.warmstart import scenario_digest
 from zswap_gym.envs.writeback import WritebackEnv
 from zswap_gym.errors import UserError
@@ -114,10 +114,11 @@ def train(
     return result
 
 
-def make_env(experiment: Experiment, scenario: str, n_max: int | None) -> WritebackEnv:
-    """The environment of one training scenario."""
+def make_fleet(experiment: Experiment, scenario: str, n_max: int | None, size: int) -> WritebackVectorEnv:
+    """``size`` environments of one training scenario."""
     options = experiment.env
-    return WritebackEnv(
+    return WritebackVectorEnv(
+        size,
         scenario,
         n_max=n_max,
         release=options.release,
@@ -128,10 +129,10 @@ def make_env(experiment: Experiment, scenario: str, n_max: int | None) -> Writeb
     )
 
 
-def make_vec_env(experiment: Experiment) -> DummyVecEnv:
-    """All environments of an experiment, training scenarios in turn, padded to the same number of rows."""
+def make_vec_env(experiment: Experiment) -> FleetVecEnv:
+    """All environments of an experiment, spread over the scenarios, padded to the same number of rows."""
     names = experiment.scenarios.train
-    probes = [make_env(experiment, name, None) for name in names]
+    probes = [make_fleet(experiment, name, None, 1).one for name in names]
     for probe in probes[1:]:
         if probe.interval_s != probes[0].interval_s:
             raise UserError(
@@ -139,12 +140,9 @@ def make_vec_env(experiment: Experiment) -> DummyVecEnv:
                 f"{probes[0].scenario.name} every {probes[0].interval_s:g} s; a policy has one interval"
             )
     n_max = experiment.env.n_max or max(probe.n_max for probe in probes)
-    chosen = [names[i % len(names)] for i in range(experiment.n_envs)]
-    return DummyVecEnv([_thunk(experiment, name, n_max) for name in chosen])
-
-
-def _thunk(experiment: Experiment, scenario: str, n_max: int) -> Callable[[], Monitor[Any, Any]]:
-    return lambda: Monitor(make_env(experiment, scenario, n_max))
+    n = experiment.n_envs
+    sizes = {name: len(range(i, n, len(names))) for i, name in enumerate(names[:n])}
+    return FleetVecEnv([make_fleet(experiment, name, n_max, size) for name, size in sizes.items()])
 
 
 def layout_of(env: WritebackEnv) -> Layout:
@@ -198,10 +196,9 @@ def make_model(
 
 def _fresh(experiment: Experiment, seed: int) -> tuple[BaseAlgorithm, VecNormalize]:
     venv = make_vec_env(experiment)
-    envs: list[WritebackEnv] = [env.unwrapped for env in venv.envs]  # type: ignore[misc]
-    layout = layout_of(envs[0])
+    layout = layout_of(venv.ones[0])
     vec = normalised(experiment, venv, layout)
-    present = float(np.mean([_rows(env) for env in envs]))
+    present = float(np.mean([_rows(env) for env in venv.ones]))
     model = make_model(experiment, vec, layout, seed, present)
     venv.seed(seed * 1000)  # far enough apart that two runs share no first episode
     return model, vec
@@ -213,10 +210,8 @@ def _rows(env: WritebackEnv) -> int:
 
 def _resumed(experiment: Experiment, last: checkpoint.Checkpoint) -> tuple[BaseAlgorithm, VecNormalize]:
     state = last.state()
-    envs = state["envs"]
-    venv = DummyVecEnv([lambda env=env: env for env in envs])  # type: ignore[misc]
     vec = last.normaliser()
-    vec.set_venv(venv)
+    vec.set_venv(state["venv"])
     kind = PPO if isinstance(experiment.algorithm, Ppo) else SAC
     model = kind.load(last.model_file, env=vec, device="cpu", force_reset=False)
     checkpoint.restore(model, vec, state)
@@ -240,8 +235,9 @@ def _same_run(run: Path, experiment: Experiment, seed: int) -> None:
 
 def _describe(run: Path, experiment: Experiment, seed: int, vec: VecNormalize) -> None:
     """Write what the run is before it starts. experiment.yaml last: its presence means there is a run."""
-    env = _first(vec)
-    scenarios = {env.scenario.name: scenario_digest(env.scenario) for env in _all(vec)}
+    assert isinstance(vec.venv, FleetVecEnv)
+    env, *_ = vec.venv.ones
+    scenarios = {one.scenario.name: scenario_digest(one.scenario) for one in vec.venv.ones}
     facts = {
         "seed": seed,
         "experiment": experiment.digest(),
@@ -252,16 +248,6 @@ def _describe(run: Path, experiment: Experiment, seed: int, vec: VecNormalize) -
     }
     write_atomically(run / "provenance.json", json.dumps(facts, indent=1))
     write_atomically(run / "experiment.yaml", experiment.to_yaml())
-
-
-def _all(vec: VecNormalize) -> list[WritebackEnv]:
-    venv = vec.venv
-    assert isinstance(venv, DummyVecEnv)
-    return [env.unwrapped for env in venv.envs]  # type: ignore[misc]
-
-
-def _first(vec: VecNormalize) -> WritebackEnv:
-    return _all(vec)[0]
 
 
 def _log_interval(experiment: Experiment) -> int:

@@ -13,20 +13,26 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from zswap_gym.envs.reward import COSTS, TERMS
-from zswap_gym.envs.vector import WritebackVectorEnv
+from zswap_gym.envs.vector import Steps, WritebackVectorEnv
+from zswap_gym.envs.writeback import WritebackEnv
 
 
 class FleetVecEnv(VecEnv):
-    """A :class:`zswap_gym.envs.vector.WritebackVectorEnv` with SB3's face.
+    """One or several :class:`zswap_gym.envs.vector.WritebackVectorEnv` with SB3's face, one after the other.
 
-    It is stepped in one compiled call and resets by itself, as SB3 expects. Infos hold ``terms`` and
-    ``cost`` per environment, ``terminal_observation`` and ``TimeLimit.truncated`` where an episode ends,
-    and ``episode`` with its return, length and time, as SB3's Monitor adds it.
+    Each, a scenario of its own with any number of environments, is stepped in one compiled call. They
+    reset by themselves, as SB3 expects. Infos hold ``terms`` and ``cost`` per environment,
+    ``terminal_observation`` and ``TimeLimit.truncated`` where an episode ends, and ``episode`` with its
+    return, length and time, as SB3's Monitor adds it. Pickles in mid-episode.
     """
 
-    def __init__(self, vector: WritebackVectorEnv) -> None:
-        self.vector = vector
-        super().__init__(vector.num_envs, vector.single_observation_space, vector.single_action_space)
+    def __init__(self, fleets: Sequence[WritebackVectorEnv]) -> None:
+        self.fleets = tuple(fleets)
+        ends = np.cumsum([fleet.num_envs for fleet in self.fleets]).tolist()
+        self._slices = [slice(end - f.num_envs, end) for end, f in zip(ends, self.fleets, strict=True)]
+        self.ones: list[WritebackEnv] = [fleet.one for fleet in self.fleets for _ in range(fleet.num_envs)]
+        """Per environment the one it is like: scenario, contract, prices."""
+        super().__init__(ends[-1], self.ones[0].observation_space, self.ones[0].action_space)
         self._returns = np.zeros(self.num_envs)
         self._lengths = np.zeros(self.num_envs, np.int64)
         self._began = time.perf_counter()
@@ -34,7 +40,8 @@ class FleetVecEnv(VecEnv):
 
     def reset(self) -> VecEnvObs:
         """First observations (num_envs, D); takes the seeds of :meth:`seed`, once."""
-        observations, _ = self.vector.reset(seed=self._seeds)
+        parts = zip(self.fleets, self._slices, strict=True)
+        observations = np.concatenate([fleet.reset(seed=self._seeds[part])[0] for fleet, part in parts])
         self._reset_seeds()
         self._reset_options()
         self._returns[:], self._lengths[:] = 0.0, 0
@@ -46,38 +53,27 @@ class FleetVecEnv(VecEnv):
 
     def step_wait(self) -> VecEnvStepReturn:
         """Observations, float32 rewards, dones and one info per environment."""
-        observations, rewards, _, ended, told = self.vector.step(self._actions)
+        parts = zip(self.fleets, self._slices, strict=True)
+        steps = [fleet.step(self._actions[part]) for fleet, part in parts]
+        rewards, ended = (np.concatenate([step[k] for step in steps]) for k in (1, 3))
         self._returns += rewards
         self._lengths += 1
-        step = told.get("final_info", told)
-        infos: list[dict[str, Any]] = [
-            {"terms": dict(zip(TERMS, terms, strict=True)), "cost": dict(zip(COSTS, costs, strict=True))}
-            for terms, costs in zip(
-                _columns(step["terms"], TERMS), _columns(step["cost"], COSTS), strict=True
-            )
-        ]
-        for info, busy in zip(infos, step["busy"].tolist(), strict=True):
-            info["busy"] = busy
-            info["TimeLimit.truncated"] = False
+        infos = [info for step in steps for info in _infos(step)]
         for e in np.flatnonzero(ended):
-            infos[e] |= {
-                "TimeLimit.truncated": True,
-                "terminal_observation": told["final_obs"][e],
-                "episode": {
-                    "r": float(self._returns[e]),
-                    "l": int(self._lengths[e]),
-                    "t": time.perf_counter() - self._began,
-                },
+            infos[e]["episode"] = {
+                "r": float(self._returns[e]),
+                "l": int(self._lengths[e]),
+                "t": time.perf_counter() - self._began,
             }
             self._returns[e], self._lengths[e] = 0.0, 0
-        return observations, rewards.astype(np.float32), ended, infos
+        return np.concatenate([step[0] for step in steps]), rewards.astype(np.float32), ended, infos
 
     def close(self) -> None:
         """Nothing is held that the garbage collector does not know of."""
 
     def get_attr(self, attr_name: str, indices: int | Iterable[int] | None = None) -> list[Any]:
-        """The attribute of the environment that all are like."""
-        return [getattr(self.vector.one, attr_name) for _ in self._chosen(indices)]
+        """The attribute of what each environment is like."""
+        return [getattr(self.ones[i], attr_name) for i in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: int | Iterable[int] | None = None) -> None:
         """Refused: the environments have one set of attributes."""
@@ -86,18 +82,35 @@ class FleetVecEnv(VecEnv):
     def env_method(
         self, method_name: str, *args: Any, indices: int | Iterable[int] | None = None, **kwargs: Any
     ) -> list[Any]:
-        """The method of the environment that all are like."""
-        return [getattr(self.vector.one, method_name)(*args, **kwargs) for _ in self._chosen(indices)]
+        """The method of what each environment is like."""
+        return [getattr(self.ones[i], method_name)(*args, **kwargs) for i in self._get_indices(indices)]
 
     def env_is_wrapped(
         self, wrapper_class: type[Env[Any, Any]], indices: int | Iterable[int] | None = None
     ) -> list[bool]:
         """Never: :class:`FleetVecEnv` itself does what Monitor does."""
         del wrapper_class
-        return [False for _ in self._chosen(indices)]
+        return [False for _ in self._get_indices(indices)]
 
-    def _chosen(self, indices: int | Iterable[int] | None) -> Sequence[int]:
-        return list(self._get_indices(indices))
+
+def _infos(step: Steps) -> list[dict[str, Any]]:
+    """One info per environment of a fleet's step."""
+    ended, told = step[3], step[4]
+    made = told.get("final_info", told)
+    infos: list[dict[str, Any]] = [
+        {
+            "terms": dict(zip(TERMS, terms, strict=True)),
+            "cost": dict(zip(COSTS, costs, strict=True)),
+            "busy": busy,
+            "TimeLimit.truncated": False,
+        }
+        for terms, costs, busy in zip(
+            _columns(made["terms"], TERMS), _columns(made["cost"], COSTS), made["busy"].tolist(), strict=True
+        )
+    ]
+    for e in np.flatnonzero(ended):
+        infos[e] |= {"TimeLimit.truncated": True, "terminal_observation": told["final_obs"][e]}
+    return infos
 
 
 def _columns(named: dict[str, Any], names: Sequence[str]) -> Iterable[tuple[float, ...]]:

@@ -165,9 +165,9 @@ def test_scenarios_are_spread_over_the_environments_and_padded(
     from agents.train import make_vec_env
 
     venv = make_vec_env(experiment)
-    assert [env.unwrapped.scenario.name for env in venv.envs] == ["tiny", "three"]
-    assert venv.observation_space == venv.envs[0].observation_space
-    assert venv.envs[0].unwrapped.n_max == 3
+    assert [one.scenario.name for one in venv.ones] == ["tiny", "three"]
+    assert {one.observation_space.shape for one in venv.ones} == {venv.observation_space.shape}
+    assert venv.ones[0].n_max == 3
     slower = tmp_path / "slower.yaml"
     slower.write_text(text.replace("decision_interval: 10s", "decision_interval: 20s"))
     with pytest.raises(UserError, match="every 20 s, tiny every 10 s"):

@@ -17,13 +17,14 @@ from zswap_gym.workloads.scenario import Scenario
 SCENARIO = Scenario.model_validate(SMALL)
 
 
-def fleet(n: int) -> FleetVecEnv:
-    return FleetVecEnv(WritebackVectorEnv(n, SCENARIO))
+def fleet(*sizes: int) -> FleetVecEnv:
+    return FleetVecEnv([WritebackVectorEnv(n, SCENARIO) for n in sizes])
 
 
-def test_it_gives_what_single_environments_in_a_dummy_vec_env_give() -> None:
+@pytest.mark.parametrize("sizes", [(3,), (1, 2)])
+def test_it_gives_what_single_environments_in_a_dummy_vec_env_give(sizes: tuple[int, ...]) -> None:
     dummy = DummyVecEnv([lambda: Monitor(WritebackEnv(SCENARIO))] * 3)
-    vec = fleet(3)
+    vec = fleet(*sizes)
     for venv in (dummy, vec):
         venv.seed(40)
     assert (dummy.reset() == vec.reset()).all()
@@ -48,7 +49,7 @@ def test_it_gives_what_single_environments_in_a_dummy_vec_env_give() -> None:
 
 
 def test_ppo_learns_on_it_behind_a_normaliser() -> None:
-    vec = VecNormalize(fleet(2))
+    vec = VecNormalize(fleet(1, 1))
     model = PPO("MlpPolicy", vec, n_steps=16, batch_size=16, n_epochs=1, seed=3, device="cpu")
     model.learn(64)
     assert model.num_timesteps == 64
