@@ -103,6 +103,14 @@ class Contestant:
         return isinstance(self.driver, PolicyDriver)
 
     @property
+    def weights(self) -> Mapping[str, float] | None:
+        """Reward weights a trained policy was trained with, where it says."""
+        known = (
+            self.driver.policy.provenance.get("weights") if isinstance(self.driver, PolicyDriver) else None
+        )
+        return dict(known) if known else None
+
+    @property
     def n_max(self) -> int | None:
         """Rows the environment must have: a flat network's own number, else as many as there are cgroups."""
         if isinstance(self.driver, PolicyDriver) and self.driver.policy.kind == "mlp":
@@ -150,7 +158,8 @@ def _learned(path: Path) -> PolicyDriver:
     from zswap_gym.policy.contract import Contract
 
     model, vec, facts = load_run(path)
-    return PolicyDriver(to_policy(model, vec, Contract.from_dict(facts["contract"], str(path))), str(path))
+    contract = Contract.from_dict(facts["contract"], str(path))
+    return PolicyDriver(to_policy(model, vec, contract, {"weights": facts["weights"]}), str(path))
 
 
 def parse_arm(text: str, where: str) -> dict[str, Any]:

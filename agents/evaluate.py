@@ -47,7 +47,8 @@ def evaluate(
         scenarios: names, files or Scenarios.
         seeds: the same for all.
         reference: whom the others are compared with; added where it is not among the policies.
-        reward: weights, the same for all; as WritebackEnv takes them.
+        reward: weights, the same for all; as WritebackEnv takes them. None = what the trained policies
+            among them were trained for, the defaults where there are none.
         level: service level, the same for all.
         release: whether a writeback is followed by a release; None = as the scenario says.
         episode_s: length of the episodes, s; None = the scenario's.
@@ -55,7 +56,7 @@ def evaluate(
 
     Raises:
         UserError: an unknown law, a file that is no policy, a policy of another contract, a scenario
-            that does not load, no seeds.
+            that does not load, no seeds, policies trained for different rewards and no word on which.
     """
     named = dict(policies) if isinstance(policies, Mapping) else {str(spec): spec for spec in policies}
     if reference not in named:
@@ -63,6 +64,8 @@ def evaluate(
     loaded = [s if isinstance(s, Scenario) else load_scenario(s) for s in scenarios]
     _check(loaded, seeds)
     who = {name: contestant(spec) for name, spec in named.items()}
+    if reward is None:
+        reward = _trained_for(who)
     episodes = []
     for scenario in loaded:
         envs = {
@@ -129,6 +132,18 @@ def run_episode(name: str, one: Contestant, env: WritebackEnv, scenario: str, se
         violation_share=broken / steps,
         decide_us=median(taken) * 1e6,
     )
+
+
+def _trained_for(who: Mapping[str, Contestant]) -> RewardWeights | None:
+    """The weights all trained policies that remember theirs were trained with."""
+    known = {name: RewardWeights.of(one.weights) for name, one in who.items() if one.weights}
+    if len(set(known.values())) > 1:
+        told = "; ".join(
+            f"{name}: {', '.join(f'{k}={v:g}' for k, v in weights.changed().items()) or 'the defaults'}"
+            for name, weights in known.items()
+        )
+        raise UserError(f"the policies were trained for different rewards ({told}); give one with --price")
+    return next(iter(known.values()), None)
 
 
 def _check(scenarios: Sequence[Scenario], seeds: Sequence[int]) -> None:

@@ -12,6 +12,7 @@ from agents.results import OVERALL, Results, Summary
 from agents.statistics import Estimate
 from agents.verdict import verdicts
 from zswap_gym.atomic import write_atomically
+from zswap_gym.envs.reward import RewardWeights
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -68,12 +69,22 @@ def print_report(results: Results, console: Any = None) -> None:
     from rich.console import Console
 
     console = console or Console()
+    if prices := prices_of(results):
+        console.print(prices, soft_wrap=True, highlight=False)
     for scenario in results.scenarios:
         console.print(table(results, scenario))
     if len(results.scenarios) > 1:
         console.print(table(results))
     for sentence in verdicts(results):
         console.print(sentence, soft_wrap=True, highlight=False)
+
+
+def prices_of(results: Results) -> str:
+    """Which reward weights were not the usual ones; empty where all were."""
+    weights = results.provenance.get("weights")
+    changed = RewardWeights.of(weights).changed() if weights else {}
+    told = ", ".join(f"{name} = {value:g}" for name, value in changed.items())
+    return f"Prices unlike the defaults: {told}." if told else ""
 
 
 def write_html(
@@ -94,7 +105,10 @@ def write_html(
         notes: paragraphs to put under the conclusions.
     """
     scenarios = [*results.scenarios, *([OVERALL] if len(results.scenarios) > 1 else [])]
-    parts = [f"<h1>{html.escape(title)}</h1>", _conclusions(results, notes)]
+    parts = [
+        f"<h1>{html.escape(title)}</h1>",
+        _conclusions(results, [*filter(None, [prices_of(results)]), *notes]),
+    ]
     parts += [_figure(_gain_figure(results), _GAIN_CAPTION), _figure(_trade_figure(results), _TRADE_CAPTION)]
     if learning:
         parts.append(

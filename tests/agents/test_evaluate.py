@@ -9,6 +9,7 @@ import pytest
 from agents.contestants import contestant, parse_arm
 from agents.evaluate import evaluate
 from agents.export import export_run
+from agents.report import prices_of
 from agents.train import train
 from zswap_gym.envs.reward import RewardTerms, RewardWeights
 from zswap_gym.errors import UserError
@@ -48,6 +49,23 @@ def test_bundles_runs_laws_and_arms_meet_the_same_episodes(run: Path, tiny: str,
     assert by["never", 900].steps == 8
     assert by["never", 900].hours == pytest.approx(80 / 3600)
     assert results.provenance["policies"]["hard"] == "fixed_age(age_s=5,max_bytes=4M)"
+
+
+def test_policies_are_judged_by_what_they_were_trained_for(
+    run: Path, make_experiment, tiny: str, tmp_path: Path
+) -> None:
+    train(make_experiment(env={"reward": {"dram_held": -20}}), tmp_path / "dear", 1, progress=False)
+    bundle = export_run(tmp_path / "dear", tmp_path / "dear.npz")
+    for dear in (tmp_path / "dear", bundle):
+        results = evaluate({"agent": dear}, [tiny], [900])
+        assert results.provenance["weights"]["dram_held"] == -20
+        assert prices_of(results) == "Prices unlike the defaults: dram_held = -20."
+    assert prices_of(evaluate({"agent": run}, [tiny], [900])) == ""
+    assert prices_of(evaluate({"agent": bundle}, [tiny], [900], reward={})) == ""
+    both = {"one": run, "other": bundle}
+    with pytest.raises(UserError, match=r"one: the defaults; other: dram_held=-20\); give one with --price"):
+        evaluate(both, [tiny], [900])
+    assert len(evaluate(both, [tiny], [900], reward={"dram_held": -2}).episodes) == 3
 
 
 def test_episodes_add_up_and_repeat(tiny: str) -> None:

@@ -196,6 +196,12 @@ def test_a_damaged_or_missing_policy(refused: Refused, tmp_path: Path) -> None:
         assert name in refused("evaluate", "--scenario", "demo-test", "--policy", name, "--seeds", 1)
 
 
+def test_a_price_that_is_none(refused) -> None:
+    args = ("evaluate", "--scenario", "demo-test", "--laws", "never", "--seeds", 1, "--price")
+    assert "--price dram_held: write TERM=WEIGHT" in refused(*args, "dram_held")
+    assert "dram_held" in refused(*args, "dram_hold=-2")
+
+
 def test_an_unknown_law(refused: Refused, tmp_path: Path) -> None:
     controller = save(tmp_path / "c.yaml", CONTROLLER | {"law": "fixd_age"})
     assert "did you mean 'fixed_age'?" in refused("control", controller, "--decisions", 1)

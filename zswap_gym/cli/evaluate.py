@@ -6,11 +6,14 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from zswap_gym.errors import UserError
+
+if TYPE_CHECKING:
+    from zswap_gym.envs.reward import RewardWeights
 
 HELD_OUT = 5000
 """The first seed of an evaluation unless told otherwise."""
@@ -31,6 +34,15 @@ def evaluate(
     first_seed: Annotated[
         int, typer.Option(min=0, help="The first of them. Training uses small ones, so these are new.")
     ] = HELD_OUT,
+    price: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--price",
+            metavar="TERM=WEIGHT",
+            help="A weight of the reward, such as dram_held=-20; repeat it for several. Default: what the "
+            "policies were trained for.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for results.json, episodes.csv and report.html.")
     ] = None,
@@ -50,6 +62,7 @@ def evaluate(
         zswap-gym evaluate --policy policy.npz --scenario demo-test --seeds 20 --out results
         zswap-gym evaluate --scenario single-kv --laws "never,fixed_age(age_s=30,max_bytes=8M),tmo"
         zswap-gym evaluate --scenario single-kv --laws "never,never@shrinker" --json
+        zswap-gym evaluate --scenario demo-test --price dram_held=-20
     """
     from zswap_gym.cli._extras import optional_parts
     from zswap_gym.cli._output import console, ensure_writable
@@ -59,6 +72,7 @@ def evaluate(
     names = split_laws(laws)
     if policy:
         check_policies(policy)
+    reward = prices(price) if price else None
     scenarios = [load_scenario(name) for name in scenario]
     if out is not None:
         ensure_writable(out, folder=True)
@@ -69,7 +83,7 @@ def evaluate(
     who = list(dict.fromkeys([*(policy or ()), *names]))
     chosen = range(first_seed, first_seed + seeds)
     with episode_bar((len(who) + ("never" not in who)) * len(scenarios) * seeds, quiet=as_json) as tick:
-        results = run(who, scenarios, chosen, on_episode=tick)
+        results = run(who, scenarios, chosen, reward=reward, on_episode=tick)
 
     if out is not None:
         written = results.save(out)
@@ -81,6 +95,20 @@ def evaluate(
     print_report(results, console())
     if out is not None:
         print("wrote " + ", ".join(str(path) for path in written))
+
+
+def prices(given: Sequence[str]) -> RewardWeights:
+    """``["dram_held=-20"]`` as weights, the others as usual. UserError where one is wrong."""
+    from zswap_gym.envs.reward import RewardWeights
+
+    weights: dict[str, float] = {}
+    for text in given:
+        term, _, value = text.partition("=")
+        try:
+            weights[term.strip()] = float(value)
+        except ValueError:
+            raise UserError(f"--price {text}: write TERM=WEIGHT, such as dram_held=-20") from None
+    return RewardWeights.of(weights, "--price")
 
 
 def split_laws(text: str) -> list[str]:

@@ -116,6 +116,11 @@ class RewardWeights:
         total: Array = np.add.accumulate(terms * _in_order(self), axis=-1)[..., -1]
         return total
 
+    def changed(self) -> dict[str, float]:
+        """Those that are not the defaults."""
+        usual = type(self)().as_dict()
+        return {name: value for name, value in self.as_dict().items() if value != usual[name]}
+
     def as_dict(self) -> dict[str, float]:
         """The weights by name, and the critical factor."""
         return asdict(self)

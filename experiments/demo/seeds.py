@@ -1,0 +1,45 @@
+"""The demo's training with several seeds, on the programs it saw and on those it did not.
+
+python experiments/demo/seeds.py [--seeds 3] [--episodes 10]
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from agents.config import load_experiment
+from agents.evaluate import evaluate
+from agents.train import train
+from zswap_gym.cli.evaluate import HELD_OUT
+
+RULES = ("never", "release_only", "aimd")
+
+
+def main() -> None:
+    """Train, then print the gain over doing nothing and the disk reads of everybody, as a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--episodes", type=int, default=10)
+    told = parser.parse_args()
+    demo = load_experiment("demo")
+    with tempfile.TemporaryDirectory() as folder:
+        runs = {f"agent, seed {seed}": Path(folder) / str(seed) for seed in range(1, told.seeds + 1)}
+        for seed, run in enumerate(runs.values(), start=1):
+            train(demo, run, seed)
+        results = evaluate(
+            {**runs, **{rule: rule for rule in RULES}},
+            [*demo.scenarios.train, *demo.scenarios.evaluate],
+            range(HELD_OUT, HELD_OUT + told.episodes),
+        )
+    print("| scenario | policy | gain % | disk reads/min |\n|---|---|---|---|")
+    for scenario in results.scenarios:
+        for found in results.summaries(scenario):
+            gain = found.gain_pct
+            interval = f"{gain.value:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}]"
+            print(f"| {scenario} | {found.policy} | {interval} | {found.disk_reads_min.value:.0f} |")
+
+
+if __name__ == "__main__":
+    main()
