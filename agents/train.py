@@ -141,8 +141,10 @@ def make_vec_env(experiment: Experiment) -> FleetVecEnv:
             )
     n_max = experiment.env.n_max or max(probe.n_max for probe in probes)
     n = experiment.n_envs
-    sizes = {name: len(range(i, n, len(names))) for i, name in enumerate(names[:n])}
-    return FleetVecEnv([make_fleet(experiment, name, n_max, size) for name, size in sizes.items()])
+    sizes = [len(range(i, n, len(names))) for i in range(min(n, len(names)))]
+    return FleetVecEnv(
+        [make_fleet(experiment, name, n_max, size) for name, size in zip(names[:n], sizes, strict=True)]
+    )
 
 
 def layout_of(env: WritebackEnv) -> Layout:

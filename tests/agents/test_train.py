@@ -168,6 +168,8 @@ def test_scenarios_are_spread_over_the_environments_and_padded(
     assert [one.scenario.name for one in venv.ones] == ["tiny", "three"]
     assert {one.observation_space.shape for one in venv.ones} == {venv.observation_space.shape}
     assert venv.ones[0].n_max == 3
+    thrice = make_experiment(scenarios={"train": [tiny, tiny, str(other)]}, env={}, n_envs=4)
+    assert [one.scenario.name for one in make_vec_env(thrice).ones] == ["tiny", "tiny", "tiny", "three"]
     slower = tmp_path / "slower.yaml"
     slower.write_text(text.replace("decision_interval: 10s", "decision_interval: 20s"))
     with pytest.raises(UserError, match="every 20 s, tiny every 10 s"):

@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 from zswap_gym.envs import warmstart  # noqa: F401 - compiles the functions for everybody
+from zswap_gym.envs.compiled import whole_requests
+from zswap_gym.host.dialects import AGE_LIMIT_S
 from zswap_gym.host.types import COLUMN, COLUMNS
 from zswap_gym.policy import rowwise
 from zswap_gym.policy.actions import ActionSpec, decode
 from zswap_gym.policy.features import FeatureExtractor
+from zswap_gym.units import US_PER_S
 
 HOSTS, CGROUPS = 3, 4
 GROWING = (
@@ -83,3 +86,14 @@ def test_actions_are_the_same_bits(plain: ModuleType, monkeypatch: pytest.Monkey
     monkeypatch.setattr(rowwise, "decode", plain.decode)
     for one, other in zip(compiled, decode(action, table, ActionSpec()), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_an_age_beyond_every_clock_is_the_oldest_there_is() -> None:
+    """Not one that wrapped round: that would write back everything."""
+    age_s = np.array([[np.inf, 1e30, 0.2, np.nan, 12.5]])
+    age_us, pages, release = (np.empty(age_s.shape, np.int64) for _ in range(3))
+    size = np.full(age_s.shape, 8192.0)
+    whole_requests(age_s, size, size, float(AGE_LIMIT_S), age_us, pages, release)
+    assert age_us.tolist() == [[AGE_LIMIT_S * US_PER_S, AGE_LIMIT_S * US_PER_S, US_PER_S, -1, 13 * US_PER_S]]
+    assert pages.tolist() == [[2, 2, 2, 0, 2]]
+    assert release.tolist() == [[2] * 5]

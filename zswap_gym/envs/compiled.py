@@ -5,8 +5,6 @@ A handful of numbers each, on which numpy would spend its time being called.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from zswap_gym.envs.reward import COSTS, GIB, TERMS
@@ -35,7 +33,7 @@ def whole_requests(age_s, max_bytes, release_bytes, limit_s, age_us, pages, rele
             age_us[e, i] = -1
             pages[e, i] = 0
             if age_s[e, i] == age_s[e, i] and max_bytes[e, i] > 0:  # an age of NaN is none
-                age_us[e, i] = np.int64(min(max(math.ceil(age_s[e, i]), 1.0), limit_s) * US_PER_S)
+                age_us[e, i] = np.int64(min(max(np.ceil(age_s[e, i]), 1.0), limit_s) * US_PER_S)
                 pages[e, i] = max(np.int64(max_bytes[e, i] / PAGE_SIZE), 1)
             release[e, i] = 0
             if release_bytes[e, i] > 0:
