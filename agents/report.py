@@ -105,10 +105,7 @@ def write_html(
         notes: paragraphs to put under the conclusions.
     """
     scenarios = [*results.scenarios, *([OVERALL] if len(results.scenarios) > 1 else [])]
-    parts = [
-        f"<h1>{html.escape(title)}</h1>",
-        _conclusions(results, [*filter(None, [prices_of(results)]), *notes]),
-    ]
+    parts = [f"<h1>{html.escape(title)}</h1>", _conclusions(results, notes)]
     parts += [_figure(_gain_figure(results), _GAIN_CAPTION), _figure(_trade_figure(results), _TRADE_CAPTION)]
     if learning:
         parts.append(
@@ -152,7 +149,8 @@ code, pre {{ font-size: .8rem; }} pre {{ background: #f6f6f6; padding: .8rem; ov
 def _conclusions(results: Results, notes: Sequence[str]) -> str:
     said = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in verdicts(results))
     body = f"<h2>What can be said</h2><ul>{said}</ul>" if said else ""
-    return body + "".join(f"<p>{html.escape(note)}</p>" for note in notes)
+    told = [note for note in (prices_of(results), *notes) if note]
+    return body + "".join(f"<p>{html.escape(note)}</p>" for note in told)
 
 
 def _html_table(results: Results, scenario: str) -> str:

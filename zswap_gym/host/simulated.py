@@ -151,16 +151,13 @@ class SimulatedHost:
                 lambda file, name=name: self.read(name, file),  # type: ignore[misc]
                 machine,
                 hint=self._announced[name].at(since_boot_s),
-                time_of_day_s=self._time_of_day(since_boot_s),
+                time_of_day_s=(self.time_of_day_s + since_boot_s) % DAY_S,
             )
             for name, c in zip(self._names, self._index, strict=True)
         ]
 
     def _since_boot_s(self) -> float:
         return float(self.machine.now_us - self.boot_us) / US_PER_S
-
-    def _time_of_day(self, since_boot_s: float) -> float:
-        return (self.time_of_day_s + since_boot_s) % DAY_S
 
     def read(self, cgroup: str, file: str) -> str:
         """The text of a cgroup's file, or of the machine's where ``file`` starts with a slash.

@@ -13,6 +13,7 @@ from zswap_gym.kernel.layout import BUCKET_SHIFT, F_HEAP, F_QUEUED, F_SWEEP, LAN
 
 _LEVEL = 10  # log2(WHEEL)
 _MASK = WHEEL - 1
+assert LANES == 4  # _cascade follows them by name
 
 
 @inline

@@ -2,7 +2,7 @@
 
 numba compiles every function it meets to machine code of its own, although each is compiled again
 as part of its callers. The core has some 250 functions and Python calls a dozen: half
-of the first compile were spent on code nobody runs. Here a part (`njit` and `inline` of jit.py)
+of the first compile was spent on code nobody runs. Here a part (`njit` and `inline` of jit.py)
 stays LLVM code, and an entry point links the parts it needs, optimises them together and makes
 machine code once.
 """

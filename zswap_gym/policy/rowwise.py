@@ -15,7 +15,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-PAGE = 4096.0
+from zswap_gym.units import PAGE_SIZE, US_PER_S
+
 SLOW_S = 600.0
 """Time constant of the slow averages."""
 TICK_S = 0.01
@@ -191,7 +192,7 @@ def _bounded(values: Any, low: Any, high: Any, out: Any) -> None:
 
 def _flows(x: Any, delta: Any, m: Any, footprint: Any, slow: Any, scales: Any, values: Any) -> None:
     """Rates and their slow averages: ``values[16:24]``, of which 16 stores and 20 pages reclaimed."""
-    per_page = 60.0 * PAGE / (footprint * max(delta[_ELAPSED, m], TICK_S))
+    per_page = 60.0 * PAGE_SIZE / (footprint * max(delta[_ELAPSED, m], TICK_S))
     loads = delta[_LOADED, m] * per_page
     # major faults that no load from zswap explains
     refaults = max(delta[_FAULTS, m] * per_page - loads, 0.0)
@@ -207,7 +208,7 @@ def _flows(x: Any, delta: Any, m: Any, footprint: Any, slow: Any, scales: Any, v
     values[20] = _log(delta[_STOLEN, m] * per_page, scales[4])
     for k in range(3):
         values[21 + k] = _log(slow[k, m], scales[5 + k])
-    values[24] = _log(delta[_STALLED, m] / (max(delta[_ELAPSED, m], TICK_S) * 1e6), scales[8])
+    values[24] = _log(delta[_STALLED, m] / (max(delta[_ELAPSED, m], TICK_S) * US_PER_S), scales[8])
     values[25] = _log(x[_AVG60, m], scales[9])
     values[26] = _log(x[_TO_EVENT, m], scales[10])
     values[27] = _log(x[_LEFT, m], scales[11])
@@ -260,7 +261,7 @@ def describe(
             out[m, :] = 0.0
             continue
         on_disk = max(x[_SWAP, m] - x[_ZSWAPPED, m] - x[_SWAPCACHED, m], 0.0)
-        footprint = max(x[_ANON, m] + x[_ZSWAPPED, m] + on_disk, PAGE)
+        footprint = max(x[_ANON, m] + x[_ZSWAPPED, m] + on_disk, PAGE_SIZE)
         values[0] = 1.0
         _shares(x, m, footprint, on_disk, values)
         _flows(x, delta, m, footprint, slow, scales, values)
@@ -285,7 +286,7 @@ def observe(
             mass[m, :] = 0.0
         _grow_older(
             mass[m], edges, delta[_ELAPSED, m], delta[_STORED, m], delta[_LOADED, m], delta[_WRITTEN, m],
-            x[_ZSWAPPED, m] / PAGE,
+            x[_ZSWAPPED, m] / PAGE_SIZE,
         )  # fmt: skip
     describe(x, here, delta, known, current, slow, mass, from_bin, scales, low, high, values, out)
 
@@ -356,7 +357,7 @@ def decode(action: Any, zswapped: Any, bounds: Any, age: Any, size: Any) -> None
         amount = (second - bounds[3]) / (1.0 - bounds[3])
         there = max(0.0, zswapped[m])  # an absent one has nothing
         want = max(amount * amount * bounds[4] * there, min(there, bounds[5])) if amount > 0.0 else 0.0
-        size[m] = want - want % PAGE
+        size[m] = want - want % PAGE_SIZE
 
 
 # --- compiling -----------------------------------------------------------------------------------
