@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from zswap_gym.host.types import COLUMN, NOTHING, Request, Table
+from zswap_gym.host.types import COLUMN, COLUMNS, NOTHING, Request, Table
 from zswap_gym.policy.actions import ActionSpec, decode, encode, from_requests, to_requests
 
 Make = Callable[..., Table]
@@ -30,6 +30,13 @@ def share_of(amount: float, spec: ActionSpec = SPEC) -> float:
     """The formula, written once more."""
     place = (amount - spec.nothing_below) / (1.0 - spec.nothing_below)
     return place * place * spec.max_share
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled() -> None:
+    """Where another test has imported the environments the first call compiles, for once longer than
+    Hypothesis lets an example take."""
+    decode(np.zeros((1, 2)), np.zeros((1, len(COLUMNS))), SPEC)
 
 
 def test_the_ends_of_the_scale(make_table: Make) -> None:
