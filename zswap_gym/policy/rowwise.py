@@ -170,10 +170,11 @@ def _tie(bins: Any, population: Any) -> None:
     total = 0.0
     for j in range(len(bins)):
         total += bins[j]
-    factor = min(population / max(total, _TINY), 1.0)
-    for j in range(len(bins)):
-        bins[j] *= factor
-    bins[0] += max(population - total, 0.0)
+    if total > population:
+        for j in range(len(bins)):
+            bins[j] *= population / total
+    else:
+        bins[0] += population - total
 
 
 # --- features ------------------------------------------------------------------------------------
