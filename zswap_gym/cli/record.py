@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -208,20 +209,28 @@ def _say(path: Path, recorded: Any, troubles: list[str]) -> None:
 
 @contextmanager
 def _bar(length_s: float, what: str) -> Iterator[Callable[[Any], None]]:
-    """A progress bar on stderr over the seconds of the recording."""
+    """A progress bar on stderr over the seconds of the recording; into a file, a line for each look."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+    def said(progress: Any) -> str:
+        return f"{progress.touched} of {progress.pages} pages touched, look {progress.cost_s:.2f} s"
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda progress: print(
+            f"{what} {progress.seconds:.1f} of {length_s:g} s: {said(progress)}", file=sys.stderr, flush=True
+        )
+        return
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(),
         TextColumn("{task.fields[seen]}"),
-        console=Console(stderr=True), transient=True,
+        console=console, transient=True,
     )  # fmt: skip
     with bar:
         task = bar.add_task(what, total=length_s, seen="")
 
         def tick(progress: Any) -> None:
-            seen = f"{progress.touched} of {progress.pages} pages touched, look {progress.cost_s:.2f} s"
-            bar.update(task, completed=progress.seconds, seen=seen)
+            bar.update(task, completed=progress.seconds, seen=said(progress))
 
         yield tick

@@ -8,6 +8,7 @@ recorder's terminal do not reach it. So there is one way to undo, and it is alwa
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ import signal
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -27,6 +29,7 @@ ZRAM = Path("/sys/class/zram-control")
 PRIORITY = 32767
 SWAP_FLAG_PREFER = 0x8000
 SECONDS_TO_UNDO = 300.0
+SECONDS_TO_SWAPOFF = 60.0
 
 
 class Guardian:
@@ -99,7 +102,7 @@ def add_zram(size: int) -> tuple[Any, Callable[[], None]]:
     def undo() -> None:
         in_use = any(line.split()[0] == device for line in Path("/proc/swaps").read_text().splitlines()[1:])
         if in_use:
-            _checked(libc.swapoff(device.encode()), "swapoff", device)
+            _swap_off(libc, device)
         (block / "reset").write_text("1")
         (ZRAM / "hot_remove").write_text(str(number))
 
@@ -120,6 +123,23 @@ def _checked(result: int, what: str, device: str) -> None:
     if result != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{what}: {os.strerror(number).lower()}", device)
+
+
+def _swap_off(libc: ctypes.CDLL, device: str) -> None:
+    """swapoff(2), again where it gave up half-way.
+
+    A page that the program faults in at that moment makes it fail with ENOMEM
+    (mm/swapfile.c:unuse_pte_range), a signal with EINTR. What was read back stays so, and the next try has
+    less to do. One in thirty recordings of a busy program met this.
+    """
+    end = time.monotonic() + SECONDS_TO_SWAPOFF
+    while True:
+        try:
+            return _checked(libc.swapoff(device.encode()), "swapoff", device)
+        except OSError as error:
+            if error.errno not in (errno.ENOMEM, errno.EINTR) or time.monotonic() > end:
+                raise
+        time.sleep(0.1)
 
 
 def _make_swap(device: str, size: int) -> None:
@@ -177,12 +197,19 @@ def serve() -> None:
             undo()
         except (OSError, UserError) as error:
             troubles.append(str(error))
-    _answer({"id": number, "value": troubles})
+    if not _answer({"id": number, "value": troubles}):
+        with suppress(OSError):
+            for trouble in troubles:
+                print(f"zswap-gym record: could not be put back: {trouble}", file=sys.stderr)
 
 
-def _answer(answer: dict[str, Any]) -> None:
-    with suppress(BrokenPipeError):  # nobody listens any more; what is left to do is to undo
+def _answer(answer: dict[str, Any]) -> bool:
+    """Whether it arrived: where the recorder was killed nobody listens, and what is left to do is to undo."""
+    try:
         print(json.dumps(answer), flush=True)
+    except BrokenPipeError:
+        return False
+    return True
 
 
 if __name__ == "__main__":
