@@ -109,13 +109,17 @@ def test_a_killed_recorder_leaves_nothing_behind(known, system_state, method, bl
         assert load_trace(tmp_path / "cut.npz").n_scans >= 3
 
 
+# The handler writes into a pipe: one that came just before signal.pause() would wait for the next signal.
 SIGNALLED = """
-import ctypes, mmap, signal
+import ctypes, mmap, os, signal
 memory = mmap.mmap(-1, 4096 * 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-signal.signal(signal.SIGUSR1, lambda *_: print("seen", flush=True))
+come, went = os.pipe()
+os.set_blocking(went, False)
+signal.set_wakeup_fd(went)
+signal.signal(signal.SIGUSR1, lambda *_: None)
 print(ctypes.addressof(ctypes.c_char.from_buffer(memory)), flush=True)
-while True:
-    signal.pause()
+while os.read(come, 1):
+    print("seen", flush=True)
 """
 
 
