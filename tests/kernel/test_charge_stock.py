@@ -21,7 +21,8 @@ def ahead(b: Any, cgroup: str) -> int:
 def test_memory_current_runs_ahead_by_less_than_64_pages_a_cpu(make: Make, make_plan: Make) -> None:
     b = make({"g": make_plan(1000, step_us=1000)}, charge_cpus=4)
     seen = set()
-    for _ in range(50):
+    for i in range(50):
+        b.machine.state.host["charge_cpu"] = i % 4
         b.run(0.013)
         b.check()
         seen.add(ahead(b, "g"))

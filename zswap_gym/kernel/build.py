@@ -202,6 +202,7 @@ def _host_record(
     rec["stage_ratio"], rec["stage_psi"] = stage_one.ratio, stage_one.psi_threshold
     rec["lru"] = LRUS.index(host.lru)
     rec["preempted"] = host.preempted
+    rec["charge_cpu"] = min(1, max(0, host.charge_cpus - 1))
     rec["swappiness"], rec["page_cluster"] = host.swappiness, host.page_cluster
     rec["next_slot"], rec["ra_hits"] = 1, 4  # swapin_readahead_hits starts at 4
     rec["latency_us"], rec["writeback_us"] = host.device.latency_us, host.writeback_us

@@ -7,7 +7,7 @@ memory.swap.high) the task reclaims and, if that does not help, sleeps up to 2 s
 
 from __future__ import annotations
 
-from zswap_gym.kernel.charge_stock import charge_ahead, consume, drain_stocks, next_cpu
+from zswap_gym.kernel.charge_stock import charge_ahead, consume, drain_stocks
 from zswap_gym.kernel.jit import inline, njit
 from zswap_gym.kernel.layout import (
     S_EV_HIGH,
@@ -32,10 +32,8 @@ def charge(st, c, t):
     scale = st.host[0].scale
     tries = 0
     stocks = len(st.stocks) > 0
-    if stocks:
-        next_cpu(st)
-        if charge_ahead(st, c):
-            return True, t
+    if stocks and charge_ahead(st, c):
+        return True, t
     while True:
         over = over_limit(st, c, scale)
         if over < 0:

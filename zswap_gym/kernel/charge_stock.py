@@ -10,7 +10,7 @@ Reclaimed pages are uncharged past all this. So an unlimited cgroup's memory.cur
 less the pages freed, to the page (03, 13, 14, p1).
 
 Off by default: nothing a policy does depends on it. Cgroup files are written on the first CPU, programs
-take the others in turn.
+run on the second unless who drives the machine moves them (``charge_cpu``).
 """
 
 from __future__ import annotations
@@ -25,16 +25,8 @@ OWNER, PAGES, OBJECT_OWNER, BYTES = 0, 1, 2, 3  # columns of ``stocks``
 
 @inline
 def _cpu(st):
-    """The CPU that runs now."""
+    """The CPU of who charges now."""
     return st.host[0].charge_cpu if st.host[0].task > 0 else 0
-
-
-@inline
-def next_cpu(st):
-    """The program that runs now takes the next CPU."""
-    host = st.host[0]
-    if len(st.stocks) > 1:
-        host.charge_cpu = host.charge_cpu % (len(st.stocks) - 1) + 1
 
 
 @inline
@@ -185,8 +177,6 @@ def charge_kernel_memory(block, c, pages, by_program):
     """Charge c pages that are never reclaimed: by its program, or by who starts it on the first CPU."""
     st = state_ref(block)
     st.host[0].task = c if by_program else 0
-    if by_program:
-        next_cpu(st)
     for _ in range(pages):
         charge_ahead(st, c)
     m = c

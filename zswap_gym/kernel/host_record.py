@@ -75,7 +75,7 @@ HOST = np.dtype(
         ("ra_slot", np.int64),  # ... prev_offset: slot of the last fault without hits
         ("ra_window", np.int64),
         ("ra_hits", np.int64),
-        ("charge_cpu", np.int32),  # whose charge stock the next charge uses
+        ("charge_cpu", np.int32),  # where programs run: whose charge stock they use
         ("task", np.int32),  # who runs: the program of this cgroup, 0 = a writer of cgroup files
         (
             "preempted",

@@ -204,7 +204,7 @@ class HostSpec:
     """Classic LRU only: anonymous memory is all there is, so MGLRU never weighs it (spec/mglru.md 6)."""
     charge_cpus: int = 0
     """CPUs that charge memory 64 pages at a time; 0: every page is charged as it is used. Cgroup files are
-    written on the first, programs run on the others."""
+    written on the first; programs run on the second, or where they are moved (``charge_cpu``)."""
     page_cluster: int = 0
     """vm.page-cluster: a fault reads up to 2**page_cluster pages around it."""
     rotational: bool = False

@@ -93,7 +93,7 @@ def guest(recording: Recording, seed: int = 0) -> HostSpec:
 
     What the recording does not hold is at its mean for seed 0 and drawn for others: the latency of
     writes, the times of a refused store and of the worker's writeback, whether the scheduler comes
-    between two page-table walks.
+    between two page-table walks; in the replay, on which CPU a phase runs.
     """
     opt = recording.options
     rng = np.random.default_rng(seed)
