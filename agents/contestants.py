@@ -4,6 +4,7 @@
     fixed_age(age_s=60,max_bytes=8M)   a law with parameters
     policy.npz                         an exported policy
     runs/mine                          a training run: its last checkpoint
+    policy.npz+rails                   what the controller's rails let through of it
     never@shrinker                     a law on the scenario with the shrinker on
     never@max_pool_percent=10          ... with another pool limit
 
@@ -21,8 +22,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from zswap_gym.envs.writeback import Step, WritebackEnv
+from zswap_gym.envs.writeback import WritebackEnv
 from zswap_gym.errors import UserError, nearest
+from zswap_gym.host.types import Request
 from zswap_gym.policy.actions import PER_CGROUP, decode, to_requests
 from zswap_gym.policy.laws import LAWS, Law, make_law
 from zswap_gym.policy.runtime import Policy
@@ -34,6 +36,7 @@ SHORT_ARMS: Mapping[str, dict[str, Any]] = {
     "writeback_alone": {"release_after_writeback": False},
 }
 """Arms with a name of their own."""
+RAILED = "+rails"
 
 
 class Driver(Protocol):
@@ -45,8 +48,8 @@ class Driver(Protocol):
     def decide(self, env: WritebackEnv, obs: npt.NDArray[np.float32]) -> Any:
         """The decision; this call is what is timed."""
 
-    def apply(self, env: WritebackEnv, decision: Any) -> Step:
-        """Carry the decision out."""
+    def requests(self, env: WritebackEnv, decision: Any) -> list[Request]:
+        """What it asks for, one Request per cgroup."""
 
 
 @dataclass
@@ -63,9 +66,9 @@ class LawDriver:
         """Requests."""
         return self.law.decide(env.table, env.interval_s)
 
-    def apply(self, env: WritebackEnv, decision: Any) -> Step:
-        """Step by requests."""
-        return env.step_requests(decision)
+    def requests(self, env: WritebackEnv, decision: Any) -> list[Request]:  # noqa: ARG002
+        """As they are."""
+        return list(decision)
 
 
 @dataclass
@@ -84,18 +87,19 @@ class PolicyDriver:
         """An action."""
         return self.policy.act(obs)
 
-    def apply(self, env: WritebackEnv, decision: Any) -> Step:
-        """Step by action, which means what the policy's contract says."""
+    def requests(self, env: WritebackEnv, decision: Any) -> list[Request]:
+        """The action means what the policy's contract says."""
         acted = np.asarray(decision, np.float64).reshape(-1, PER_CGROUP)[: len(env.cgroups)]
-        return env.step_requests(to_requests(*decode(acted, env.table, self.policy.contract.action)))
+        return to_requests(*decode(acted, env.table, self.policy.contract.action))
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """One who takes part: what drives, on which arm."""
+    """One who takes part: what drives, on which arm, and whether the controller's rails are in between."""
 
     driver: Driver
     arm: Mapping[str, Any] = field(default_factory=dict)
+    railed: bool = False
 
     @property
     def learned(self) -> bool:
@@ -131,10 +135,9 @@ def contestant(spec: str | Path | Policy | Law) -> Contestant:
     text = str(spec)
     if Path(text).exists():
         return Contestant(_learned(Path(text)))
-    who, at, arm = text.rpartition("@")
-    if not at:
-        return Contestant(_driver(text))
-    return Contestant(_driver(who), parse_arm(arm, text))
+    who, at, arm = text.rpartition("@") if "@" in text else (text, "", "")
+    name = who.removesuffix(RAILED)
+    return Contestant(_driver(name), parse_arm(arm, text) if at else {}, name != who)
 
 
 def _driver(text: str) -> Driver:

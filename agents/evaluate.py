@@ -10,7 +10,9 @@ from typing import Any
 
 from agents.contestants import Contestant, contestant
 from agents.provenance import provenance
+from agents.railed import Rails
 from agents.results import Episode, Results, check_pairs
+from zswap_gym.controller.rails import Limits
 from zswap_gym.envs.reward import TERMS, RewardWeights, ServiceLevel
 from zswap_gym.envs.warmstart import scenario_digest
 from zswap_gym.envs.writeback import WritebackEnv
@@ -34,6 +36,7 @@ def evaluate(
     level: ServiceLevel | None = None,
     release: bool | None = None,
     episode_s: float | None = None,
+    rails: Limits | None = None,
     on_episode: Tick | None = None,
 ) -> Results:
     """Run every policy through every scenario on every seed.
@@ -52,6 +55,7 @@ def evaluate(
         level: service level, the same for all.
         release: whether a writeback is followed by a release; None = as the scenario says.
         episode_s: length of the episodes, s; None = the scenario's.
+        rails: the controller's, kept by those marked ``+rails``; None = its defaults.
         on_episode: called with a short text after each episode, for a progress bar.
 
     Raises:
@@ -82,7 +86,7 @@ def evaluate(
         }
         for seed in seeds:
             for name, one in who.items():
-                episodes.append(run_episode(name, one, envs[name], scenario.name, seed))
+                episodes.append(run_episode(name, one, envs[name], scenario.name, seed, rails or Limits()))
                 if on_episode is not None:
                     on_episode(f"{scenario.name} seed {seed} {name}")
     results = Results(
@@ -98,10 +102,13 @@ def evaluate(
     return results
 
 
-def run_episode(name: str, one: Contestant, env: WritebackEnv, scenario: str, seed: int) -> Episode:
+def run_episode(
+    name: str, one: Contestant, env: WritebackEnv, scenario: str, seed: int, limits: Limits
+) -> Episode:
     """One policy through one episode."""
     obs, _ = env.reset(seed=seed)
     one.driver.start(env, obs)
+    rails = Rails(limits, env) if one.railed else None
     sums = dict.fromkeys(TERMS, 0.0)
     reward = refaults = psi = 0.0
     broken = steps = 0
@@ -111,7 +118,10 @@ def run_episode(name: str, one: Contestant, env: WritebackEnv, scenario: str, se
         before = time.perf_counter()
         decision = one.driver.decide(env, obs)
         taken.append(time.perf_counter() - before)
-        obs, value, _, over, info = one.driver.apply(env, decision)
+        requests = one.driver.requests(env, decision)
+        obs, value, _, over, info = env.step_requests(rails.allow(env, requests) if rails else requests)
+        if rails:
+            rails.settle(info)
         reward += value
         steps += 1
         for term, amount in info["terms"].items():

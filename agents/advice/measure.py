@@ -133,6 +133,15 @@ class Measured:
             self._arms[kernel] = arm, scenario_digest(arm)
         return self._arms[kernel]
 
+    def seeds_of(self, setting: Setting) -> list[int]:
+        """Seeds it has been run on."""
+        return [seed for seed, which in self.host if which == setting]
+
+    def loads(self, setting: Setting, seeds: Sequence[int]) -> float:
+        """Simulated pages a run loads from zswap."""
+        per_minute = float(self.of_setting(setting, seeds)[:, QUANTITIES.index("zswap_loads_min")].mean())
+        return per_minute * self.scenario.episode.length / 60.0 / self.scenario.host.page_scale
+
     def of_setting(self, setting: Setting, seeds: Sequence[int], cgroup: int | None = None) -> Floats:
         """(S, Q): the host's quantities, or those of one cgroup, by seed."""
         if cgroup is None:

@@ -116,7 +116,7 @@ def reason(advice: Advice) -> str:
         return (
             f"No age and size tried keeps the promise: the gentlest ({soft.line}) may read "
             f"{soft.refault_pct_wss_min.next_run:.2g} % of the resident set a minute back from disk and add "
-            f"{max(soft.psi_added_pct.next_run, 0):.2g} % of pressure. Write nothing back."
+            f"{max(soft.psi_added_pct.high, 0):.2g} % of pressure. Write nothing back."
         )
     words = (
         f"Of {sum(j.meets_slo for j in advice.grid if j.point.interface == 'v1')} settings that keep the "
@@ -151,8 +151,9 @@ def print_report(advice: Advice, console: Console) -> None:
     console.print(text_plot(advice), highlight=False)
     console.print()
     console.print(
-        f"Promise: disk reads at most {advice.slo.refault_pct_wss_min:g} % of the resident set a minute, "
-        f"memory pressure at most {advice.slo.psi_added_pct:g} % above doing nothing, in 95 % of runs."
+        f"Promise: disk reads at most {advice.slo.refault_pct_wss_min:g} % of the resident set a minute "
+        f"in 95 % of runs, memory pressure on average at most {advice.slo.psi_added_pct:g} % above "
+        "doing nothing."
     )
     names = {
         "v1": "age and size (version 1)",

@@ -33,8 +33,8 @@ KEEPS, CLOSE = 0.95, 0.95
 def on_fresh_seeds(advice: Advice, found: Measured, seeds: range) -> tuple[Judged | None, list[Judged]]:
     """The recommended setting of version 1 on fresh seeds, and the others that could be best.
 
-    Left out is what frees less than the recommended or breaks the promise too often for one that keeps it
-    in 95 % of runs, on the sieves; what the grid showed of it counts as the first sieve.
+    Left out is what frees less than the recommended, breaks the promise too often for one that keeps it in
+    95 % of runs, or adds too much pressure, on the sieves; what the grid showed of it is the first sieve.
     """
     chosen = advice.recommended
     mine = [chosen.point] if chosen else []
@@ -42,17 +42,25 @@ def on_fresh_seeds(advice: Advice, found: Measured, seeds: range) -> tuple[Judge
     rivals = [
         j.point
         for j in advice.grid
-        if j is not chosen and j.point.interface == "v1"
-        and j.freed_bytes.high > floor and chance(j) >= HARDLY
+        if j is not chosen and j.point.interface == "v1" and _could_be_best(j, floor, advice.slo)
     ]  # fmt: skip
     for sieve in SIEVES:
         found.add(sieve, [NEVER, *mine, *rivals])
         floor = max((judge(found, point, sieve, advice.slo).freed_bytes.mean for point in mine), default=0.0)
         judged = [judge(found, point, sieve, advice.slo) for point in rivals]
-        rivals = [j.point for j in judged if j.freed_bytes.high > floor and chance(j) >= HARDLY]
+        rivals = [j.point for j in judged if _could_be_best(j, floor, advice.slo)]
     found.add(seeds, [NEVER, *mine, *rivals])
     fresh = [judge(found, point, seeds, advice.slo) for point in [*mine, *rivals]]
     return (fresh[0], fresh[1:]) if chosen else (None, fresh)
+
+
+def _could_be_best(j: Judged, floor: float, slo: Slo) -> bool:
+    return j.freed_bytes.high > floor and chance(j) >= HARDLY and j.psi_added_pct.low <= slo.psi_added_pct
+
+
+def keeps(j: Judged, slo: Slo) -> bool:
+    """Whether a setting kept the promise on the fresh seeds."""
+    return j.keeps_share >= KEEPS and j.psi_added_pct.mean <= slo.psi_added_pct
 
 
 def share_of(found: Measured, mine: Judged, best: Judged, seeds: range) -> tuple[float, float, float]:
@@ -76,9 +84,7 @@ def check(scenario: Scenario, found: Measured, name: str, slo: Slo, fresh: range
     seconds, busy = time.perf_counter() - start, time.process_time() - busy
     mine, others = on_fresh_seeds(advice, found, fresh)
     pick, rest = fresh[: len(fresh) // 2], fresh[len(fresh) // 2 :]
-    fit = [
-        j for j in (*((mine,) if mine else ()), *others) if j.keeps_share >= KEEPS and j.freed_bytes.low > 0
-    ]
+    fit = [j for j in (*((mine,) if mine else ()), *others) if keeps(j, slo) and j.freed_bytes.low > 0]
     best = max(fit, key=lambda j: judge(found, j.point, pick, slo).freed_bytes.mean, default=None)
     of_best = (1.0, 1.0, 1.0)
     if best is not None:
@@ -92,14 +98,15 @@ def check(scenario: Scenario, found: Measured, name: str, slo: Slo, fresh: range
         "recommended": mine.line if mine else "nothing",
         "seeds": advice.recommended.seeds if advice.recommended else 0,
         "keeps": round(mine.keeps_share, 4) if mine else 1.0,
+        "psi_added": round(mine.psi_added_pct.mean, 4) if mine else 0.0,
         "freed_mib": round(mine.freed_bytes.mean / 2**20, 2) if mine else 0.0,
         "best": best.line if best else "nothing",
         "best_freed_mib": round(best.freed_bytes.mean / 2**20, 2) if best else 0.0,
         **dict(zip(("of_best", "low", "high"), (round(x, 3) for x in of_best), strict=True)),
         "frees_more_and_breaks_it": " ".join(
-            f"{j.line.removeprefix('max=').replace(' ', ':')}={j.keeps_share:.3f}"
+            f"{j.line.removeprefix('max=').replace(' ', ':')}={j.keeps_share:.3f}{j.psi_added_pct.mean:+.2f}"
             for j in others
-            if j.keeps_share < KEEPS and j.freed_bytes.mean > (best.freed_bytes.mean if best else 0.0)
+            if not keeps(j, slo) and j.freed_bytes.mean > (best.freed_bytes.mean if best else 0.0)
         ),
     }
 
@@ -125,8 +132,11 @@ def main() -> None:
                 writer = csv.DictWriter(file, rows[0])
                 writer.writeheader()
                 writer.writerows(rows)
-    bad = [row for row in rows if row["keeps"] < KEEPS or row["of_best"] < CLOSE]
-    print(f"{len(rows)} rows, {len(bad)} miss: keeps the promise in 95 % of runs, frees 95 % of the best")
+    bad = [
+        row for row in rows
+        if row["keeps"] < KEEPS or row["psi_added"] > Slo().psi_added_pct or row["of_best"] < CLOSE
+    ]  # fmt: skip
+    print(f"{len(rows)} rows, {len(bad)} miss: keep the promise, free 95 % of the best that does")
     sys.exit(bool(bad))
 
 

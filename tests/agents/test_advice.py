@@ -201,6 +201,19 @@ def test_a_promise_kept_on_average_only_is_not_kept():
     assert best([judged]) is None
 
 
+def test_pressure_is_promised_on_average():
+    """Runs that scatter by more than is allowed keep it where their mean does, with room for chance."""
+    point = Point("v1", 60, MIB)
+    for mean, kept in ((-0.2, True), (0.05, False), (0.2, False)):
+        found = made_up({NEVER: 100.0, point: 50.0}, {NEVER: 0.0, point: 0.1}, {NEVER: 1.0, point: 1.0}, 12)
+        for seed in range(12):
+            found.host[seed, point][PSI] += mean + (0.3 if seed % 2 else -0.3)
+        judged = judge(found, point, range(12), Slo(0.2, 0.1))
+        assert judged.psi_added_pct.mean == pytest.approx(mean)
+        assert judged.psi_added_pct.next_run > 0.1
+        assert judged.meets_slo is kept
+
+
 def judged_on(broken, seeds):
     """A setting that broke the promise in so many of its runs."""
     point = Point("v1", 60, MIB)
@@ -246,7 +259,7 @@ def test_more_seeds_go_to_the_leader_and_to_what_might_beat_it():
         found.host[seed, border][REFAULT] = 1.0
     points = [NEVER, modest, leader, border, greedy]
     used = search(found, points, Slo(0.2, 0.1), 3)
-    assert (used[modest], used[leader], used[border], used[greedy]) == (3, 36, 72, 3)
+    assert (used[modest], used[leader], used[border], used[greedy]) == (3, 36, 72, 1)
     assert best([judge(found, p, range(used[p]), Slo(0.2, 0.1)) for p in points[1:]]).point == leader
 
 
@@ -254,6 +267,17 @@ def test_the_runs_beyond_the_first_look_are_limited(monkeypatch):
     leader = Point("v1", 60, MIB)
     found = made_up({NEVER: 100.0, leader: 50.0}, {NEVER: 0.0, leader: 0.1}, {NEVER: 0.0, leader: 0.0}, 36)
     monkeypatch.setattr("agents.advice.choose.AGAIN", 6)  # 18 runs: 9 more of the leader, 9 more without it
+    assert search(found, [NEVER, leader], Slo(0.2, 0.1), 3)[leader] == 12
+
+
+def test_where_runs_are_long_there_are_fewer(monkeypatch):
+    leader = Point("v1", 60, MIB)
+    found = made_up({NEVER: 100.0, leader: 50.0}, {NEVER: 0.0, leader: 0.1}, {NEVER: 0.0, leader: 0.0}, 36)
+    minutes = SMALL.episode.length / 60
+    for row in found.host.values():
+        row[QUANTITIES.index("zswap_loads_min")] = 1000 / minutes * SMALL.host.page_scale
+    assert found.loads(NEVER, range(3)) == pytest.approx(1000)
+    monkeypatch.setattr("agents.advice.choose.MOST_LOADS", 48_500)  # 48 runs: 36 without it, 12 with it
     assert search(found, [NEVER, leader], Slo(0.2, 0.1), 3)[leader] == 12
 
 
@@ -319,8 +343,10 @@ def test_a_recording_too_short_to_judge():
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "slo"), [("sidecar", 0.2), ("ml_sgd", 0.2), ("sqlite_oltp", 2.0)])
 def test_the_advice_holds_on_fresh_seeds(name, slo):
-    """On 60 seeds nobody has seen: the promise is kept in 95 % of runs, and no setting that keeps it
-    frees 5 % more. experiments/advise has all recordings."""
+    """On 60 seeds nobody has seen: the promise is kept, and no setting that keeps it frees 5 % more.
+
+    experiments/advise has all recordings.
+    """
     promise = Slo(slo)
     scenario = subject(name)
     given = advise(scenario, promise)
@@ -335,11 +361,12 @@ def test_the_advice_holds_on_fresh_seeds(name, slo):
 
     def holds(point):
         mine = found.of_setting(point, seeds)
-        keeps = (mine[:, REFAULT] <= slo) & (mine[:, PSI] - never[:, PSI] <= promise.psi_added_pct)
-        return keeps.mean(), (never[:, HELD] - mine[:, HELD]).mean()
+        gentle = (mine[:, PSI] - never[:, PSI]).mean() <= promise.psi_added_pct
+        kept = (mine[:, REFAULT] <= slo).mean() >= 0.95 and gentle
+        return kept, (never[:, HELD] - mine[:, HELD]).mean()
 
     kept, freed = holds(chosen.point)
-    assert kept >= 0.95
+    assert kept
     for rival in rivals:
         kept, more = holds(rival)
-        assert kept < 0.95 or more <= freed / 0.95, (rival, kept, more, freed)
+        assert not kept or more <= freed / 0.95, (rival, more, freed)

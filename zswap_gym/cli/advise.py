@@ -25,7 +25,10 @@ def advise(
         float, typer.Option(help="Disk reads allowed, in % of the resident set a minute (worst cgroup).")
     ] = 0.2,
     psi: Annotated[
-        float, typer.Option(help="Memory pressure (some) allowed on top of doing nothing, in % of the time.")
+        float,
+        typer.Option(
+            help="Memory pressure (some) allowed beyond doing nothing, % of time, on average over runs."
+        ),
     ] = 0.1,
     ages: Annotated[
         str | None, typer.Option(help="Ages to try, e.g. 10s,1m,5m; default: up to the limit.")
@@ -56,8 +59,8 @@ def advise(
 
     The workload is replayed in the simulated kernel from the same warm state under every setting, on
     several seeds. Printed are the memory freed, the disk reads, pressure and writes it costs, the settings
-    no other beats, and the one that frees most while keeping the promise (--slo, --psi) in 95 % of runs;
-    the same for kernels that take a size only.
+    no other beats, and the one that frees most while keeping the promise (--slo in 95 % of runs, --psi on
+    average); the same for kernels that take a size only.
 
     A recording is replayed once and never looped: ages up to half its length can be judged.
 

@@ -16,6 +16,8 @@ from zswap_gym.errors import UserError
 if TYPE_CHECKING:
     from agents.config import Experiment
     from agents.results import Results
+    from zswap_gym.controller.config import ControllerConfig
+    from zswap_gym.controller.rails import Limits
 
 AGENT = "agent"
 SEED = 1
@@ -34,8 +36,8 @@ PROBE_ROLLOUTS = 4
 
 LEGEND = """
 The gain is what is saved of the bill of doing nothing: memory held, stalls, disk reads, writes, all priced
-in GiB-hours; in brackets its 95 % interval. Below zero, doing nothing was better. "shrinker" is doing nothing
-on a kernel with zswap's own shrinker switched on.
+in GiB-hours; in brackets its 95 % interval. Below zero, doing nothing was better. "agent+rails" is what the
+controller lets through of the agent; "shrinker" is doing nothing on a kernel with zswap's own shrinker on.
 """
 
 CONTROLLER_YAML = """\
@@ -77,6 +79,7 @@ def demo(
     """
     from zswap_gym.cli._extras import optional_parts
     from zswap_gym.cli._output import console, ensure_writable
+    from zswap_gym.cli.control import print_summary, run_controller
 
     began = time.monotonic()
     ensure_writable(out, folder=True)
@@ -97,9 +100,10 @@ def demo(
     _say(2, f"exporting to {out / POLICY}")
     export_run(out / RUN, out / POLICY)
     _say(3, f"comparing with the rules on {_sources(experiment.scenarios.evaluate)}, {SEEDS} new seeds")
-    results = _evaluate(experiment, out)
+    settings, host = _settings(experiment, out)
+    results = _evaluate(experiment, out, settings.rails)
     _say(4, f"letting the controller take {DECISIONS} decisions on a simulated host, through its files")
-    summary = _control(experiment, out)
+    summary = run_controller(settings, host, str(out / CONTROLLER), DECISIONS)
     _say(5, f"writing {out / REPORT}")
     took = time.monotonic() - began
     _report(out, results, summary, f"{run.steps} steps of training in {run.seconds:.0f} s on seed {SEED}.")
@@ -107,8 +111,6 @@ def demo(
     print()
     print_report(results, console())
     print(LEGEND)
-    from zswap_gym.cli.control import print_summary
-
     print_summary(summary)
     print(f"report with figures: {out / REPORT} ({took:.0f} s in all)")
 
@@ -158,29 +160,35 @@ def _paced(experiment: Experiment, seconds: float) -> Experiment:
     return experiment.model_copy(update={"total_steps": total})
 
 
-def _evaluate(experiment: Experiment, out: Path) -> Results:
-    """The agent, every law, and the kernel's own shrinker, on what training never saw."""
+def _evaluate(experiment: Experiment, out: Path, rails: Limits) -> Results:
+    """The agent, by itself and within the controller's rails, every law, and the kernel's own shrinker.
+
+    All on what training never saw.
+    """
+    from agents.contestants import RAILED
     from agents.evaluate import evaluate
     from zswap_gym.cli.evaluate import HELD_OUT, episode_bar
     from zswap_gym.policy.laws import LAWS
 
     who: dict[str, Any] = {
         AGENT: out / POLICY,
+        f"{AGENT}{RAILED}": f"{out / POLICY}{RAILED}",
         **{law: law for law in LAWS},
         "shrinker": "never@shrinker",
     }
     scenarios = experiment.scenarios.evaluate
     with episode_bar(len(who) * len(scenarios) * SEEDS, quiet=False) as tick:
         results = evaluate(
-            who, scenarios, range(HELD_OUT, HELD_OUT + SEEDS), reward=experiment.env.reward, on_episode=tick
-        )
+            who, scenarios, range(HELD_OUT, HELD_OUT + SEEDS), reward=experiment.env.reward, rails=rails,
+            on_episode=tick,
+        )  # fmt: skip
     results.save(out / EVALUATION)
     return results
 
 
-def _control(experiment: Experiment, out: Path) -> dict[str, Any]:
-    """Write a controller's config and run it as ``zswap-gym control`` would."""
-    from zswap_gym.cli.control import read_config, run_controller
+def _settings(experiment: Experiment, out: Path) -> tuple[ControllerConfig, dict[str, Any]]:
+    """Write a controller's config; its settings and host, as ``zswap-gym control`` reads them."""
+    from zswap_gym.cli.control import read_config
     from zswap_gym.workloads.scenario import load_scenario
 
     scenario = experiment.scenarios.evaluate[0]
@@ -190,7 +198,7 @@ def _control(experiment: Experiment, out: Path) -> dict[str, Any]:
     )  # fmt: skip
     (out / CONTROLLER).write_text(text, encoding="utf-8")
     host, settings = read_config(out / CONTROLLER)
-    return run_controller(settings, host, str(out / CONTROLLER), DECISIONS)
+    return settings, host
 
 
 def _report(out: Path, results: Results, summary: dict[str, Any], trained: str) -> None:

@@ -13,6 +13,7 @@ import typer
 from zswap_gym.errors import UserError
 
 if TYPE_CHECKING:
+    from zswap_gym.controller.rails import Limits
     from zswap_gym.envs.reward import RewardWeights
 
 HELD_OUT = 5000
@@ -43,6 +44,13 @@ def evaluate(
             "policies were trained for.",
         ),
     ] = None,
+    rails: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="A controller YAML: its rails are those of NAME+rails. Default: the defaults.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for results.json, episodes.csv and report.html.")
     ] = None,
@@ -54,7 +62,8 @@ def evaluate(
     pair by pair, with 95 % intervals; where a rule does as well as a policy, it says so.
 
     A rule may have parameters in brackets, and an arm after @: the same rule on a machine with
-    another setting, such as the kernel's own shrinker switched on.
+    another setting, such as the kernel's own shrinker switched on. NAME+rails, policy or rule, is what the
+    controller would let through of it: its age floor, byte caps, pressure limit and refault breaker.
 
     Examples:
 
@@ -63,6 +72,7 @@ def evaluate(
         zswap-gym evaluate --scenario single-kv --laws "never,fixed_age(age_s=30,max_bytes=8M),tmo"
         zswap-gym evaluate --scenario single-kv --laws "never,never@shrinker" --json
         zswap-gym evaluate --scenario demo-test --price dram_held=-20
+        zswap-gym evaluate --scenario demo-test --policy policy.npz+rails --rails mine.yaml
     """
     from zswap_gym.cli._extras import optional_parts
     from zswap_gym.cli._output import console, ensure_writable
@@ -73,6 +83,7 @@ def evaluate(
     if policy:
         check_policies(policy)
     reward = prices(price) if price else None
+    limits = _limits(rails) if rails is not None else None
     scenarios = [load_scenario(name) for name in scenario]
     if out is not None:
         ensure_writable(out, folder=True)
@@ -83,7 +94,7 @@ def evaluate(
     who = list(dict.fromkeys([*(policy or ()), *names]))
     chosen = range(first_seed, first_seed + seeds)
     with episode_bar((len(who) + ("never" not in who)) * len(scenarios) * seeds, quiet=as_json) as tick:
-        results = run(who, scenarios, chosen, reward=reward, on_episode=tick)
+        results = run(who, scenarios, chosen, reward=reward, rails=limits, on_episode=tick)
 
     if out is not None:
         written = results.save(out)
@@ -95,6 +106,13 @@ def evaluate(
     print_report(results, console())
     if out is not None:
         print("wrote " + ", ".join(str(path) for path in written))
+
+
+def _limits(path: Path) -> Limits:
+    """The rails of a controller's settings."""
+    from zswap_gym.cli.control import read_config
+
+    return read_config(path)[1].rails
 
 
 def prices(given: Sequence[str]) -> RewardWeights:
@@ -131,11 +149,13 @@ def split_laws(text: str) -> list[str]:
 
 def check_policies(specs: Sequence[str]) -> None:
     """UserError where an exported file is missing, damaged or of another contract."""
+    from agents.contestants import RAILED
     from zswap_gym.controller.decider import load_policy
 
     for spec in specs:
-        if not Path(spec).is_dir():
-            load_policy(spec)
+        name = spec if Path(spec).exists() else spec.removesuffix(RAILED)
+        if not Path(name).is_dir():
+            load_policy(name)
 
 
 @contextmanager

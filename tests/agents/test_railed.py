@@ -1,0 +1,90 @@
+"""A contestant within the controller's rails: what they allow is untouched, the rest it does not get."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agents.contestants import contestant
+from agents.evaluate import evaluate
+from agents.export import export_run
+from agents.railed import Rails
+from agents.train import train
+from zswap_gym.controller.rails import Limits
+from zswap_gym.controller.state import BreakerLimits
+from zswap_gym.envs.writeback import WritebackEnv
+from zswap_gym.errors import UserError
+from zswap_gym.host.types import NOTHING, Request
+from zswap_gym.units import PAGE_SIZE
+
+MIB = 1 << 20
+EAGER = "fixed_age(age_s=5,max_bytes=4M)"
+OPEN = Limits(
+    age_floor_s=1.0,
+    bytes_per_write=1 << 40,
+    bytes_per_minute=1 << 40,
+    psi_max_percent=101.0,
+    swap_free_min=0.0,
+    breaker=BreakerLimits(min_pages=1 << 40),
+)
+
+
+@pytest.fixture
+def env(tiny: str) -> WritebackEnv:
+    made = WritebackEnv(tiny)
+    made.reset(seed=1)
+    return made
+
+
+def test_names() -> None:
+    one = contestant(f"{EAGER}+rails@shrinker")
+    assert one.railed
+    assert one.arm == {"shrinker_enabled": True}
+    assert not contestant(EAGER).railed
+    with pytest.raises(UserError, match="did you mean 'fixed_age'"):
+        contestant("fixd_age+rails")
+    with pytest.raises(UserError, match=r"missing\.npz: no such policy"):
+        contestant("missing.npz+rails")
+
+
+def test_ages_are_raised_bytes_capped_and_the_rest_let_through(env: WritebackEnv) -> None:
+    rails = Rails(Limits(age_floor_s=60.0, bytes_per_write=MIB), env)
+    asked = [Request(5.0, 4 * MIB), NOTHING]
+    assert rails.allow(env, asked) == [Request(60.0, MIB, MIB), NOTHING]
+    assert Rails(OPEN, env).allow(env, asked) == asked
+
+
+def test_what_was_not_written_is_not_charged(env: WritebackEnv) -> None:
+    """Where nothing is old enough the day's budget is whole again afterwards."""
+    rails = Rails(Limits(age_floor_s=1.0, bytes_per_day=2 * MIB, host_bytes_per_day=2 * MIB), env)
+    names = env.cgroups
+    for _ in range(3):
+        assert rails.allow(env, [Request(1e6, 2 * MIB), NOTHING])[0].max_bytes == 2 * MIB
+        info = env.step_requests([NOTHING, NOTHING])[4]
+        rails.settle({**info, "outcomes": ((names[0], 0, 0, 0.1, 0),)})
+    assert rails.allow(env, [Request(1e6, 2 * MIB), Request(1e6, 2 * MIB)])[1].max_bytes == 0
+    env.step_requests([NOTHING, NOTHING])
+    rails.settle({"outcomes": ((names[0], 0, 2 * MIB // PAGE_SIZE, 0.1, 0),)})
+    assert rails.allow(env, [Request(1e6, 2 * MIB), NOTHING])[0].max_bytes == 0
+
+
+def test_closed_rails_are_never_and_open_ones_nothing(tiny: str) -> None:
+    policies = ["never", EAGER, f"{EAGER}+rails"]
+    for limits, same in ((Limits(bytes_per_write=0), "never"), (OPEN, EAGER)):
+        results = evaluate(policies, [tiny], [900, 901], rails=limits)
+        by = {(e.policy, e.seed): e for e in results.episodes}
+        for seed in (900, 901):
+            assert by[f"{EAGER}+rails", seed].terms == by[same, seed].terms
+            assert by[EAGER, seed].terms["bytes_written"] > 0
+
+
+def test_a_policy_within_rails_is_a_policy(make_experiment, tiny: str, tmp_path: Path) -> None:
+    train(make_experiment(), tmp_path / "run", 1, progress=False)
+    bundle = export_run(tmp_path / "run", tmp_path / "policy.npz")
+    results = evaluate(
+        [str(bundle), f"{bundle}+rails", f"{tmp_path / 'run'}+rails"], [tiny], [900], rails=OPEN
+    )
+    assert results.learned == results.policies[1:]
+    rewards = {e.policy: e.reward for e in results.episodes if e.policy != "never"}
+    assert len(set(rewards.values())) == 1
