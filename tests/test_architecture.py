@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "controller": {"errors", "units", "host", "policy"},
     "agents": {
         "root", "errors", "units", "atomic", "kernel", "workloads", "host", "host.simulated", "policy",
-        "envs",
+        "envs", "controller",
     },
     "cli": {
         "root", "errors", "units", "atomic", "kernel", "workloads", "host", "host.simulated", "policy",

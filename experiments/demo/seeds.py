@@ -13,14 +13,17 @@ from agents.config import load_experiment
 from agents.evaluate import evaluate
 from agents.train import train
 from zswap_gym.cli.evaluate import HELD_OUT
+from zswap_gym.controller.rails import Limits
 
 RULES = ("never", "release_only", "aimd")
+RAILS = Limits(age_floor_s=10.0)
+"""Those of the demo's controller."""
 
 
 def main() -> None:
     """Train, then print the gain over doing nothing and the disk reads of everybody, as a table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--episodes", type=int, default=10)
     told = parser.parse_args()
     demo = load_experiment("demo")
@@ -28,10 +31,12 @@ def main() -> None:
         runs = {f"agent, seed {seed}": Path(folder) / str(seed) for seed in range(1, told.seeds + 1)}
         for seed, run in enumerate(runs.values(), start=1):
             train(demo, run, seed)
+        railed = {f"{name}+rails": f"{run}+rails" for name, run in runs.items()}
         results = evaluate(
-            {**runs, **{rule: rule for rule in RULES}},
+            {**runs, **railed, **{rule: rule for rule in RULES}},
             [*demo.scenarios.train, *demo.scenarios.evaluate],
             range(HELD_OUT, HELD_OUT + told.episodes),
+            rails=RAILS,
         )
     print("| scenario | policy | gain % | disk reads/min |\n|---|---|---|---|")
     for scenario in results.scenarios:
