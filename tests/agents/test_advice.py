@@ -265,14 +265,14 @@ def test_more_seeds_go_to_the_leader_and_to_what_might_beat_it():
 
 def test_the_runs_beyond_the_first_look_are_limited(monkeypatch):
     leader = Point("v1", 60, MIB)
-    found = made_up({NEVER: 100.0, leader: 50.0}, {NEVER: 0.0, leader: 0.1}, {NEVER: 0.0, leader: 0.0}, 36)
+    found = made_up({NEVER: 100.0, leader: 50.0}, {NEVER: 0.0, leader: 0.1}, {NEVER: 0.0, leader: 0.0}, 72)
     monkeypatch.setattr("agents.advice.choose.AGAIN", 6)  # 18 runs: 9 more of the leader, 9 more without it
     assert search(found, [NEVER, leader], Slo(0.2, 0.1), 3)[leader] == 12
 
 
 def test_where_runs_are_long_there_are_fewer(monkeypatch):
     leader = Point("v1", 60, MIB)
-    found = made_up({NEVER: 100.0, leader: 50.0}, {NEVER: 0.0, leader: 0.1}, {NEVER: 0.0, leader: 0.0}, 36)
+    found = made_up({NEVER: 100.0, leader: 50.0}, {NEVER: 0.0, leader: 0.1}, {NEVER: 0.0, leader: 0.0}, 72)
     minutes = SMALL.episode.length / 60
     for row in found.host.values():
         row[QUANTITIES.index("zswap_loads_min")] = 1000 / minutes * SMALL.host.page_scale
