@@ -36,7 +36,7 @@ def test_the_demo_twice(tmp_path: Path) -> None:
             assert words in done.stdout
         folder = tmp_path / "d"
         results = json.loads((folder / "evaluation" / "results.json").read_text())
-        assert results["learned"] == ["agent"]
+        assert results["learned"] == ["agent", "agent+rails"]
         assert results["scenarios"] == ["demo-test"]
         assert "<svg" in (folder / "report.html").read_text()
         rounds = {r["tick"] for r in read_log(folder / "decisions.jsonl") if r["kind"] == "decision"}
