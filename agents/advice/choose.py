@@ -12,7 +12,7 @@ are used up.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import comb, sqrt
 from statistics import NormalDist
 
@@ -144,14 +144,14 @@ def interval(values: Floats, *, lower: bool = False) -> Interval:
     return Interval(mean, mean - half, mean + half, bound, n)
 
 
-def shift(mine: Floats, never: Floats, all_never: Floats) -> Interval:
+def shift(mine: Floats, never: Floats, all_never: Floats, *, lower: bool = False) -> Interval:
     """How much ``mine`` (S,) lies above ``never`` (S,) of the same seeds, ``all_never`` (T >= S,) known.
 
     The difference by seed, where a seed makes both go up and down together; where it does not (a program
     that sweeps its memory is chaotic) that doubles the noise, and the mean over all seeds is better. Between
     the two decides regression, as in analysis of covariance; ``next_run`` is of the difference by seed.
     """
-    by_seed = interval(mine - never)
+    by_seed = interval(mine - never, lower=lower)
     n, spread = len(mine), float(never.var())
     if n < ADJUSTED_FROM or spread == 0.0:
         return by_seed
@@ -171,7 +171,6 @@ def judge(
     mine, never = found.of_setting(setting, seeds, cgroup), found.of_setting(nothing, seeds, cgroup)
     every = found.of_setting(nothing, found.seeds_of(nothing), cgroup)
     refault, added = interval(mine[:, REFAULT]), shift(mine[:, PSI], never[:, PSI], every[:, PSI])
-    freed = shift(-mine[:, HELD], -never[:, HELD], -every[:, HELD])
     keeps = float((mine[:, REFAULT] <= slo.refault_pct_wss_min).mean())
     if len(seeds) >= COUNTED_FROM:
         meets = 1 - keeps <= MAY_BREAK
@@ -180,7 +179,7 @@ def judge(
     return Judged(
         setting=setting,
         seeds=len(seeds),
-        freed_bytes=replace(freed, next_run=interval(never[:, HELD] - mine[:, HELD], lower=True).next_run),
+        freed_bytes=shift(-mine[:, HELD], -never[:, HELD], -every[:, HELD], lower=True),
         refault_pct_wss_min=refault,
         psi_some_pct=interval(mine[:, PSI]),
         psi_added_pct=added,
