@@ -42,7 +42,7 @@ def test_sweeps_come_when_the_kernel_model_says(sweep, monkeypatch):
     state = SimpleNamespace(
         regions=plan.regions.view(np.recarray),
         pages=pages.view(np.recarray),
-        sweep_at=np.zeros(100, np.int64),
+        source_at=np.zeros(100, np.int64),
     )
     times = np.array([sweep_times(plan.regions[0], epoch) for epoch in range(60)])
     for page in range(0, 100, 7):

@@ -189,9 +189,11 @@ def _next_sweep(st, p, t):
     rec = st.regions[st.pages[p].region]
     if rec.sweep_kind == SWEEP_NONE or rec.sweep_share <= 0.0:
         return NEVER
-    if st.sweep_at[p] <= max(t, 0):  # else the answer to an earlier t still holds: a page's t never goes back
-        st.sweep_at[p] = _sweep_after(st, p, t)
-    return st.sweep_at[p]
+    if st.source_at[p] <= max(
+        t, 0
+    ):  # else the answer to an earlier t still holds: a page's t never goes back
+        st.source_at[p] = _sweep_after(st, p, t)
+    return st.source_at[p]
 
 
 @njit
@@ -218,25 +220,67 @@ def _sweep_after(st, p, t):
 
 
 @inline
-def _trace_after(st, p, t):
-    """Index of the first traced access of p after t."""
-    a = st.trace_offset[p]
-    b = st.trace_offset[p + 1]
-    while a < b:
-        mid = (a + b) >> 1
-        if st.trace_time[mid] <= t:
-            a = mid + 1
-        else:
-            b = mid
-    return a
+def _next_traced(st, p, t):
+    """Time of the first traced access of p after t; `_traced_at` is its index.
+
+    Asked for later and later times it lies near the last one, and is found in strides that double.
+    """
+    if st.source_at[p] <= max(t, 0):  # else the answer to an earlier t still holds, as for a sweep
+        start = st.trace_offset[p]
+        end = st.trace_offset[p + 1]
+        a = start + st.trace_at[p]
+        stride = 1
+        while a + stride <= end and st.trace_time[a + stride - 1] <= t:
+            a += stride
+            stride *= 2
+        b = min(a + stride - 1, end)
+        while a < b:
+            mid = (a + b) >> 1
+            if st.trace_time[mid] <= t:
+                a = mid + 1
+            else:
+                b = mid
+        _come_to(st, p, a)
+    return st.source_at[p]
+
+
+@inline
+def _come_to(st, p, i):
+    """Traced access i is the next of p; i may be the end of its list."""
+    st.trace_at[p] = i - st.trace_offset[p]
+    st.source_at[p] = st.trace_time[i] if i < st.trace_offset[p + 1] else NEVER
+
+
+@inline
+def _traced_at(st, p):
+    """Index of the access that `_next_traced` has found."""
+    return st.trace_offset[p] + st.trace_at[p]
+
+
+@inline
+def _look_traced(st, p, t0, t1, dirty):
+    """`look` at a traced page."""
+    if _next_traced(st, p, t0) > t1:
+        return 0
+    if dirty:
+        return 1
+    i = _traced_at(st, p)
+    end = st.trace_offset[p + 1]
+    result = 0
+    while i < end and st.trace_time[i] <= t1:
+        result |= 1 if st.trace_op[i] == OP_READ else 3
+        if result == 3:
+            return result
+        i += 1
+    _come_to(st, p, i)
+    return result
 
 
 @njit
 def next_access(st, p, t):
     """(work time of p's first access after t, whether a sweep makes it)."""
     if st.regions[st.pages[p].region].traced:
-        i = _trace_after(st, p, t)
-        return (st.trace_time[i] if i < st.trace_offset[p + 1] else NEVER), False
+        return _next_traced(st, p, t), False
     poisson = _next_poisson(st, p, t)
     sweep = _next_sweep(st, p, t)
     if sweep <= poisson and sweep < NEVER:
@@ -259,24 +303,29 @@ def access_op(st, p, when, by_sweep):
     """OP_READ, OP_WRITE or OP_READ_WRITE: what the access of p at ``when`` does."""
     rec = st.regions[st.pages[p].region]
     if rec.traced:
-        i = _trace_after(st, p, when - 1)
-        return np.int64(st.trace_op[i]) if i < st.trace_offset[p + 1] else np.int64(OP_READ)
+        if _next_traced(st, p, when - 1) == NEVER:
+            return np.int64(OP_READ)
+        return np.int64(st.trace_op[_traced_at(st, p)])
     share = rec.sweep_write_share if by_sweep else rec.write_share
     return np.int64(OP_WRITE) if uniform(st) < share else np.int64(OP_READ)
 
 
 @inline
 def _below_exp(u, x):
-    """U < 1 - exp(-x), asking for the exponential only between x / (1 + x) and min(x, 1)."""
+    """U < 1 - exp(-x), asking for the exponential only between the first sums of its series."""
     if u >= x:
         return False
-    return u * (1.0 + x) < x or u < -math.expm1(-x)
+    two = x - 0.5 * x * x
+    if u < two or u * (1.0 + x) < x:
+        return True
+    return u < two + x * x * x * (1.0 / 6.0) and u < -math.expm1(-x)
 
 
 @njit
-def look(st, p, t0, t1):
+def look(st, p, t0, t1, dirty):
     """What happened to mapped page p in (t0, t1]: bit 0 accessed, bit 1 written.
 
+    Where the page is ``dirty`` anyhow, bit 1 may stay clear and a trace need not be read for it.
     One uniform draws both: the writes of a Poisson process are a thinning of it, so "written"
     is contained in "accessed". Disjoint intervals are independent, which makes lazy looks exact.
     """
@@ -287,14 +336,7 @@ def look(st, p, t0, t1):
     rec = st.regions[r]
     result = 0
     if rec.traced:
-        i = _trace_after(st, p, t0)
-        end = st.trace_offset[p + 1]
-        while i < end and st.trace_time[i] <= t1:
-            result |= 1 if st.trace_op[i] == OP_READ else 3
-            if result == 3:
-                break
-            i += 1
-        return result
+        return _look_traced(st, p, t0, t1, dirty)
     if page.rate > 0.0:
         x = page.rate * (_integral_again(st, r, t1, 1) - _integral_again(st, r, t0, 0))
         u = uniform(st)

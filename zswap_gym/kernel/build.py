@@ -264,7 +264,7 @@ def state(
     by_index = [plans.get(name) if name else None for name in names]
     pages = _page_records(cgs, by_index)
     sources = _Sources(cgs, by_index)
-    classes, class_of, _ = size_classes()
+    classes, class_of, _ = size_classes(host.page_scale)
     lists = np.zeros(n * layout.LISTS_PER_CGROUP, layout.LIST)
     lists["oldest"] = lists["newest"] = -1
     by_slot = host.rotational and host.page_cluster > 0
@@ -274,7 +274,8 @@ def state(
         calendar=np.full(len(pages), -1, layout.CALENDAR),
         on_list=np.full(len(pages), layout.NO_LIST, np.uint8),
         gen=np.full(len(pages), layout.UNMAPPED, np.uint8),
-        sweep_at=np.zeros(len(pages), np.int64),
+        source_at=np.zeros(len(pages), np.int64),
+        trace_at=np.zeros(len(pages) if len(sources.trace_offset) > 1 else 0, np.int32),
         owner=np.repeat(np.arange(n, dtype=np.uint16), cgs["n_pages"]),
         cgs=cgs,
         lists=lists,

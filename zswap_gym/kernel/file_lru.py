@@ -121,7 +121,7 @@ def _accessed(st, c, p):
     """Accessed since the last look, or since it was read in?"""
     page = st.pages[p]
     now = work_now(st, c)
-    seen = look(st, p, page.when, now)
+    seen = look(st, p, page.when, now, True)
     page.when = now
     return seen & 1 != 0
 

@@ -281,7 +281,15 @@ STAT: tuple[str, ...] = (
 
 LIST = np.dtype([("oldest", np.int32), ("newest", np.int32), ("length", np.int64)], align=True)
 ZCLASS = np.dtype(
-    [("objects", np.int64), ("per_zspage", np.int64), ("zspage_pages", np.int64), ("room", np.int64)],
+    [
+        ("objects", np.int64),
+        ("per_zspage", np.int64),
+        ("zspage_pages", np.int64),
+        ("room", np.int64),
+        # a simulated page is as many objects as it has real pages: zspages they fill, and what is over
+        ("filled_pages", np.int64),
+        ("rest", np.int64),
+    ],
     align=True,
 )
 RING = np.dtype([("page", np.int32), ("cpu", np.int32), ("done", np.int64)], align=True)
@@ -314,7 +322,7 @@ TABLE = 512  # PTEs of a page table
 MAX_THREADS = 32
 WHEEL = 1024  # buckets per level
 LANES = 4  # lists of a coarse bucket
-BUCKET_SHIFT = 16  # a bucket is 65.5 ms of work time
+BUCKET_SHIFT = 18  # a bucket is 262 ms of work time
 
 
 assert PAGE.itemsize == 32
@@ -336,7 +344,8 @@ class State(NamedTuple):
     calendar: np.ndarray  # CALENDAR (n,)
     on_list: np.ndarray  # uint8 (n,): list it physically sits on, or NO_LIST
     gen: np.ndarray  # uint8 (n,): generation tag (seq & 3), maybe newer than the list; | UNMAPPED
-    sweep_at: np.ndarray  # int64 (n,): work time a sweep next reaches the page, as last worked out
+    source_at: np.ndarray  # int64 (n,): when the page's sweep, or its trace, comes next, as last worked out
+    trace_at: np.ndarray  # int32 (n,), none without traces: which of its traced accesses that is
     owner: np.ndarray  # uint16 (n,): cgroup
     cgs: np.ndarray  # CGROUP (c,)
     lists: np.ndarray  # LIST (c * 5,)

@@ -15,7 +15,7 @@ from zswap_gym.kernel.layout import F_SLOT, INF_PAGES, S_SWAP_FAIL, S_SWAP_MAX
 def usage(st, c):
     """memory.current of cgroup c in real pages."""
     cg = st.cgs[c]
-    return cg.resident + cg.base + cg.ahead + (cg.zbytes + 4095) // 4096
+    return cg.resident + cg.base + cg.ahead + ((cg.zbytes + 4095) >> 12)
 
 
 @inline

@@ -97,10 +97,10 @@ def examine(st, c, p):
     accessed = page.flags & F_YOUNG and page.when >= cg.last_walk
     since = page.when
     if cg.last_walk > since:  # before the walk only writes still matter
-        if not page.flags & F_DIRTY and look(st, p, since, cg.last_walk) & 2:
+        if not page.flags & F_DIRTY and look(st, p, since, cg.last_walk, False) & 2:
             page.flags |= F_DIRTY
         since = cg.last_walk
-    seen = look(st, p, since, now)
+    seen = look(st, p, since, now, page.flags & F_DIRTY != 0)
     if seen & 2:
         page.flags |= F_DIRTY
     page.flags &= ~F_YOUNG

@@ -56,7 +56,7 @@ def discard(st, c, p):
         drop_slot(st, c, p)
     page.state = NEW
     st.gen[p] |= UNMAPPED
-    st.sweep_at[p] = 0
+    st.source_at[p] = 0
     page.flags = 0
     page.shadow = -1
 

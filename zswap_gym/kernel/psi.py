@@ -52,8 +52,9 @@ def stall(st, c, t, us, memory):
     cg = st.cgs[c]
     st.stat[c, S_STALL_US] += us
     owed = us + cg.lag_rem
-    cg.lag += owed // cg.threads
-    cg.lag_rem = owed % cg.threads
+    each = owed // cg.threads
+    cg.lag += each
+    cg.lag_rem = owed - each * cg.threads
     if not memory:
         return
     m = c

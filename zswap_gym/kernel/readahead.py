@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from zswap_gym.kernel.folio_batch import add_faulted, cpu, drain
 from zswap_gym.kernel.jit import inline, njit
-from zswap_gym.kernel.layout import DISK, F_READAHEAD, SWAPCACHE, TABLE, ZERO, ZSWAP
+from zswap_gym.kernel.layout import F_READAHEAD, SWAPCACHE, TABLE, ZSWAP
 from zswap_gym.kernel.swapin import swap_in
 
 MAX_ORDER = 5  # SWAP_RA_ORDER_CEILING
@@ -23,8 +23,7 @@ MAX_HITS = 63
 @inline
 def swapped(st, p):
     """Page p is in swap and not in the swap cache."""
-    state = st.pages[p].state
-    return state in (ZSWAP, DISK, ZERO)
+    return st.pages[p].state >= ZSWAP
 
 
 @inline

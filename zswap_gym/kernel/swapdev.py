@@ -28,6 +28,13 @@ from zswap_gym.kernel.rng import uniform
 
 
 @inline
+def _slot(st, i):
+    """Place in the ring of the i-th write in flight, the oldest being 0."""
+    at = st.host[0].ring_head + i
+    return at - len(st.ring) if at >= len(st.ring) else at
+
+
+@inline
 def _service(st, t, mean):
     """Give the operation to the channel that is free first; return when it ends."""
     host = st.host[0]
@@ -79,7 +86,7 @@ def write_ended(st):
     host = st.host[0]
     slot = host.ring_head
     p = st.ring[slot].page
-    host.ring_head = (host.ring_head + 1) % len(st.ring)
+    host.ring_head = _slot(st, 1)
     host.ring_len -= 1
     page = st.pages[p]
     if host.lru:
@@ -124,9 +131,8 @@ def write(st, c, p, t):
         end = _service(st, t, host.write_us) + int(host.latency_us)
     # Completions are taken in submission order: a channel that overtakes waits for its elders.
     if host.ring_len > 0:
-        last = (host.ring_head + host.ring_len - 1) % len(st.ring)
-        end = max(end, st.ring[last].done)
-    slot = (host.ring_head + host.ring_len) % len(st.ring)
+        end = max(end, st.ring[_slot(st, host.ring_len - 1)].done)
+    slot = _slot(st, host.ring_len)
     st.ring[slot].page = p
     st.ring[slot].done = end
     st.ring[slot].cpu = cpu(st)

@@ -23,18 +23,18 @@ def _shape(size: int) -> tuple[int, int]:
     return pages, 4096 * pages // size
 
 
-def size_classes() -> tuple[np.ndarray, np.ndarray, list[int]]:
+def size_classes(page_scale: int = 1) -> tuple[np.ndarray, np.ndarray, list[int]]:
     """(ZCLASS records, class of each length 0..4096 as uint8, class sizes largest first).
 
     119 distinct classes: indices whose zspage has the same shape merge into the larger one.
     """
-    records: list[tuple[int, int, int, int]] = []
+    records: list[tuple[int, int, int, int, int, int]] = []
     sizes: list[int] = []
     of_index = np.zeros(_INDICES, np.uint8)
     for index in range(_INDICES - 1, -1, -1):
         pages, objects = _shape(_MIN + index * _STEP)
         if not records or records[-1][1:3] != (objects, pages):
-            records.append((0, objects, pages, 0))
+            records.append((0, objects, pages, 0, page_scale // objects * pages, page_scale % objects))
             sizes.append(_MIN + index * _STEP)
         of_index[index] = len(records) - 1
     need = np.arange(4097) + _HANDLE
@@ -48,11 +48,13 @@ def pool_add(st, length, delta):
     host = st.host[0]
     cls = st.zclass[st.zclass_of[length]]
     cls.objects += delta * host.scale
-    cls.room -= delta * host.scale
-    while cls.room < 0:
+    cls.room -= delta * cls.rest
+    pages = delta * cls.filled_pages
+    if cls.room < 0:
         cls.room += cls.per_zspage
-        host.pool_pages += cls.zspage_pages
-    while cls.room >= cls.per_zspage:
+        pages += cls.zspage_pages
+    elif cls.room >= cls.per_zspage:
         cls.room -= cls.per_zspage
-        host.pool_pages -= cls.zspage_pages
+        pages -= cls.zspage_pages
+    host.pool_pages += pages
     host.stored_pages += delta * host.scale

@@ -214,7 +214,7 @@ def _may_zswap(st, c):
     """obj_cgroup_may_zswap(): c and every ancestor below its memory.zswap.max."""
     while c >= 0:
         cg = st.cgs[c]
-        if cg.zswap_max < INF_PAGES and (cg.zswap_max == 0 or cg.zbytes // 4096 >= cg.zswap_max):
+        if cg.zswap_max < INF_PAGES and (cg.zswap_max == 0 or cg.zbytes >> 12 >= cg.zswap_max):
             return False
         c = cg.parent
     return True
@@ -240,7 +240,7 @@ def _note_forced_charge(st, c, length):
     """
     while c >= 0:
         cg = st.cgs[c]
-        grows = (cg.zbytes + length + 4095) // 4096 > (cg.zbytes + 4095) // 4096
+        grows = (cg.zbytes + length + 4095) >> 12 > (cg.zbytes + 4095) >> 12
         if grows and usage(st, c) + st.host[0].uncharging + 1 > cg.max:
             st.stat[c, S_EV_MAX] += 1
             return

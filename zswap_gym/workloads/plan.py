@@ -164,9 +164,9 @@ def _traces(
         ops.append(op)
         total += len(time)
     return (
-        np.concatenate(offsets).astype(np.int64),
-        np.concatenate(times).astype(np.int64),
-        np.concatenate(ops).astype(np.uint8),
+        np.concatenate(offsets, dtype=np.int64),
+        np.concatenate(times, dtype=np.int64),
+        np.concatenate(ops, dtype=np.uint8),
     )
 
 

@@ -85,28 +85,23 @@ def replay_parts(
     if length_s is not None:
         span = min(span, round(length_s * US_PER_S))
     last = int(np.searchsorted(trace.times_us, trace.times_us[first] + span))
-    page, scan, fresh = _accesses(trace, chosen, first, last)
-    begin = trace.times_us[scan - 1] - trace.times_us[first]
-    length = trace.times_us[scan] - trace.times_us[scan - 1]
+    offset, scan, fresh = _accesses(trace, chosen, first, last)
     present = _allocated_at(trace, first)[chosen]
     touch = np.full(len(chosen), NEVER)
     # Within the first half of the first interval, so that accesses in it can follow.
     spread = min(1.0, int(trace.times_us[first + 1] - trace.times_us[first]) / (2 * US_PER_S))
     touch[present] = (at_start(len(chosen), rng)[present] * spread).astype(np.int64)
-    after = np.where((scan == first + 1) & present[page], touch[page], 0)
-    time = begin + after + 1 + (rng.random(len(page)) * (length - after)).astype(np.int64)
-    share = write_shares(trace, write_share)[trace.page_class()[chosen]]
-    write = (rng.random(len(page)) < share[page]) | fresh
+    time = _times(trace, first, offset, scan, np.where(present, touch, 0), rng)
+    page_class = trace.page_class()[chosen]
+    share = write_shares(trace, write_share)[page_class]
+    write = rng.random(len(scan)) < np.repeat(share, np.diff(offset))
+    write |= fresh
     part = Part(
         rate=np.zeros(len(chosen)),
-        page_class=trace.page_class()[chosen],
+        page_class=page_class,
         first_touch=touch,
         frees=_frees(trace, chosen, (first, last), int(spread * US_PER_S), rng),
-        trace=(
-            np.searchsorted(page, np.arange(len(chosen) + 1)),
-            time,
-            np.where(write, OP_WRITE, OP_READ).astype(np.uint8),
-        ),
+        trace=(offset, time, np.where(write, np.uint8(OP_WRITE), np.uint8(OP_READ))),
     )
     return [part], trace_sizes(trace, chosen, rng, compressor), span
 
@@ -144,29 +139,73 @@ def _choose(trace: Trace, rng: np.random.Generator, pages: int | None) -> npt.ND
 
 def _accesses(
     trace: Trace, chosen: npt.NDArray[np.int64], first: int, last: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """(page index in chosen, scan, whether it allocates) of every access at scans (first, last].
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
+    """Accesses at scans (first, last]: (slices (n+1,) of the others by page, scan, whether it allocates).
 
     Sorted by page, then scan. A page that was allocated but not seen accessed (it was paged out
     between the two looks of one scan) is accessed all the same: something allocated it.
     """
     start, stop = trace.touch_offset[chosen], trace.touch_offset[chosen + 1]
-    count = stop - start
-    page = np.repeat(np.arange(len(chosen)), count)
-    skip = np.repeat(start - (np.cumsum(count) - count), count)
-    scan = trace.touch_scan[np.arange(len(page)) + skip].astype(np.int64)
+    ends = np.flatnonzero(np.diff(chosen, append=-1) != 1)  # of runs of neighbours
+    begins = np.append(0, ends[:-1] + 1)
+    scan = np.concatenate(
+        [trace.touch_scan[a:b] for a, b in zip(start[begins].tolist(), stop[ends].tolist(), strict=True)]
+    )
     late = (scan > first) & (scan <= last)
-    page, scan = page[late], scan[late]
-    fresh = np.zeros(len(page), bool)
-    born, when = _flips(trace, chosen, first, last, allocates=True)
-    key = page * trace.n_scans + scan
+    upto = np.append(0, np.cumsum(late, dtype=np.int32))
+    offset = upto[np.append(0, np.cumsum(stop - start))].astype(np.int64)
+    return _with_allocations(trace, chosen, (first, last), offset, scan[late])
+
+
+def _with_allocations(
+    trace: Trace,
+    chosen: npt.NDArray[np.int64],
+    scans: tuple[int, int],
+    offset: npt.NDArray[np.int64],
+    scan: npt.NDArray[np.int32],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
+    """Mark the accesses that allocate and add those that were not seen; returns as `_accesses`."""
+    fresh = np.zeros(len(scan), bool)
+    born, when = _flips(trace, chosen, *scans, allocates=True)
+    pages = np.unique(born)
+    count = np.diff(offset)[pages]
+    base = np.cumsum(count) - count  # where each page's accesses begin among those looked at
+    place = np.arange(int(count.sum())) + np.repeat(offset[pages] - base, count)
+    key = np.repeat(pages, count) * trace.n_scans + scan[place]
     born_key = born * trace.n_scans + when
     at = np.searchsorted(key, born_key)
     seen = at < len(key)
     seen[seen] = key[at[seen]] == born_key[seen]
-    fresh[at[seen]] = True
-    at, born, when = at[~seen], born[~seen], when[~seen]
-    return np.insert(page, at, born), np.insert(scan, at, when), np.insert(fresh, at, True)
+    fresh[place[at[seen]]] = True
+    index = np.searchsorted(pages, born)
+    at = (offset[born] + at - base[index])[~seen]
+    offset = offset + np.searchsorted(born[~seen], np.arange(len(offset)))
+    return offset, np.insert(scan, at, when[~seen]), np.insert(fresh, at, True)
+
+
+def _times(
+    trace: Trace,
+    first: int,
+    offset: npt.NDArray[np.int64],
+    scan: npt.NDArray[np.int32],
+    touch: npt.NDArray[np.int64],
+    rng: np.random.Generator,
+) -> npt.NDArray[np.int64]:
+    """A random time in its interval for each access; in the first one after ``touch`` (n,), its page's first.
+
+    Millions of them: one array at a time.
+    """
+    begin = np.append(0, trace.times_us[:-1]) - trace.times_us[first] + 1
+    length = np.diff(trace.times_us, prepend=0).astype(np.float64)
+    early = np.flatnonzero(scan == first + 1)
+    wait = touch[np.searchsorted(offset, early, side="right") - 1]
+    left = np.take(length, scan)
+    left[early] -= wait
+    left *= rng.random(len(scan))
+    time = left.astype(np.int64)
+    time += np.take(begin, scan)
+    time[early] += wait
+    return time
 
 
 def _flips(

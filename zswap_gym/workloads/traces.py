@@ -123,6 +123,7 @@ class Trace:
         np.add.at(life, self.flip_page, sign)
         return np.diff(self.touch_offset) / np.maximum(life, 1)
 
+    @lru_cache(maxsize=16)  # noqa: B019 - recordings are cached themselves
     def page_class(self) -> npt.NDArray[np.uint8]:
         """(n,) CLASS_NEVER, CLASS_MIDDLE or CLASS_HOT of each page over the whole recording."""
         share = self.touched_share()
