@@ -52,7 +52,7 @@ class Advice:
     def gentlest(self) -> Judged:
         """The setting of version 1 with the fewest disk reads: what a looser promise would have to allow."""
         v1 = [j for j in self.grid if j.point.interface == "v1"]
-        return min(v1, key=lambda j: (j.refault_pct_wss_min.next_run, j.psi_added_pct.high))
+        return min(v1, key=lambda j: (j.refault_pct_wss_min.next_run, j.psi_added_pct.most))
 
 
 def advise(

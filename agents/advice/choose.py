@@ -37,9 +37,9 @@ MOST_RIVALS = 3
 """So many settings of an interface are looked at again at a time, those with most to gain."""
 AGAIN = 150
 """Runs beyond the first look, in units of its seeds."""
-MOST_LOADS = 47_000_000
+MOST_LOADS = 64_000_000
 """All runs together load no more simulated pages from zswap than this, which is what their time goes into:
-50 seconds for the recording that sweeps its memory (llm_infer), whose runs take four times as long as others.
+40 seconds for the recording that sweeps its memory (llm_infer), whose runs take longer than others.
 """
 HOPELESS = 3.0
 """A setting that reads so many times what is promised in its first run, in every cgroup, gets no second."""

@@ -46,14 +46,13 @@ Setting = Point | tuple[Point, ...]
 """The same in every cgroup, or one for each."""
 
 
-def run(scenario: Scenario, digest: str, seed: int, setting: Setting) -> tuple[Run, list[str]]:
-    """The episode ``seed`` of the scenario under one setting; also the names of its cgroups.
+def run(scenario: Scenario, digest: str, seed: int, setting: Setting, fleet: Fleet) -> Run:
+    """The episode ``seed`` of the scenario under one setting, on a fleet of one whose memory is used again.
 
     Every setting starts from a clone of the same warm machine with the same random stream, and that is
     the start WritebackEnv gives the seed with ``snapshots=0``: what is measured here is what
     ``zswap-gym evaluate`` finds for ``fixed_age`` with the same numbers.
     """
-    fleet = Fleet(1, RewardWeights().critical_factor, ServiceLevel())
     fleet.adopt(0, *episode_start(scenario, digest, seed, 0))
     names = fleet.cgroups
     table = first = fleet.tables[0].copy()
@@ -88,7 +87,7 @@ def run(scenario: Scenario, digest: str, seed: int, setting: Setting) -> tuple[R
     host_wide = np.array(
         [held / hours * GIB, *(worst / steps), written / hours, loads / (60.0 * hours), share / steps]
     )
-    return Run(host_wide, rows), list(names)
+    return Run(host_wide, rows)
 
 
 @dataclass
@@ -105,7 +104,8 @@ class Measured:
     cgroups: list[str]
     host: dict[tuple[int, Setting], Floats]
     rows: dict[tuple[int, Setting], Floats]
-    _arms: dict[str, tuple[Scenario, str]] = field(default_factory=dict, repr=False)
+    _arms: dict[str, tuple[Scenario, str, Fleet]] = field(default_factory=dict, repr=False)
+    _back: bool = field(default=False, repr=False)
 
     @classmethod
     def of(cls, scenario: Scenario) -> Measured:
@@ -115,22 +115,28 @@ class Measured:
     def add(
         self, seeds: Sequence[int], settings: Sequence[Setting], on_run: Callable[[], None] = lambda: None
     ) -> None:
-        """Run what has not been run; seed by seed, so that a warm machine is made once."""
-        for seed in seeds:
+        """Run what has not been run; seed by seed, so that a warm machine is made once.
+
+        There and back: what a call ends with is what the next one finds still in the pool of warm machines.
+        """
+        self._back = not self._back
+        for seed in seeds if self._back else reversed(seeds):
             for setting in settings:
                 if (seed, setting) not in self.host:
                     kernel = (setting[0] if isinstance(setting, tuple) else setting).kernel
-                    arm, digest = self._arm(kernel)
-                    found, self.cgroups = run(arm, digest, seed, setting)
+                    arm, digest, fleet = self._arm(kernel)
+                    found = run(arm, digest, seed, setting, fleet)
+                    self.cgroups = list(fleet.cgroups)
                     self.host[seed, setting], self.rows[seed, setting] = found.host, found.rows
                 on_run()
 
-    def _arm(self, kernel: str) -> tuple[Scenario, str]:
-        """The scenario on a kernel of that dialect, and its digest."""
+    def _arm(self, kernel: str) -> tuple[Scenario, str, Fleet]:
+        """The scenario on a kernel of that dialect, its digest, and a host of it to run on."""
         if kernel not in self._arms:
             same = self.scenario.dialect == kernel
             arm = self.scenario if same else self.scenario.arm(dialect=kernel)
-            self._arms[kernel] = arm, scenario_digest(arm)
+            fleet = Fleet(1, RewardWeights().critical_factor, ServiceLevel())
+            self._arms[kernel] = arm, scenario_digest(arm), fleet
         return self._arms[kernel]
 
     def seeds_of(self, setting: Setting) -> list[int]:

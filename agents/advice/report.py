@@ -116,7 +116,7 @@ def reason(advice: Advice) -> str:
         return (
             f"No age and size tried keeps the promise: the gentlest ({soft.line}) may read "
             f"{soft.refault_pct_wss_min.next_run:.2g} % of the resident set a minute back from disk and add "
-            f"{max(soft.psi_added_pct.high, 0):.2g} % of pressure. Write nothing back."
+            f"{max(soft.psi_added_pct.most, 0):.2g} % of pressure. Write nothing back."
         )
     words = (
         f"Of {sum(j.meets_slo for j in advice.grid if j.point.interface == 'v1')} settings that keep the "

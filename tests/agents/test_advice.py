@@ -25,11 +25,10 @@ from agents.advice.choose import (
     student,
 )
 from agents.advice.grid import NEVER, Point, default_ages, default_budgets, make_grid, size_text
-from agents.advice.measure import QUANTITIES, Measured, run
+from agents.advice.measure import QUANTITIES, Measured
 from agents.advice.report import as_json, draw, reason, text_plot
 from agents.advice.subject import age_limit_s, scenario_of, subject
 from agents.evaluate import evaluate
-from zswap_gym.envs.warmstart import scenario_digest
 from zswap_gym.errors import UserError
 from zswap_gym.units import parse_size
 from zswap_gym.workloads.scenario import Scenario
@@ -114,10 +113,11 @@ def test_what_is_neither_a_recording_nor_a_scenario():
 def test_what_is_measured_is_what_evaluate_finds():
     """The same seed, the same law: held memory, disk reads and pressure agree to the last bit."""
     point = Point("v1", 20, MIB)
-    found, _ = run(SMALL, scenario_digest(SMALL), 7, point)
+    measured = Measured.of(SMALL)
+    measured.add([7], [NEVER, point])  # on memory that another run has used
     results = evaluate(["never", "fixed_age(age_s=20,max_bytes=1M)"], [SMALL], [7])
     (episode,) = (e for e in results.episodes if e.policy != "never")
-    host = dict(zip(QUANTITIES, found.host, strict=True))
+    host = dict(zip(QUANTITIES, measured.host[7, point], strict=True))
     assert host["held_bytes"] == pytest.approx(episode.dram_gib * (1 << 30), rel=1e-12)
     assert host["refault_pct_wss_min"] == pytest.approx(episode.refault_pct_wss_min, rel=1e-12)
     assert host["psi_some_pct"] == pytest.approx(episode.psi_some_pct, rel=1e-12)
@@ -125,10 +125,11 @@ def test_what_is_measured_is_what_evaluate_finds():
 
 
 def test_settings_can_differ_by_cgroup():
-    digest = scenario_digest(SMALL)
-    agent_only, names = run(SMALL, digest, 1, (NEVER, Point("v1", 10, 2 * MIB)))
-    assert names == ["kv", "agent"]
-    written = agent_only.rows[:, QUANTITIES.index("written_bytes_h")]
+    measured = Measured.of(SMALL)
+    agent_only = (NEVER, Point("v1", 10, 2 * MIB))
+    measured.add([1], [agent_only])
+    assert measured.cgroups == ["kv", "agent"]
+    written = measured.rows[1, agent_only][:, QUANTITIES.index("written_bytes_h")]
     assert written[0] == 0
     assert written[1] > 0
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from zswap_gym.kernel.jit import inline, njit
+from zswap_gym.kernel.jit import inline, njit, prefetch
 from zswap_gym.kernel.rng import exponential, hashed_uniform, uniform
 
 NEVER = np.int64(1 << 62)
@@ -255,6 +255,13 @@ def _come_to(st, p, i):
 def _traced_at(st, p):
     """Index of the access that `_next_traced` has found."""
     return st.trace_offset[p] + st.trace_at[p]
+
+
+@inline
+def ask_ahead(st, p):
+    """Have the memory bring what the next look at page p reads of its trace."""
+    if len(st.trace_at) > 0:
+        prefetch(st.trace_time, _traced_at(st, p))
 
 
 @inline

@@ -12,6 +12,7 @@ pages already tagged youngest it is one timestamp; only older tags are looked at
 
 from __future__ import annotations
 
+from zswap_gym.kernel import access
 from zswap_gym.kernel.access import look
 from zswap_gym.kernel.jit import inline, njit, prefetch
 from zswap_gym.kernel.layout import (
@@ -27,6 +28,8 @@ from zswap_gym.kernel.layout import (
     UNMAPPED,
 )
 from zswap_gym.kernel.lists import push_newest, push_oldest, unlink
+
+WALK_AHEAD = 8  # pages: a miss takes as long as looking at a few
 
 
 @inline
@@ -127,7 +130,9 @@ def _walk(st, c):
         young = cg.max_seq & 3
         old = length(st, c) - st.gen_count[c, young]
         if old * 4 > cg.n_pages:  # in memory order: cheap to prefetch
-            for p in range(cg.first_page, cg.first_page + cg.n_pages):
+            end = cg.first_page + cg.n_pages
+            for p in range(cg.first_page, end):
+                access.ask_ahead(st, min(p + WALK_AHEAD, end - 1))
                 _walk_page(st, c, p, young)
         elif old > 0:
             for seq in range(cg.min_seq, cg.max_seq):
@@ -237,6 +242,7 @@ def ask_ahead(st, p):
     if p < 0:
         return p
     prefetch(st.pages, p)
+    access.ask_ahead(st, p)
     after = st.links[p].newer
     if after >= 0:
         prefetch(st.links, after)
