@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from zswap_gym.envs.compiled import STALL, charge_costs, charge_terms
+from zswap_gym.envs.compiled import STALL, charge
 from zswap_gym.envs.reward import COSTS, TERMS, ServiceLevel
 from zswap_gym.host.types import COLUMN, Table
 from zswap_gym.kernel.layout import STAT
@@ -23,7 +23,8 @@ from zswap_gym.workloads.events import RealisedEvent
 
 Array = npt.NDArray[np.float64]
 
-_PSI, _ANON = COLUMN["psi_some_total_us"], COLUMN["anon"]
+_PSI = COLUMN["psi_some_total_us"]
+_COLUMNS = np.array([_PSI, COLUMN["anon"]])
 
 
 class Meter:
@@ -59,11 +60,11 @@ class Meter:
             events: of its scenario as drawn; those of kind ``critical`` weigh stalls.
             table: (N, K), its sample table of now.
         """
-        now_us, held, stat = _readings(machine.block[None], len(machine.names))
-        if self._stat.shape[1:] != stat.shape[1:]:
-            self._stat = np.zeros((len(self._stat), *stat.shape[1:]), np.int64)
+        if self._stat.shape[1] != len(machine.names):
+            self._stat = np.zeros((len(self._stat), len(machine.names), len(STAT)), np.int64)
+        one = slice(e, e + 1)
+        read_meters(machine.block, self._now_us[one], self._held[one], self._stat[e])
         self._windows[e] = _Windows.of(machine, events)
-        self._now_us[e], self._held[e], self._stat[e] = now_us[0], held[0], stat[0]
         self._psi[e] = table[:, _PSI]
 
     def read(self, blocks: npt.NDArray[np.uint64], tables: Table) -> tuple[Array, Array]:
@@ -72,22 +73,19 @@ class Meter:
         ``blocks`` (E, words) are those of the machines, ``tables`` (E, N, K) their sample tables of now.
         Returns terms (E, len(TERMS)) and costs (E, len(COSTS)).
         """
-        now_us, held, stat = _readings(blocks, self._stat.shape[1])
-        seconds = (now_us - self._now_us) / US_PER_S
-        terms, costs = np.empty((len(seconds), len(TERMS))), np.empty((len(seconds), len(COSTS)))
-        psi = tables[..., _PSI].copy()
-        self.disk_reads, self.psi_pct = np.empty_like(psi), np.empty_like(psi)
-        charge_terms(seconds, self._held, held, self._stat, stat, terms)
-        charge_costs(
-            seconds, self._stat, stat, self.rows, self._psi, psi, tables[..., _ANON].copy(), self._level,
-            self.disk_reads, self.psi_pct, costs,
+        size = len(self._now_us)
+        terms, costs = np.empty((size, len(TERMS))), np.empty((size, len(COSTS)))
+        critical = [e for e, windows in enumerate(self._windows) if windows is not None]
+        before = [(int(self._now_us[e]), self._stat[e, :, STALL].copy()) for e in critical]
+        charge(
+            blocks, self.rows, self._level, tables, _COLUMNS, self._now_us, self._held, self._stat, self._psi,
+            self.disk_reads, self.psi_pct, terms, costs,
         )  # fmt: skip
-        for e, windows in enumerate(self._windows):
-            if windows is not None:
-                stalled_us = stat[e, :, STALL] - self._stat[e, :, STALL]
-                extra = windows.stalled(stalled_us, int(self._now_us[e]), int(now_us[e]))
-                terms[e, 1] += self._extra * extra
-        self._now_us, self._held, self._stat, self._psi = now_us, held, stat, psi
+        for e, (from_us, stalled_us) in zip(critical, before, strict=True):
+            windows = self._windows[e]
+            assert windows is not None
+            extra = windows.stalled(self._stat[e, :, STALL] - stalled_us, from_us, int(self._now_us[e]))
+            terms[e, 1] += self._extra * extra
         return terms, costs
 
 
@@ -114,13 +112,3 @@ class _Windows:
         covered = np.zeros(len(stall_us))
         np.maximum.at(covered, self._cgroup, share)
         return float((covered * stall_us).sum()) / US_PER_S
-
-
-def _readings(
-    blocks: npt.NDArray[np.uint64], cgroups: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """(boot time (E,) in us, bytes held (E,), own counters (E, cgroups, len(STAT))) of machines."""
-    now_us, held = np.empty(len(blocks), np.int64), np.empty(len(blocks), np.int64)
-    stat = np.empty((len(blocks), cgroups, len(STAT)), np.int64)
-    read_meters(blocks, now_us, held, stat)
-    return now_us, held, stat

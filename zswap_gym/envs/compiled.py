@@ -8,8 +8,10 @@ from __future__ import annotations
 import numpy as np
 
 from zswap_gym.envs.reward import COSTS, GIB, TERMS
-from zswap_gym.kernel.jit import entry
+from zswap_gym.kernel.jit import entry, inline
 from zswap_gym.kernel.layout import STAT
+from zswap_gym.kernel.requests import bytes_held, read_counters
+from zswap_gym.kernel.stateref import state_ref
 from zswap_gym.units import PAGE_SIZE, US_PER_S
 
 _PSWPIN, _ZSWPIN, _PSWPOUT, _REFUSED, _OOM, STALL = (
@@ -40,35 +42,53 @@ def whole_requests(age_s, max_bytes, release_bytes, limit_s, age_us, pages, rele
                 release[e, i] = max(np.int64(release_bytes[e, i] / PAGE_SIZE), 1)
 
 
-@entry
-def charge_terms(seconds, held_before, held, stat_before, stat, terms):
-    """Fill ``terms`` (E, len(TERMS)) from bytes held (E,) and own counters (E, c, len(STAT))."""
-    for e in range(len(seconds)):
-        terms[e, :] = 0.0
-        terms[e, 0] = 0.5 * (held_before[e] + held[e]) / GIB * seconds[e] / 3600.0
-        for c in range(stat.shape[1]):
-            terms[e, 1] += (stat[e, c, STALL] - stat_before[e, c, STALL]) / US_PER_S
-            terms[e, 2] += stat[e, c, _PSWPIN] - stat_before[e, c, _PSWPIN]
-            terms[e, 3] += stat[e, c, _ZSWPIN] - stat_before[e, c, _ZSWPIN]
-            terms[e, 4] += (stat[e, c, _PSWPOUT] - stat_before[e, c, _PSWPOUT]) * PAGE_SIZE
-            terms[e, 5] += stat[e, c, _REFUSED] - stat_before[e, c, _REFUSED]
-            terms[e, 6] += stat[e, c, _OOM] - stat_before[e, c, _OOM]
+@inline
+def _charge_terms(st, stat, seconds, held, terms):
+    """Fill ``terms`` (len(TERMS),): ``held`` bytes on average, own counters since ``stat`` (c, STAT)."""
+    terms[:] = 0.0
+    terms[0] = held / GIB * seconds / 3600.0
+    for c in range(len(stat)):
+        terms[1] += (st.stat[c, STALL] - stat[c, STALL]) / US_PER_S
+        terms[2] += st.stat[c, _PSWPIN] - stat[c, _PSWPIN]
+        terms[3] += st.stat[c, _ZSWPIN] - stat[c, _ZSWPIN]
+        terms[4] += (st.stat[c, _PSWPOUT] - stat[c, _PSWPOUT]) * PAGE_SIZE
+        terms[5] += st.stat[c, _REFUSED] - stat[c, _REFUSED]
+        terms[6] += st.stat[c, _OOM] - stat[c, _OOM]
+
+
+@inline
+def _charge_costs(st, stat, seconds, rows, level, psi, table, at, reads, psi_pct, costs):
+    """Fill ``costs`` (len(COSTS),); ``psi`` (N,), the last some-totals in us, is brought up to date."""
+    costs[:] = 0.0
+    for i in range(len(rows)):
+        reads[i] = st.stat[rows[i], _PSWPIN] - stat[rows[i], _PSWPIN]
+        rate = reads[i] / max(table[i, at[1]] / PAGE_SIZE, 1.0) * (100.0 * 60.0 / seconds)
+        psi_pct[i] = (table[i, at[0]] - psi[i]) * (100.0 / (seconds * US_PER_S))
+        psi[i] = table[i, at[0]]
+        costs[0] = max(costs[0], rate)
+        costs[1] = max(costs[1], psi_pct[i])
+        costs[2] += rate > level[0] or psi_pct[i] > level[1]
 
 
 @entry
-def charge_costs(seconds, stat_before, stat, rows, psi_before, psi, anon, level, reads, psi_pct, costs):
-    """Fill ``costs`` (E, len(COSTS)); pages read and pressure in percent per row (E, N) beside them.
+def charge(blocks, rows, level, tables, at, now_us, held, stat, psi, reads, psi_pct, terms, costs):
+    """Charge E machines for the time since the last reading, and read them.
 
-    ``rows`` (N,) are the machine's indices of the sampled cgroups, ``psi`` their some-totals in us,
-    ``anon`` their resident bytes (E, N), ``level`` the two bounds of a ServiceLevel. A parent's row
-    shows its own counts only; rows are leaves unless somebody chose otherwise.
+    ``rows`` (N,) are the machine's indices of the sampled cgroups, ``level`` the two bounds of a
+    ServiceLevel, ``tables`` (E, N, K) the sample tables of now, ``at`` the columns of the some-total of
+    pressure and of resident bytes. The last reading is brought up to date: ``now_us`` and ``held`` (E,),
+    own counters ``stat`` (E, c, len(STAT)), ``psi`` (E, N). Filled are pages read and pressure in percent
+    per row (E, N), ``terms`` (E, len(TERMS)) and ``costs`` (E, len(COSTS)). A parent's row shows its own
+    counts only; rows are leaves unless somebody chose otherwise.
     """
-    for e in range(len(seconds)):
-        costs[e, :] = 0.0
-        for i in range(len(rows)):
-            reads[e, i] = stat[e, rows[i], _PSWPIN] - stat_before[e, rows[i], _PSWPIN]
-            rate = reads[e, i] / max(anon[e, i] / PAGE_SIZE, 1.0) * (100.0 * 60.0 / seconds[e])
-            psi_pct[e, i] = (psi[e, i] - psi_before[e, i]) * (100.0 / (seconds[e] * US_PER_S))
-            costs[e, 0] = max(costs[e, 0], rate)
-            costs[e, 1] = max(costs[e, 1], psi_pct[e, i])
-            costs[e, 2] += rate > level[0] or psi_pct[e, i] > level[1]
+    for e in range(len(blocks)):
+        st = state_ref(blocks[e])
+        seconds = (st.host[0].now - now_us[e]) / US_PER_S
+        now_us[e] = st.host[0].now
+        before = held[e]
+        held[e] = bytes_held(st)
+        _charge_terms(st, stat[e], seconds, 0.5 * (before + held[e]), terms[e])
+        _charge_costs(
+            st, stat[e], seconds, rows, level, psi[e], tables[e], at, reads[e], psi_pct[e], costs[e]
+        )
+        read_counters(st, stat[e])

@@ -15,7 +15,7 @@ from zswap_gym.envs.compiled import whole_requests
 from zswap_gym.envs.reward import ServiceLevel
 from zswap_gym.envs.warmstart import WarmStart
 from zswap_gym.host.dialects import AGE_LIMIT_S, V1
-from zswap_gym.host.simulated import SimulatedHost, complete
+from zswap_gym.host.simulated import SimulatedHost, tell_hints
 from zswap_gym.host.simulated_table import read_tables
 from zswap_gym.host.types import COLUMNS, Table
 from zswap_gym.kernel import engine, requests
@@ -70,7 +70,7 @@ class Fleet:
         machine.become(start.host.machine)
         machine.reseed(stream)
         self.hosts[e] = start.host.over(machine)
-        self._blocks[e] = machine.block
+        self._blocks[e], self._clocks[e] = machine.block, self.hosts[e].clock
         self.tables[e], self.rows[e] = start.table, start.rows
         self.extractor.adopt(e, start.extractor)
         self.meter.start(e, machine, start.events, start.table)
@@ -80,6 +80,7 @@ class Fleet:
         self.hosts = [host.over(host.machine.clone()) for _ in range(size)]
         self._at = np.asarray(host.rows, np.int64)
         self._blocks = np.stack([h.machine.block for h in self.hosts])
+        self._clocks = np.stack([h.clock for h in self.hosts])
         self.tables = np.stack([start.table] * size)
         self.rows = np.stack([start.rows] * size)
         self.extractor = FeatureExtractor(start.extractor.interval_s, (size, len(self._at)))
@@ -92,20 +93,22 @@ class Fleet:
         of each host's (E,) were refused because the last one of the cgroup still ran.
         """
         age_us, amount, release = self._asked(age_s, max_bytes, release_bytes)
-        accepted, now_us = np.empty(amount.shape, np.bool_), np.empty(self.size, np.int64)
-        requests.request_all(self._blocks, self._at, age_us, amount, release, accepted, now_us)
+        busy, now_us = np.empty(self.size, np.int64), np.empty(self.size, np.int64)
+        requests.request_all(self._blocks, self._at, age_us, amount, release, busy, now_us)
         now_us += round(seconds * US_PER_S)
         engine.advance(self._blocks, now_us, -1)
-        self.tables = read_tables(self._blocks, self._at)
-        complete(self.hosts, self.tables, now_us)
+        self.tables = read_tables(self._blocks, self._at, self._clocks)
+        tell_hints(self.hosts, self.tables, now_us)
         self.rows = self.extractor.update(self.tables)
         self.terms, self.costs = self.meter.read(self._blocks, self.tables)
-        return np.asarray(np.count_nonzero(~accepted, axis=1))
+        return busy
 
     def outcomes(self, e: int) -> tuple[Ended, ...]:
         """Requests of host e that ended in the last step, in order of their end; told once."""
+        machine = self.hosts[e].machine
         return tuple(
-            (name, o.errno, o.pages, o.duration_s, o.release_errno) for name, o in self.hosts[e].outcomes()
+            (machine.names[d.cgroup], d.errno, d.pages, d.duration_us / US_PER_S, d.release_errno)
+            for d in machine.finished()
         )
 
     def __getstate__(self) -> dict[str, Any]:

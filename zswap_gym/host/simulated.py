@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ from zswap_gym.host import simulated_files
 from zswap_gym.host.dialects import DIALECTS, V1, Dialect, whole, writeback_size, writes
 from zswap_gym.host.hints import NO_HINT, Hint
 from zswap_gym.host.reading import read_machine, read_sample
-from zswap_gym.host.simulated_table import TableReader
+from zswap_gym.host.simulated_table import DAY_S, TableReader
 from zswap_gym.host.types import COLUMN, COLUMNS, Outcome, Request, Sample, Table
 from zswap_gym.kernel.machine import Machine
 from zswap_gym.units import PAGE_SIZE, US_PER_S
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from zswap_gym.workloads.scenario import Scenario
 
     Parts = tuple[HostSpec, list[CgroupSpec], Mapping[str, AccessPlan], StageOneSpec, Sequence[RealisedEvent]]
-
-DAY_S = 86400.0
 
 
 @dataclass(frozen=True)
@@ -114,9 +111,14 @@ class SimulatedHost:
 
     def table(self) -> Table:
         """All samples as a table (N, len(COLUMNS)), straight from the model's arrays: the fast way."""
-        out = self._reader.read()
-        complete([self], out[None], np.array([self.machine.now_us]))
+        out = self._reader.read(self.clock)
+        tell_hints([self], out[None], np.array([self.machine.now_us]))
         return out
+
+    @property
+    def clock(self) -> npt.NDArray[np.float64]:
+        """Boot time at which the simulation began, us, and local time then, s: for `read_tables`."""
+        return np.array([self.boot_us, self.time_of_day_s], np.float64)
 
     def tell_hints(self, table: Table, since_boot_s: float) -> None:
         """Write the hints of that time into a table (N, K)."""
@@ -243,15 +245,11 @@ class SimulatedHost:
         self.machine.advance(self.machine.now_us + round(seconds * US_PER_S))
 
 
-def complete(hosts: Sequence[SimulatedHost], tables: Table, now_us: npt.NDArray[np.int64]) -> None:
-    """Fill in what tables (E, N, K) read from machines at ``now_us`` (E,) lack: the clock and hints."""
-    since_boot_s = (now_us - np.array([host.boot_us for host in hosts])) / US_PER_S
-    midnight = np.array([host.time_of_day_s for host in hosts])
-    tables[:, :, _TIME_OF_DAY] = ((midnight + since_boot_s) % DAY_S)[:, None]
-    tables[:, :, _TO_EVENT] = inf
+def tell_hints(hosts: Sequence[SimulatedHost], tables: Table, now_us: npt.NDArray[np.int64]) -> None:
+    """Write into tables (E, N, K) what each host's hints file says at boot time ``now_us`` (E,)."""
     for e, host in enumerate(hosts):
         if host.announces:
-            host.tell_hints(tables[e], float(since_boot_s[e]))
+            host.tell_hints(tables[e], float(now_us[e] - host.boot_us) / US_PER_S)
 
 
 def _spoken(spec: HostSpec) -> Dialect:
@@ -262,7 +260,6 @@ def _spoken(spec: HostSpec) -> Dialect:
     return V1 if key is None else next(d for d in DIALECTS.values() if d.text.endswith(f" {key}"))
 
 
-_TIME_OF_DAY, _TO_EVENT = COLUMN["time_of_day_s"], COLUMN["hint_seconds_to_event"]
 _HINT_COLUMNS = [
     COLUMN[name]
     for name in ("hint_known", "hint_seconds_to_event", "hint_seconds_left", "hint_expected_bytes")

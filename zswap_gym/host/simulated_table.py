@@ -18,6 +18,7 @@ from zswap_gym.kernel.layout import INF_PAGES, STAT
 from zswap_gym.kernel.machine import Machine
 from zswap_gym.kernel.memcg import usage
 from zswap_gym.kernel.stateref import state_ref
+from zswap_gym.units import US_PER_S
 
 # Columns in the order in which the compiled code fills them; their places come in as an array,
 # so that its cache does not depend on the layout of a Sample.
@@ -55,7 +56,9 @@ _MACHINE = (
     "host_max_pool_percent",
 )
 _COUNTED = tuple(name for name in STAT if name in COLUMN)
+_CLOCK = ("time_of_day_s", "hint_seconds_to_event")
 _PAGE = 4096.0
+DAY_S = 86400.0
 _PSI_ONE = 2048  # 11 bits of fraction
 
 
@@ -120,11 +123,14 @@ def _fill_machine(st, row, at):
 
 
 @entry
-def _fill(blocks, cgroups, own, machine, counted, counters, out):
+def _fill(blocks, cgroups, clocks, own, machine, counted, counters, clock, out):
     """Fill one row of ``out[e]`` per entry of ``cgroups``; counters are sums over the subtree."""
     for e in range(len(blocks)):
         st = state_ref(blocks[e])
+        time_of_day = (clocks[e, 1] + (st.host[0].now - clocks[e, 0]) / US_PER_S) % DAY_S
         for i in range(len(cgroups)):
+            out[e, i, clock[0]] = time_of_day
+            out[e, i, clock[1]] = np.inf
             c = cgroups[i]
             _fill_own(st, c, out[e, i], own)
             _fill_machine(st, out[e, i], machine)
@@ -138,16 +144,20 @@ def _fill(blocks, cgroups, own, machine, counted, counters, out):
 _OWN_AT = np.array([COLUMN[name] for name in _OWN])
 _MACHINE_AT = np.array([COLUMN[name] for name in _MACHINE])
 _COUNTED_AT = np.array([COLUMN[name] for name in _COUNTED])
+_CLOCK_AT = np.array([COLUMN[name] for name in _CLOCK])
 _COUNTERS = np.array([STAT.index(name) for name in _COUNTED])
 
 
-def read_tables(blocks: npt.NDArray[np.uint64], rows: npt.NDArray[np.int64]) -> Table:
+def read_tables(
+    blocks: npt.NDArray[np.uint64], rows: npt.NDArray[np.int64], clocks: npt.NDArray[np.float64]
+) -> Table:
     """Tables (E, len(rows), len(COLUMNS)) of the machines with ``blocks`` (E, words), in one call.
 
-    The columns for the hints and the time of day are the caller's; they come out as 0.
+    ``clocks`` (E, 2) are those of the hosts. The columns of the hints say that nothing is known; what is
+    known is the caller's.
     """
     out = np.zeros((len(blocks), len(rows), len(COLUMNS)))
-    _fill(blocks, rows, _OWN_AT, _MACHINE_AT, _COUNTED_AT, _COUNTERS, out)
+    _fill(blocks, rows, clocks, _OWN_AT, _MACHINE_AT, _COUNTED_AT, _COUNTERS, _CLOCK_AT, out)
     return out
 
 
@@ -158,6 +168,6 @@ class TableReader:
         self.machine = machine
         self.rows = np.asarray(rows, np.int64)
 
-    def read(self) -> Table:
-        """The table now: float64, (len(rows), len(COLUMNS))."""
-        return np.asarray(read_tables(self.machine.block[None], self.rows)[0])
+    def read(self, clock: npt.NDArray[np.float64]) -> Table:
+        """The table now: float64, (len(rows), len(COLUMNS)). ``clock`` is the host's."""
+        return np.asarray(read_tables(self.machine.block[None], self.rows, clock[None])[0])

@@ -1,6 +1,6 @@
 """The calendar: when each non-resident page is next accessed, on its cgroup's work clock.
 
-A two-level timing wheel of intrusive buckets (as the kernel's timer wheel), 262 ms and 268 s
+A two-level timing wheel of intrusive buckets (as the kernel's timer wheel), 66 ms and 67 s
 wide, feeding a small heap that orders the current bucket. Insert and remove are O(1), and an
 event is touched at most three times in its life.
 """

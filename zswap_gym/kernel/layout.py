@@ -322,7 +322,7 @@ TABLE = 512  # PTEs of a page table
 MAX_THREADS = 32
 WHEEL = 1024  # buckets per level
 LANES = 4  # lists of a coarse bucket
-BUCKET_SHIFT = 18  # a bucket is 262 ms of work time
+BUCKET_SHIFT = 16  # a bucket is 65.5 ms of work time
 
 
 assert PAGE.itemsize == 32

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -67,8 +67,7 @@ class WriteResult:
     duration_us: int = 0
 
 
-@dataclass(frozen=True)
-class Finished:
+class Finished(NamedTuple):
     """A request that ended: errno and pages of the writeback, errno of the release."""
 
     cgroup: int
@@ -269,7 +268,7 @@ class Machine:
             return []
         self.state.host["done_len"] = 0
         rows = self.state.done[:n][["cg", "errno", "pages", "duration_us", "release_errno"]].tolist()
-        return [Finished(*row) for row in rows]
+        return [Finished._make(row) for row in rows]
 
     # --- reading ---------------------------------------------------------------------------------
 

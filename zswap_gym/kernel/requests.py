@@ -8,7 +8,7 @@ workload and notes its end in the done log.
 from __future__ import annotations
 
 from zswap_gym.kernel.engine import log_done
-from zswap_gym.kernel.jit import entry, njit
+from zswap_gym.kernel.jit import entry, inline, njit
 from zswap_gym.kernel.jobs import (
     J_NONE,
     J_RECLAIM,
@@ -88,33 +88,42 @@ def request(block, c, age_us, amount, release):
 
 
 @entry
-def request_all(blocks, cgroups, age_us, amount, release, accepted, now_us):
+def request_all(blocks, cgroups, age_us, amount, release, busy, now_us):
     """One decision of many machines: a request per cgroup; forgets the requests that ended before.
 
-    ``blocks`` is (E, words); requests and ``accepted`` are (E, N) for ``cgroups`` (N,); boot times
-    go to ``now_us`` (E,). A request without an amount and without a release is none.
+    ``blocks`` is (E, words), requests are (E, N) for ``cgroups`` (N,). How many were refused, because the
+    cgroup's last one still runs, goes to ``busy`` (E,), boot times to ``now_us`` (E,). A request without
+    an amount and without a release is none.
     """
     for e in range(len(blocks)):
         st = state_ref(blocks[e])
         st.host[0].done_len = 0
         now_us[e] = st.host[0].now
+        busy[e] = 0
         for i in range(len(cgroups)):
             if amount[e, i] > 0 or release[e, i] > 0:
-                accepted[e, i] = _request(st, cgroups[i], age_us[e, i], amount[e, i], release[e, i])
-            else:
-                accepted[e, i] = True
+                busy[e] += not _request(st, cgroups[i], age_us[e, i], amount[e, i], release[e, i])
+
+
+@inline
+def bytes_held(st):
+    """What the top-level cgroups use, in whole pages and zswap's bytes."""
+    root = st.cgs[0]
+    return (root.resident + root.base) * 4096 + root.zbytes
+
+
+@inline
+def read_counters(st, stat):
+    """All own counters into ``stat`` (c, len(STAT))."""
+    for c in range(len(st.cgs)):
+        for k in range(stat.shape[1]):
+            stat[c, k] = st.stat[c, k]
 
 
 @entry
-def read_meters(blocks, now_us, held, stat):
-    """Of many machines: boot time (E,), bytes the top-level cgroups hold (E,), own counters (E, c, STAT)."""
-    for e in range(len(blocks)):
-        st = state_ref(blocks[e])
-        root = st.cgs[0]
-        now_us[e] = st.host[0].now
-        held[e] = (
-            root.resident + root.base
-        ) * 4096 + root.zbytes  # its usage, in whole pages and zswap's bytes
-        for c in range(len(st.cgs)):
-            for k in range(stat.shape[2]):
-                stat[e, c, k] = st.stat[c, k]
+def read_meters(block, now_us, held, stat):
+    """Of one machine: boot time (1,), bytes the top-level cgroups hold (1,), own counters (c, STAT)."""
+    st = state_ref(block)
+    now_us[0] = st.host[0].now
+    held[0] = bytes_held(st)
+    read_counters(st, stat)

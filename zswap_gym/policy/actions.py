@@ -28,6 +28,7 @@ Array = npt.NDArray[np.float64]
 
 _FLOAT32_STEP = 1e-7  # actions travel as float32: 0.8 becomes 0.80000001, which is release only
 
+_ZSWAPPED = COLUMN["zswapped"]
 PER_CGROUP = 2
 """Numbers per cgroup: age and amount."""
 
@@ -54,10 +55,10 @@ def decode(action: npt.ArrayLike, table: Table, spec: ActionSpec) -> tuple[Array
     uncompressed, whole pages, 0 = nothing. Actions are clipped to [-1, 1] and a NaN counts as -1;
     an absent cgroup gets nothing.
     """
-    zswapped = np.ascontiguousarray(table[..., COLUMN["zswapped"]])
-    age, size = np.empty_like(zswapped), np.empty_like(zswapped)
+    age, size = np.empty(table.shape[:-1]), np.empty(table.shape[:-1])
     flat = np.ascontiguousarray(action, np.float64).reshape(-1, PER_CGROUP)
-    rowwise.decode(flat, zswapped.ravel(), _bounds(spec), age.ravel(), size.ravel())
+    rows = np.ascontiguousarray(table).reshape(-1, table.shape[-1])
+    rowwise.decode(flat, rows, _ZSWAPPED, _bounds(spec), age.reshape(-1), size.reshape(-1))
     return age, size, size
 
 

@@ -18,6 +18,7 @@ zswpin may exceed it; the difference is cut at 0 then and says less.
 from __future__ import annotations
 
 import copy
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -150,6 +151,8 @@ class FeatureExtractor:
         self.age = AgeEstimate((rows,))
         self._counters = Deltas(rowwise.COUNTERS, rows)
         self._host_counters = Deltas(rowwise.HOST_COUNTERS, hosts)
+        self._scratch = _scratch(len(_TAKE), rowwise.COUNTERS, rows, len(FEATURES))
+        self._host_scratch = _scratch(len(_HOST_TAKE), rowwise.HOST_COUNTERS, hosts, len(HOST_FEATURES))
         self._current: Array = np.zeros(rows)  # memory.current at the last sample
         self._slow: Array = np.zeros((3, rows))  # loads, disk refaults, writebacks: share of footprint/min
 
@@ -197,26 +200,36 @@ class FeatureExtractor:
     def update(self, table: Table) -> Observation:
         """Observe a sample table (..., N, K); returns float32 (..., N, F) inside LOW and HIGH, no NaN."""
         flat = np.ascontiguousarray(table).reshape(-1, len(COLUMNS))
-        m, past = len(flat), self._counters
-        out: Observation = np.empty((m, len(FEATURES)), np.float32)
-        with np.errstate(all="ignore"):  # whatever the files say
+        past = self._counters
+        out: Observation = np.empty((*self.shape, len(FEATURES)), np.float32)
+        with _quiet():
             rowwise.observe(
                 flat, _TAKE, past.last, past.seen, self._current, self._slow, self.age.mass, EDGES_S,
-                FROM_BIN, _SCALES, _LOW, _HIGH,
-                np.empty((len(_TAKE), m)), np.empty(m, bool), np.empty_like(past.last), np.empty(m, bool),
-                np.empty(len(FEATURES)), out,
+                FROM_BIN, _SCALES, _LOW, _HIGH, *self._scratch, out.reshape(-1, len(FEATURES)),
             )  # fmt: skip
-        return out.reshape(*self.shape, len(FEATURES))
+        return out
 
     def host(self, table: Table) -> Observation:
         """Host features of a table, float32 (..., H), from its first present row; zeros if there is none."""
         cube = np.ascontiguousarray(table).reshape(-1, self.shape[-1], len(COLUMNS))
-        e, past = len(cube), self._host_counters
-        out: Observation = np.empty((e, len(HOST_FEATURES)), np.float32)
-        with np.errstate(all="ignore"):
+        past = self._host_counters
+        out: Observation = np.empty((*self.shape[:-1], len(HOST_FEATURES)), np.float32)
+        with _quiet():
             rowwise.observe_hosts(
                 cube, _HOST_TAKE, past.last, past.seen, self.interval_s, _HOST_SCALES, _HOST_LOW, _HOST_HIGH,
-                np.empty((len(_HOST_TAKE), e)), np.empty(e, bool), np.empty_like(past.last),
-                np.empty(e, bool), np.empty(len(HOST_FEATURES)), out,
+                *self._host_scratch, out.reshape(-1, len(HOST_FEATURES)),
             )  # fmt: skip
-        return out.reshape(*self.shape[:-1], len(HOST_FEATURES))
+        return out
+
+
+def _scratch(columns: int, counters: int, rows: int, features: int) -> tuple[Array, Mask, Array, Mask, Array]:
+    """Room for what `rowwise.observe` works out on the way: its arguments from ``x`` on, but the last."""
+    return (
+        np.empty((columns, rows)), np.empty(rows, bool), np.empty((counters, rows)), np.empty(rows, bool),
+        np.empty(features),
+    )  # fmt: skip
+
+
+def _quiet() -> AbstractContextManager[object]:
+    """Without numpy's warnings, whatever the files say."""
+    return nullcontext() if rowwise.compiled else np.errstate(all="ignore")

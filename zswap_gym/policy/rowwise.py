@@ -345,18 +345,19 @@ def observe_hosts(
 # --- actions -------------------------------------------------------------------------------------
 
 
-def decode(action: Any, zswapped: Any, bounds: Any, age: Any, size: Any) -> None:
-    """What actions (M, 2) mean with ``zswapped`` (M,) bytes to write: ``age`` s, ``size`` bytes, both (M,).
+def decode(action: Any, table: Any, zswapped: Any, bounds: Any, age: Any, size: Any) -> None:
+    """What actions (M, 2) mean on a sample table (M, K): ``age`` s and ``size`` bytes, both (M,).
 
-    ``bounds``: log of the least age, its slope over the action, the action above which there is no
-    writeback (age NaN), the amount up to which nothing is done, the largest share, the least bytes.
+    ``zswapped`` is the column of what there is to write. ``bounds``: log of the least age, its slope over
+    the action, the action above which there is no writeback (age NaN), the amount up to which nothing is
+    done, the largest share, the least bytes.
     """
     for m in range(len(action)):
         first = min(max(action[m, 0], -1.0), 1.0) if action[m, 0] == action[m, 0] else -1.0
         second = min(max(action[m, 1], -1.0), 1.0) if action[m, 1] == action[m, 1] else -1.0
         age[m] = math.nan if first > bounds[2] else math.exp((first + 1.0) * bounds[1] + bounds[0])
         amount = (second - bounds[3]) / (1.0 - bounds[3])
-        there = max(0.0, zswapped[m])  # an absent one has nothing
+        there = max(0.0, table[m, zswapped])  # an absent one has nothing
         want = max(amount * amount * bounds[4] * there, min(there, bounds[5])) if amount > 0.0 else 0.0
         size[m] = want - want % PAGE_SIZE
 
@@ -372,8 +373,13 @@ _IN_ORDER = (
 _CALLED = ("increase", "advance", "observe", "observe_hosts", "decode")
 
 
+compiled = False
+"""Whether the functions above have been replaced: such code warns of nothing."""
+
+
 def use(inner: Callable[..., Any], called: Callable[..., Any]) -> None:
     """Replace all functions above by compiled ones: by ``called`` where Python calls, else by ``inner``."""
     mine = globals()
+    mine["compiled"] = True
     for name in _IN_ORDER:
         mine[name] = (called if name in _CALLED else inner)(mine[name])

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 BLOCK = 64
 """A sub-sample takes contiguous runs of this many pages, so that neighbours stay neighbours."""
 
+STRETCH = 1 << 15
+"""Accesses worked on at a time."""
+
 WRITE_SHARE: dict[str, tuple[float, float, float]] = {
     "gcc_cc1": (0.5, 0.4, 0.6),
     "jvm_cache": (0.3, 0.2, 0.4),
@@ -93,8 +96,7 @@ def replay_parts(
     touch[present] = (at_start(len(chosen), rng)[present] * spread).astype(np.int64)
     time = _times(trace, first, offset, scan, np.where(present, touch, 0), rng)
     page_class = trace.page_class()[chosen]
-    share = write_shares(trace, write_share)[page_class]
-    write = rng.random(len(scan)) < np.repeat(share, np.diff(offset))
+    write = _writes(page_class, np.diff(offset), write_shares(trace, write_share), rng)
     write |= fresh
     part = Part(
         rate=np.zeros(len(chosen)),
@@ -193,19 +195,41 @@ def _times(
 ) -> npt.NDArray[np.int64]:
     """A random time in its interval for each access; in the first one after ``touch`` (n,), its page's first.
 
-    Millions of them: one array at a time.
+    Millions of them: a stretch at a time, or the time would go into getting memory.
     """
     begin = np.append(0, trace.times_us[:-1]) - trace.times_us[first] + 1
     length = np.diff(trace.times_us, prepend=0).astype(np.float64)
-    early = np.flatnonzero(scan == first + 1)
-    wait = touch[np.searchsorted(offset, early, side="right") - 1]
-    left = np.take(length, scan)
-    left[early] -= wait
-    left *= rng.random(len(scan))
-    time = left.astype(np.int64)
-    time += np.take(begin, scan)
-    time[early] += wait
+    time = np.empty(len(scan), np.int64)
+    for part in _stretches(len(scan)):
+        now = scan[part]
+        early = np.flatnonzero(now == first + 1)
+        wait = touch[np.searchsorted(offset, part.start + early, side="right") - 1]
+        left = length[now]
+        left[early] -= wait
+        left *= rng.random(len(now))
+        time[part] = left
+        time[part] += begin[now]
+        time[part.start + early] += wait
     return time
+
+
+def _writes(
+    page_class: npt.NDArray[np.uint8],
+    count: npt.NDArray[np.int64],
+    share: npt.NDArray[np.float64],
+    rng: np.random.Generator,
+) -> npt.NDArray[np.bool_]:
+    """Whether each of the ``count`` (n,) accesses of pages (n,) is a write: P by class is ``share`` (3,)."""
+    of_class = np.repeat(page_class, count)
+    write = np.empty(len(of_class), bool)
+    for part in _stretches(len(write)):
+        write[part] = rng.random(part.stop - part.start) < share[of_class[part]]
+    return write
+
+
+def _stretches(n: int) -> list[slice]:
+    """[0, n) in pieces that a cache holds."""
+    return [slice(a, min(a + STRETCH, n)) for a in range(0, n, STRETCH)]
 
 
 def _flips(
