@@ -202,6 +202,14 @@ def test_a_price_that_is_none(refused) -> None:
     assert "dram_held" in refused(*args, "dram_hold=-2")
 
 
+def test_rails_that_nobody_runs_within(refused: Refused, tmp_path: Path) -> None:
+    controller = save(tmp_path / "c.yaml", CONTROLLER)
+    line = refused(
+        "evaluate", "--scenario", "demo-test", "--laws", "never", "--seeds", 1, "--rails", controller
+    )
+    assert f"--rails {controller}: nobody runs within rails; write NAME+rails" in line
+
+
 def test_an_unknown_law(refused: Refused, tmp_path: Path) -> None:
     controller = save(tmp_path / "c.yaml", CONTROLLER | {"law": "fixd_age"})
     assert "did you mean 'fixed_age'?" in refused("control", controller, "--decisions", 1)

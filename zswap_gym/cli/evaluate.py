@@ -83,7 +83,8 @@ def evaluate(
     if policy:
         check_policies(policy)
     reward = prices(price) if price else None
-    limits = _limits(rails) if rails is not None else None
+    who = list(dict.fromkeys([*(policy or ()), *names]))
+    limits = _limits(rails, who) if rails is not None else None
     scenarios = [load_scenario(name) for name in scenario]
     if out is not None:
         ensure_writable(out, folder=True)
@@ -91,7 +92,6 @@ def evaluate(
         from agents.evaluate import evaluate as run
         from agents.report import print_report, write_html
 
-    who = list(dict.fromkeys([*(policy or ()), *names]))
     chosen = range(first_seed, first_seed + seeds)
     with episode_bar((len(who) + ("never" not in who)) * len(scenarios) * seeds, quiet=as_json) as tick:
         results = run(who, scenarios, chosen, reward=reward, rails=limits, on_episode=tick)
@@ -108,10 +108,12 @@ def evaluate(
         print("wrote " + ", ".join(str(path) for path in written))
 
 
-def _limits(path: Path) -> Limits:
-    """The rails of a controller's settings."""
+def _limits(path: Path, who: Sequence[str]) -> Limits:
+    """The rails of a controller's settings. UserError where nobody in ``who`` runs within rails."""
     from zswap_gym.cli.control import read_config
 
+    if not any("+rails" in name for name in who):
+        raise UserError(f"--rails {path}: nobody runs within rails; write NAME+rails in --policy or --laws")
     return read_config(path)[1].rails
 
 
