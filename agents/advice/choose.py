@@ -227,8 +227,7 @@ def undecided(
     """The leader of an interface, then what might still beat it: more seeds could turn the choice.
 
     What is written back at the next younger age can only be more: where memory freed is lost in noise, that
-    neighbour of the leader may be the better one, whatever its first runs seemed to free. It goes before the
-    leader, whose seeds are spent in vain if the neighbour turns out fit.
+    neighbour of the leader may be the better one, whatever its first runs seemed to free.
 
     Args:
         judged: settings as far as they are known.
@@ -256,14 +255,13 @@ def undecided(
             for j in mine
             if j.fit and j is not leader and j.seeds < enough and j.freed_bytes.mean >= CLOSE * floor
         ]
+        first = [leader] * (leader.seeds < (enough if leader.keeps_share == 1 else most))
         younger = [
             j
             for j in mine
             if j.point.max_bytes == leader.point.max_bytes and j.point.age_s < leader.point.age_s
         ]
-        first = [j for j in younger[-1:] if j in open_to_doubt and j.seeds < enough]
-        if not first:
-            first = [leader] * (leader.seeds < (enough if leader.keeps_share == 1 else most))
+        first += [j for j in younger[-1:] if j in open_to_doubt and j.seeds < enough]
     rivals.sort(key=lambda j: chance(j) * j.freed_bytes.mean, reverse=True)
     return list(dict.fromkeys(j.point for j in (*first, *rivals[:MOST_RIVALS])))
 
