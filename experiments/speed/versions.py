@@ -19,6 +19,9 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parents[2]
 MEASURE = """
 import json, statistics, time
+from agents.advice.grid import NEVER
+from agents.advice.measure import Measured
+from agents.advice.subject import subject
 from agents.bench.rates import host_week, machine_rate
 from agents.bench.variants import variant
 from zswap_gym.envs.vector import WritebackVectorEnv
@@ -39,7 +42,15 @@ def rate(n):
         rates.append(60 * n / (time.perf_counter() - began))
     return statistics.median(rates)
 
+def recordings():
+    found = Measured.of(subject("llm_infer"))
+    found.add(range(1), [NEVER])
+    began = time.perf_counter()
+    found.add(range(1, 17), [NEVER])
+    return 16 * 3600 / (time.perf_counter() - began)
+
 print(json.dumps({
+    "recordings replayed an hour": recordings(),
     "one environment, steps/s": rate(1),
     "eight environments, steps/s": rate(8),
     "host weeks an hour": 3600 / host_week(),

@@ -138,12 +138,8 @@ def _walk(st, c):
             for seq in range(cg.min_seq, cg.max_seq):
                 p = st.lists[c * LISTS_PER_CGROUP + (seq & 3)].newest
                 while p >= 0:
-                    after = st.links[p].older
-                    if after >= 0:
-                        prefetch(st.pages, after)
-                        prefetch(st.links, after)
                     _walk_page(st, c, p, young)
-                    p = after
+                    p = st.links[p].older
         cg.last_walk = now
 
 
