@@ -15,7 +15,7 @@ from zswap_gym.kernel.calendar_queue import peek, pop, schedule_access
 from zswap_gym.kernel.charge_stock import drain_stocks
 from zswap_gym.kernel.classic_stats import flush_stats as flush_cgroup
 from zswap_gym.kernel.fault import fault
-from zswap_gym.kernel.jit import entry, inline, njit
+from zswap_gym.kernel.jit import below, choose, entry, inline, njit
 from zswap_gym.kernel.jobs import (
     DONE_LOG,
     HOST_JOBS,
@@ -167,8 +167,9 @@ def _earliest(st, first, end):
     """Index in ``due`` of the earliest source in [first, end), the first of equals."""
     best, when = first, st.due[first]
     for i in range(first + 1, end):
-        if st.due[i] < when:
-            best, when = i, st.due[i]
+        earlier = below(st.due[i], when)
+        best = choose(earlier, i, best)
+        when = choose(earlier, st.due[i], when)
     return best
 
 

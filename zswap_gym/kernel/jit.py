@@ -107,6 +107,35 @@ def prefetch(_typingctx: Any, array: Any, _index: Any) -> Any:
     return types.void(array, types.int64), codegen
 
 
+@intrinsic
+def choose(_typingctx: Any, _condition: Any, _yes: Any, _no: Any) -> Any:
+    """``yes if condition else no`` of int64 without a branch, where nobody could foresee the condition.
+
+    LLVM makes branches of selects in loops, as most conditions are foreseen well; among threads or
+    channels, which is free first is not, and each wrong guess costs as much as comparing ten.
+    """
+
+    def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        select = builder.select(*args)
+        select.set_metadata("unpredictable", builder.module.add_metadata([]))
+        return select
+
+    return types.int64(types.boolean, types.int64, types.int64), codegen
+
+
+@intrinsic
+def below(_typingctx: Any, _a: Any, _b: Any) -> Any:
+    """``a < b`` of int64 less than 2**63 apart, as a condition for `choose`.
+
+    With a plain comparison LLVM recognises a minimum, and forgets that it is not to be a branch.
+    """
+
+    def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return builder.icmp_signed("<", builder.sub(*args), ir.Constant(ir.IntType(64), 0))
+
+    return types.boolean(types.int64, types.int64), codegen
+
+
 def announce_compile() -> None:
     """Say on stderr that a compile is coming, once per folder, so that nobody thinks it hangs."""
     if not any(CACHE_DIR.rglob("*.nbi")):

@@ -12,13 +12,18 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
-from numba.core import typed_passes, untyped_passes
+import llvmlite.binding as llvm
+from numba.core import config, typed_passes, untyped_passes
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import PassManager
 
 _REFUSE = ctypes.cast(ctypes.pythonapi.PyErr_BadArgument, ctypes.c_void_p).value or 0
 """C function that sets a TypeError and returns null, as a refusing `PyCFunction` does."""
+
+_INLINE = 2500
+"""What LLVM takes for worth inlining; its default is 225. Steps of one page's way through reclaim
+are called from few places and share much: 4 % faster, as long to compile."""
 
 _NOT_NEEDED = {
     untyped_passes.WithLifting,
@@ -52,6 +57,10 @@ class PartLibrary(JITCodeLibrary):
         self._ensure_finalized()
         return _REFUSE
 
+    def functions(self) -> list[str]:
+        """Names of the functions defined here."""
+        return [f.name for f in self._final_module.functions if not f.is_declaration]
+
     def parts(self) -> list[Any]:
         """The libraries of the functions this one calls."""
         return list(self._linking_libraries)
@@ -79,7 +88,25 @@ class EntryLibrary(JITCodeLibrary):
                 if isinstance(library, PartLibrary):
                     waiting.extend(reversed(library.parts()))
         self._linking_libraries = list(seen.values())
+        parts = [library for library in seen.values() if isinstance(library, PartLibrary)]
+        self._parts = {name for library in parts for name in library.functions()}
         super().finalize()
+
+    def _optimize_final_module(self) -> None:
+        """As numba does, but nobody outside sees a part: LLVM inlines it where it is called once."""
+        for function in self._final_module.functions:
+            if function.name in self._parts and not function.is_declaration:
+                function.linkage = "internal"
+        codegen = self._codegen
+        if not hasattr(codegen, "_pass_builder"):  # numba before 0.62
+            super()._optimize_final_module()
+            return
+        small, builder = codegen._module_pass_manager(loop_vectorize=False, opt=0, cost="cheap")  # noqa: SLF001
+        small.run(self._final_module, builder)
+        tuning = llvm.create_pipeline_tuning_options(int(config.OPT))  # type: ignore[attr-defined]
+        tuning.inlining_threshold = _INLINE
+        builder = llvm.create_pass_builder(codegen._tm, tuning)  # noqa: SLF001
+        builder.getModulePassManager().run(self._final_module, builder)
 
 
 def _pipeline(state: Any) -> Any:

@@ -7,7 +7,7 @@ is the time in which at least one thread stalls, FULL the time in which all of t
 from __future__ import annotations
 
 from zswap_gym.kernel.access import NEVER
-from zswap_gym.kernel.jit import inline, njit
+from zswap_gym.kernel.jit import below, choose, inline, njit
 from zswap_gym.kernel.layout import MAX_THREADS, S_STALL_US
 
 PERIOD_US = 2_000_000
@@ -32,10 +32,10 @@ def _full(st, c, t, end):
     slot, first, second = 0, st.threads[c, 0], NEVER
     for i in range(1, threads):
         free = st.threads[c, i]
-        if free < first:
-            slot, first, second = i, free, first
-        elif free < second:
-            second = free
+        sooner = below(free, first)
+        second = choose(sooner, first, choose(below(free, second), free, second))
+        slot = choose(sooner, i, slot)
+        first = choose(sooner, free, first)
     st.threads[c, slot] = max(end, first)
     first = min(st.threads[c, slot], second)
     start = max(t, cg.full_until)

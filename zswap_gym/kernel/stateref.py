@@ -11,6 +11,8 @@ The block is only valid while the State's arrays live and are not reallocated: M
 from __future__ import annotations
 
 import operator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,14 @@ import numpy.typing as npt
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.typing.templates import AttributeTemplate, infer_getattr
-from numba.extending import intrinsic, lower_builtin, lower_getattr_generic, models, register_model
+from numba.extending import (
+    intrinsic,
+    lower_builtin,
+    lower_getattr_generic,
+    lower_setattr_generic,
+    models,
+    register_model,
+)
 from numba.np import arrayobj, numpy_support
 
 from zswap_gym.kernel import access, jobs, layout
@@ -102,11 +111,54 @@ class StateArrayType(types.Array):
 register_model(StateArrayType)(models.ArrayModel)
 
 
+class StateRecordType(types.Record):
+    """The numba type of one record of a State: a store to one field changes no other, and no other array.
+
+    LLVM cannot know, and would read addresses and counters again after every store.
+    """
+
+    @classmethod
+    def of(cls, record: types.Record) -> StateRecordType:
+        """The same fields."""
+        fields: Any = [(name, field._asdict()) for name, field in record.fields.items()]
+        return cls(fields, record.size, record.aligned)
+
+
+register_model(StateRecordType)(models.RecordModel)
+
+
+@contextmanager
+def _known_as(builder: Any, name: str) -> Iterator[None]:
+    """Loads and stores made inside are of memory that no other name is given to (LLVM's TBAA)."""
+    module, zero = builder.module, ir.Constant(ir.IntType(64), 0)
+    root = module.add_metadata([ir.MetaDataString(module, "State")])
+    kind = module.add_metadata([ir.MetaDataString(module, name), root, zero])
+    made = len(builder.block.instructions)
+    yield
+    for instruction in builder.block.instructions[made:]:
+        if isinstance(instruction, (ir.instructions.LoadInstr, ir.instructions.StoreInstr)):
+            instruction.set_metadata("tbaa", module.add_metadata([kind, kind, zero]))
+
+
+@lower_getattr_generic(StateRecordType)
+def _get_field(context: Any, builder: Any, record: Any, value: Any, attr: str) -> Any:
+    with _known_as(builder, f"{record.name}.{attr}"):  # a field that is an array is only pointed at
+        return arrayobj.record_getattr(context, builder, record, value, attr)
+
+
+@lower_setattr_generic(StateRecordType)
+def _set_field(context: Any, builder: Any, signature: Any, args: Any, attr: str) -> None:
+    with _known_as(builder, f"{signature.args[0].name}.{attr}"):
+        arrayobj.record_setattr(context, builder, signature, args, attr)
+
+
+def _element(dtype: Any) -> Any:
+    kind = numpy_support.from_dtype(np.dtype(dtype))
+    return StateRecordType.of(kind) if isinstance(kind, types.Record) else kind
+
+
 STATE_REF = StateRefType()
-_TYPES = {
-    name: StateArrayType(numpy_support.from_dtype(np.dtype(dtype)), ndim)
-    for name, (dtype, ndim) in _DTYPES.items()
-}
+_TYPES = {name: StateArrayType(_element(dtype), ndim) for name, (dtype, ndim) in _DTYPES.items()}
 _INDEX = {name: i for i, name in enumerate(_DTYPES)}
 
 
@@ -141,17 +193,22 @@ def _place(context: Any, builder: Any, kinds: Any, args: Any) -> Any:
 @lower_builtin(operator.getitem, StateArrayType, types.Integer)
 @lower_builtin(operator.getitem, StateArrayType, types.BaseTuple)
 def _get(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    return arrayobj.load_item(
-        context, builder, signature.args[0], _place(context, builder, signature.args, args)
-    )
+    kind = signature.args[0]
+    place = _place(context, builder, signature.args, args)
+    with _known_as(builder, kind.name):  # a record is only pointed at
+        return arrayobj.load_item(context, builder, kind, place)
 
 
 @lower_builtin(operator.setitem, StateArrayType, types.Integer, types.Any)
 @lower_builtin(operator.setitem, StateArrayType, types.BaseTuple, types.Any)
 def _set(context: Any, builder: Any, signature: Any, args: Any) -> None:
     array_type, _, value_type = signature.args
+    if isinstance(array_type.dtype, types.Record):
+        raise NotImplementedError("records of a State are set field by field")
     value = context.cast(builder, args[2], value_type, array_type.dtype)
-    arrayobj.store_item(context, builder, array_type, value, _place(context, builder, signature.args, args))
+    place = _place(context, builder, signature.args, args)
+    with _known_as(builder, array_type.name):
+        arrayobj.store_item(context, builder, array_type, value, place)
 
 
 @intrinsic

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from zswap_gym.kernel.folio_batch import batch_push, charged, cpu
-from zswap_gym.kernel.jit import inline, njit
+from zswap_gym.kernel.jit import below, choose, inline, njit
 from zswap_gym.kernel.layout import (
     B_ROTATE,
     F_DIRTY,
@@ -40,8 +40,9 @@ def _service(st, t, mean):
     host = st.host[0]
     best, free = 0, st.channels[0]
     for i in range(1, len(st.channels)):
-        if st.channels[i] < free:
-            best, free = i, st.channels[i]
+        sooner = below(st.channels[i], free)
+        best = choose(sooner, i, best)
+        free = choose(sooner, st.channels[i], free)
     us = mean
     if host.jitter > 0.0:
         us *= 1.0 + host.jitter * (2.0 * uniform(st) - 1.0)
