@@ -19,6 +19,7 @@ from zswap_gym.policy.actions import decode, to_requests
 from zswap_gym.policy.contract import Contract
 from zswap_gym.policy.features import FEATURES, HOST_FEATURES, FeatureExtractor
 from zswap_gym.policy.runtime import Policy
+from zswap_gym.units import PAGE_SIZE
 
 Make = Callable[..., Sample]
 F, H = len(FEATURES), len(HOST_FEATURES)
@@ -68,7 +69,11 @@ def test_a_policy_decides_as_in_training(samples: list[list[Sample]], kind: str)
         obs = np.concatenate([features.update(whole).ravel(), features.host(whole)])
         action = policy.act(obs).reshape(4, 2)
         expected = to_requests(*decode(action, whole, policy.contract.action))[:2]
-        assert decider.decide(tick, 10.0) == expected
+        for mine, theirs in zip(decider.decide(tick, 10.0), expected, strict=True):
+            # a matrix product of two rows may round otherwise than one of four: BLAS and CPU decide
+            assert mine.age_s == pytest.approx(theirs.age_s, rel=1e-5)
+            assert mine.max_bytes == pytest.approx(theirs.max_bytes, abs=PAGE_SIZE)
+            assert mine.release == pytest.approx(theirs.release, abs=PAGE_SIZE)
         answers.update(expected)
     assert len(answers) > 1
 
