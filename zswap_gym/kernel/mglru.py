@@ -112,12 +112,33 @@ def examine(st, c, p):
 
 
 @inline
-def _walk_page(st, c, p, young):
-    """Pages tagged youngest need no look: the walk's timestamp voids their bits."""
+def _to_walk(st, p, young):
+    """Whether an aging walk looks at page p: pages tagged youngest need no look, its timestamp voids their bits."""
     tag = st.gen[p]
-    if tag < UNMAPPED and tag != young and examine(st, c, p):
+    return tag < UNMAPPED and tag != young
+
+
+@inline
+def _walk_page(st, c, p):
+    if examine(st, c, p):
         retag(st, c, p, st.cgs[c].max_seq)
         st.pages[p].flags &= ~F_FULLREF
+
+
+@njit
+def _walk_in_memory_order(st, c, young):
+    """First find which of a few pages to look at, without a branch: whether one is among them is a coin toss."""
+    cg = st.cgs[c]
+    end = cg.first_page + cg.n_pages
+    room = len(st.scratch)
+    for start in range(cg.first_page, end, room):
+        found = 0
+        for p in range(start, min(start + room, end)):
+            st.scratch[found] = p
+            found += _to_walk(st, p, young)
+        for i in range(found):
+            access.ask_ahead(st, st.scratch[min(i + WALK_AHEAD, found - 1)])
+            _walk_page(st, c, st.scratch[i])
 
 
 @njit
@@ -129,16 +150,14 @@ def _walk(st, c):
         st.stat[c, S_WALKS] += 1
         young = cg.max_seq & 3
         old = length(st, c) - st.gen_count[c, young]
-        if old * 4 > cg.n_pages:  # in memory order: cheap to prefetch
-            end = cg.first_page + cg.n_pages
-            for p in range(cg.first_page, end):
-                access.ask_ahead(st, min(p + WALK_AHEAD, end - 1))
-                _walk_page(st, c, p, young)
+        if old * 4 > cg.n_pages:  # cheap to prefetch
+            _walk_in_memory_order(st, c, young)
         elif old > 0:
             for seq in range(cg.min_seq, cg.max_seq):
                 p = st.lists[c * LISTS_PER_CGROUP + (seq & 3)].newest
                 while p >= 0:
-                    _walk_page(st, c, p, young)
+                    if _to_walk(st, p, young):
+                        _walk_page(st, c, p)
                     p = st.links[p].older
         cg.last_walk = now
 
