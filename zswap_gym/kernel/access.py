@@ -323,7 +323,7 @@ def _below_exp(u, x):
     if u >= x:
         return False
     two = x - 0.5 * x * x
-    if u < two or u * (1.0 + x) < x:
+    if (u < two) | (u * (1.0 + x) < x):
         return True
     return u < two + x * x * x * (1.0 / 6.0) and u < -math.expm1(-x)
 
@@ -348,7 +348,8 @@ def look(st, p, t0, t1, dirty):
         x = page.rate * (_integral_again(st, r, t1, 1) - _integral_again(st, r, t0, 0))
         u = uniform(st)
         if _below_exp(u, x):
-            result = 3 if _below_exp(u, x * rec.write_share) else 1
+            plain = dirty and rec.sweep_kind == SWEEP_NONE
+            result = 3 if not plain and _below_exp(u, x * rec.write_share) else 1
     if rec.sweep_kind != SWEEP_NONE and result != 3 and _next_sweep(st, p, t0) <= t1:
         result |= 3 if uniform(st) < rec.sweep_write_share else 1
     return result

@@ -81,10 +81,9 @@ def _heap_push(st, c, p):
 def _bucket_push(st, c, level, slot, p):
     place = st.calendar[p]
     head = st.wheel[c, level, slot]
+    st.calendar[head if head >= 0 else p].prev = p  # a store in vain is cheaper than a wrong guess
     place.prev = -1
     place.next = head
-    if head >= 0:
-        st.calendar[head].prev = p
     st.wheel[c, level, slot] = p
 
 

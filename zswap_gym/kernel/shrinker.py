@@ -36,9 +36,11 @@ def _scan(st, c, budget, t, in_fault):
 def shrink_slab(st, c, prio, t, in_fault):
     """The zswap shrinker of cgroup c at one priority; returns the time to go on."""
     host = st.host[0]
+    if not host.shrinker:
+        return t
     cg = st.cgs[c]
     own = st.lists[c * LISTS_PER_CGROUP + ZSWAP_LIST].length * host.scale
-    if not host.shrinker or not cg.writeback_effective or own == 0 or cg.zpages == 0:
+    if not cg.writeback_effective or own == 0 or cg.zpages == 0:
         return t
     taken = min(cg.disk_swapins, own)
     cg.disk_swapins -= taken
