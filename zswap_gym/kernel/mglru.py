@@ -97,18 +97,17 @@ def examine(st, c, p):
     page = st.pages[p]
     now = work_now(st, c)
     st.stat[c, S_LOOKS] += 1
-    accessed = page.flags & F_YOUNG and page.when >= cg.last_walk
+    accessed = (page.flags & F_YOUNG != 0) & (page.when >= cg.last_walk)
+    dirty = page.flags & F_DIRTY != 0
     since = page.when
     if cg.last_walk > since:  # before the walk only writes still matter
-        if not page.flags & F_DIRTY and look(st, p, since, cg.last_walk, False) & 2:
-            page.flags |= F_DIRTY
+        if not dirty:
+            dirty = look(st, p, since, cg.last_walk, False) & 2 != 0
         since = cg.last_walk
-    seen = look(st, p, since, now, page.flags & F_DIRTY != 0)
-    if seen & 2:
-        page.flags |= F_DIRTY
-    page.flags &= ~F_YOUNG
+    seen = look(st, p, since, now, dirty)
+    page.flags = (page.flags & ~F_YOUNG) | (dirty | (seen & 2 != 0)) * F_DIRTY
     page.when = now
-    return accessed or seen & 1
+    return accessed | (seen & 1 != 0)
 
 
 @inline

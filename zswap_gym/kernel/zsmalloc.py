@@ -50,11 +50,7 @@ def pool_add(st, length, delta):
     cls.objects += delta * host.scale
     cls.room -= delta * cls.rest
     pages = delta * cls.filled_pages
-    if cls.room < 0:
-        cls.room += cls.per_zspage
-        pages += cls.zspage_pages
-    elif cls.room >= cls.per_zspage:
-        cls.room -= cls.per_zspage
-        pages -= cls.zspage_pages
-    host.pool_pages += pages
+    one = (cls.room < 0) - (cls.room >= cls.per_zspage)  # zspage more, or less
+    cls.room += one * cls.per_zspage
+    host.pool_pages += pages + one * cls.zspage_pages
     host.stored_pages += delta * host.scale
