@@ -101,10 +101,9 @@ def schedule(st, c, p, when):
     cur = st.cgs[c].bucket
     if b <= cur:
         _heap_push(st, c, p)
-    elif b >> _LEVEL == cur >> _LEVEL:
-        _bucket_push(st, c, 0, b & _MASK, p)
     else:
-        _bucket_push(st, c, _lane(p), (b >> _LEVEL) & _MASK, p)
+        fine = b >> _LEVEL == cur >> _LEVEL
+        _bucket_push(st, c, 0 if fine else _lane(p), (b if fine else b >> _LEVEL) & _MASK, p)
 
 
 @inline
@@ -203,11 +202,10 @@ def _load(st, c, limit):
             p = nxt
         cg.fetch = st.wheel[c, 0, (b + 1) & _MASK]
         cg.fetched = -1
-        ahead = st.wheel[c, 0, (b + 4) & _MASK]
-        if ahead >= 0:  # by the time its bucket comes its records have arrived
-            prefetch(st.pages, ahead)
-            prefetch(st.links, ahead)
-            prefetch(st.calendar, ahead)
+        ahead = max(st.wheel[c, 0, (b + 4) & _MASK], 0)  # by the time its bucket comes its records have arrived
+        prefetch(st.pages, ahead)
+        prefetch(st.links, ahead)
+        prefetch(st.calendar, ahead)
 
 
 @inline

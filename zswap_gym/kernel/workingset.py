@@ -47,11 +47,12 @@ def note_refault(st, c, p, in_fault):
     st.stat[c, S_REFAULT] += k
     if st.host[0].lru == LRU_CLASSIC:
         _classic_refault(st, c, p)
-    elif page.shadow == st.cgs[c].min_seq:
-        st.stat[c, S_ACTIVATE] += k
+    else:
+        recent = page.shadow == st.cgs[c].min_seq
+        st.stat[c, S_ACTIVATE] += recent * k
         if in_fault:
-            st.stat[c, S_RESTORE] += k
-            page.flags |= F_WORKINGSET
+            st.stat[c, S_RESTORE] += recent * k
+            page.flags |= recent * F_WORKINGSET
     page.shadow = -1
 
 
