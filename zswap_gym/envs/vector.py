@@ -14,7 +14,7 @@ from gymnasium.vector.utils import batch_space
 
 from zswap_gym.envs.fleet import Ended, Fleet
 from zswap_gym.envs.privileged import PrivilegedWritebackEnv
-from zswap_gym.envs.reward import COSTS, TERMS, RewardWeights, ServiceLevel
+from zswap_gym.envs.reward import COSTS, TERMS, RewardWeights, ServiceLevel, worth
 from zswap_gym.envs.warmstart import episode_start
 from zswap_gym.envs.writeback import DEFAULT_SCENARIO, WritebackEnv
 from zswap_gym.policy.actions import PER_CGROUP, ActionSpec, decode
@@ -85,6 +85,7 @@ class WritebackVectorEnv(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np.
         self._streams: list[np.random.Generator | None] = [None] * num_envs
         self._episodes = np.zeros(num_envs, np.int64)
         self._all = np.ones(num_envs, np.bool_)
+        self._masks = tuple({f"_{name}": self._all for name in names} for names in (TERMS, COSTS))
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -112,7 +113,7 @@ class WritebackVectorEnv(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np.
         """The same with requests (num_envs, N) as :func:`zswap_gym.policy.actions.decode` gives them."""
         one, fleet = self.one, self.fleet
         busy = fleet.step(age_s, max_bytes, release_bytes, one.interval_s)
-        rewards = one.weights.reward(fleet.terms)
+        rewards = worth(fleet.terms, one.prices)
         self._steps += 1
         ended: Flags = self._steps >= one.steps_per_episode
         info = self._step_info(fleet.terms, fleet.costs, busy)
@@ -162,13 +163,10 @@ class WritebackVectorEnv(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np.
 
     def _step_info(self, terms: Array, costs: Array, busy: npt.NDArray[np.int64]) -> dict[str, Any]:
         here = self._all
-        named_terms: dict[str, Any] = {name: terms[:, k] for k, name in enumerate(TERMS)}
-        named_costs: dict[str, Any] = {name: costs[:, k] for k, name in enumerate(COSTS)}
-        masks = {f"_{name}": here for name in TERMS}, {f"_{name}": here for name in COSTS}
         return {
-            "terms": named_terms | masks[0],
+            "terms": dict(zip(TERMS, terms.T, strict=True)) | self._masks[0],
             "_terms": here,
-            "cost": named_costs | masks[1],
+            "cost": dict(zip(COSTS, costs.T, strict=True)) | self._masks[1],
             "_cost": here,
             "busy": busy,
             "_busy": here,
