@@ -202,7 +202,9 @@ def _load(st, c, limit):
             p = nxt
         cg.fetch = st.wheel[c, 0, (b + 1) & _MASK]
         cg.fetched = -1
-        ahead = max(st.wheel[c, 0, (b + 4) & _MASK], 0)  # by the time its bucket comes its records have arrived
+        ahead = max(
+            st.wheel[c, 0, (b + 4) & _MASK], 0
+        )  # by the time its bucket comes its records have arrived
         prefetch(st.pages, ahead)
         prefetch(st.links, ahead)
         prefetch(st.calendar, ahead)

@@ -112,7 +112,7 @@ def examine(st, c, p):
 
 @inline
 def _to_walk(st, p, young):
-    """Whether an aging walk looks at page p: pages tagged youngest need no look, its timestamp voids their bits."""
+    """Whether an aging walk looks at page p: of those tagged youngest its timestamp voids the bits."""
     tag = st.gen[p]
     return tag < UNMAPPED and tag != young
 
@@ -126,7 +126,7 @@ def _walk_page(st, c, p):
 
 @njit
 def _walk_in_memory_order(st, c, young):
-    """First find which of a few pages to look at, without a branch: whether one is among them is a coin toss."""
+    """Find which of a few pages to look at first, without a branch: whether one is is a coin toss."""
     cg = st.cgs[c]
     end = cg.first_page + cg.n_pages
     room = len(st.scratch)
