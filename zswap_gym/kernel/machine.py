@@ -105,12 +105,12 @@ class Machine:
         announce_compile()
         self.host = host
         self.specs, self.names, self.index = build.order(cgroups)
-        self.state: State = build.state(
+        state = build.state(
             host, self.specs, self.names, plans, stage_one or StageOneSpec(), seed, restart_on_oom, exact
         )
         self.rules = build.interface_rules(host)
         self._meanwhile: Meanwhile = ()
-        self.block = stateref.block(self.state)
+        self._hold(state)
         engine.boot(self.block)
 
     # --- time ------------------------------------------------------------------------------------
@@ -339,20 +339,25 @@ class Machine:
 
     # --- copies and pickles ------------------------------------------------------------------------
 
+    def _hold(self, state: State) -> None:
+        """Be the machine in this state."""
+        self.state = state
+        self.block = stateref.block(state)
+        self._changing = _changing(state)
+
     def __getstate__(self) -> dict[str, Any]:
-        """All but the block: it holds addresses, which mean nothing elsewhere."""
-        return {name: value for name, value in self.__dict__.items() if name != "block"}
+        """All but what says where in memory the state lies: that means nothing elsewhere."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("block", "_changing")}
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
         self.__dict__.update(saved)
-        self.block = stateref.block(self.state)
+        self._hold(self.state)
 
     def clone(self) -> Machine:
         """An independent machine in the same state, mid-operation included; it continues identically."""
         twin = object.__new__(Machine)
         twin.__dict__.update(self.__dict__)
-        twin.state = self.snapshot()
-        twin.block = stateref.block(twin.state)
+        twin._hold(self.snapshot())
         return twin
 
     def snapshot(self) -> State:
@@ -360,38 +365,38 @@ class Machine:
         arrays = self.state._asdict()
         copies = {name: a if name in CONSTANT else a.copy() for name, a in arrays.items()}
         copies["pages"] = page_array(len(self.state.pages))
-        _copy(copies["pages"], self.state.pages)
+        copies["pages"].view(np.uint8)[...] = self.state.pages.view(np.uint8)
         return State(**copies)
 
     def restore(self, snapshot: State) -> None:
         """Return to a snapshot; the snapshot stays usable."""
-        _filled(self.state, snapshot)
+        _fill(self._changing, _changing(snapshot))
 
     def become(self, other: Machine) -> None:
         """Go on from the state of ``other`` (a machine of the same scenario), which stays as it is.
 
         What :meth:`clone` does without new memory, where the sizes are the same.
         """
-        mine, theirs = self.state._asdict(), other.state._asdict()
-        fits = all(mine[name].shape == theirs[name].shape for name in mine if name not in CONSTANT)
-        state = _filled(self.state, other.state) if fits else other.snapshot()
+        state, block, changing = self.state, self.block, self._changing
         self.__dict__.update(other.__dict__)
-        self.state = state
-        self.block = stateref.block(state)
+        if not stateref.same_sizes(block, other.block):
+            self._hold(other.snapshot())
+            return
+        _fill(changing, other._changing)
+        self.state = state._replace(**{name: getattr(other.state, name) for name in CONSTANT})
+        self.block, self._changing = stateref.with_constants(block, other.block), changing
 
     def reseed(self, seed: int) -> None:
         """Continue from here with a fresh random stream (episodes that share a warm snapshot)."""
         self.state.host["rng"] = np.uint64(seed)
 
 
-def _copy(to: npt.NDArray[Any], source: npt.NDArray[Any]) -> None:
-    """Copy a contiguous array as bytes: numpy copies records one by one."""
-    to.view(np.uint8)[...] = source.view(np.uint8)
+def _changing(state: State) -> list[npt.NDArray[np.uint8]]:
+    """The arrays that rules write, as bytes: numpy copies records one by one."""
+    arrays = state._asdict().items()
+    return [array.view(np.uint8).reshape(-1) for name, array in arrays if name not in CONSTANT and array.size]
 
 
-def _filled(to: State, source: State) -> State:
-    """``to`` with the contents of ``source``, sharing its constant arrays."""
-    for name, array in source._asdict().items():
-        if name not in CONSTANT and array.size:
-            _copy(getattr(to, name), array)
-    return to._replace(**{name: getattr(source, name) for name in CONSTANT})
+def _fill(to: list[npt.NDArray[np.uint8]], source: list[npt.NDArray[np.uint8]]) -> None:
+    for mine, theirs in zip(to, source, strict=True):
+        mine[...] = theirs

@@ -94,6 +94,21 @@ def block(state: layout.State) -> npt.NDArray[np.uint64]:
     return words
 
 
+_CONSTANT = np.repeat([name in layout.CONSTANT for name in _DTYPES], _WORDS)
+_SIZES = np.tile([False, True, True, True], len(_DTYPES)) & ~_CONSTANT
+assert _WORDS == 4  # an address, then sizes
+
+
+def same_sizes(a: npt.NDArray[np.uint64], b: npt.NDArray[np.uint64]) -> bool:
+    """Whether the changing arrays of two States are alike, so that one's contents fit into the other's."""
+    return np.array_equal(a[_SIZES], b[_SIZES])
+
+
+def with_constants(block: npt.NDArray[np.uint64], other: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """``block`` with the constant arrays of ``other``."""
+    return np.where(_CONSTANT, other, block)
+
+
 class StateRefType(types.Type):
     """The numba type of a State seen through its block."""
 
