@@ -13,13 +13,14 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.core.typing.templates import AttributeTemplate, infer_getattr
+from numba.core.typing import arraydecl
+from numba.core.typing.templates import AttributeTemplate, infer_getattr, infer_global
 from numba.extending import (
     intrinsic,
     lower_builtin,
@@ -189,6 +190,24 @@ class _StateRefAttributes(AttributeTemplate):
 
     def generic_resolve(self, _typ: Any, attr: str) -> Any:  # type: ignore[override]
         return _TYPES.get(attr)
+
+
+@infer_global(operator.getitem)
+class _GetItemFirst(arraydecl.GetItemBuffer):
+    """Asked before a dozen templates for lists, dictionaries and strings: half a second of a first compile."""
+
+    metadata: ClassVar = {"target": "cpu"}  # numba asks the most specific first
+
+    def generic(self, args: Any, kws: Any) -> Any:
+        return super().generic(args, kws) if isinstance(args[0], StateArrayType) else None
+
+
+@infer_global(operator.setitem)
+class _SetItemFirst(arraydecl.SetItemBuffer):
+    metadata: ClassVar = {"target": "cpu"}
+
+    def generic(self, args: Any, kws: Any) -> Any:
+        return super().generic(args, kws) if isinstance(args[0], StateArrayType) else None
 
 
 def _place(context: Any, builder: Any, kinds: Any, args: Any) -> Any:
