@@ -1,5 +1,5 @@
 /*
- * The aging walk of zswap_gym/kernel/mglru.py:_walk in memory order, with examine(), access.look() for
+ * The aging walk of zswap_gym/kernel/mglru.py:_walk_in_memory_order, with examine(), access.look() for
  * pages whose accesses come by rate, and rng.uniform(): what a step of bench-mix does most, translated
  * line by line. Only for `zswap-gym bench`, to see what the compiled Python costs against C.
  * layout.h is made from the numpy records by agents/bench/translation.py.
@@ -7,6 +7,8 @@
 #include <math.h>
 #include <stdint.h>
 #include "layout.h"
+
+#define ROOM 64 /* of State.scratch */
 
 static uint64_t rng;
 
@@ -49,11 +51,17 @@ static double integral(struct REGION *r, int64_t t, int end, const int64_t *time
 
 static int below_exp(double u, double x)
 {
-	return u < x && (u * (1.0 + x) < x || u < -expm1(-x));
+	if (u >= x)
+		return 0;
+	double two = x - 0.5 * x * x;
+
+	if ((u < two) | (u * (1.0 + x) < x))
+		return 1;
+	return u < two + x * x * x * (1.0 / 6.0) && u < -expm1(-x);
 }
 
-static int look(struct PAGE *page, struct REGION *regions, int64_t t0, int64_t t1, const int64_t *time,
-		const double *mult, const double *upto)
+static int look(struct PAGE *page, struct REGION *regions, int64_t t0, int64_t t1, int dirty,
+		const int64_t *time, const double *mult, const double *upto)
 {
 	struct REGION *r = &regions[page->region];
 
@@ -64,7 +72,27 @@ static int look(struct PAGE *page, struct REGION *regions, int64_t t0, int64_t t
 
 	if (!below_exp(u, x))
 		return 0;
-	return below_exp(u, x * r->write_share) ? 3 : 1;
+	return !dirty && below_exp(u, x * r->write_share) ? 3 : 1;
+}
+
+/* True if the page's accessed bit is set. Clears it; ORs the dirty bit in. */
+static int examine(struct PAGE *page, struct REGION *regions, int64_t last_walk, int64_t now,
+		   const int64_t *time, const double *mult, const double *upto)
+{
+	int accessed = ((page->flags & F_YOUNG) != 0) & (page->when >= last_walk);
+	int dirty = (page->flags & F_DIRTY) != 0;
+	int64_t since = page->when;
+
+	if (last_walk > since) {
+		if (!dirty)
+			dirty = (look(page, regions, since, last_walk, 0, time, mult, upto) & 2) != 0;
+		since = last_walk;
+	}
+	int seen = look(page, regions, since, now, dirty, time, mult, upto);
+
+	page->flags = (page->flags & ~F_YOUNG) | (dirty | ((seen & 2) != 0)) * F_DIRTY;
+	page->when = now;
+	return accessed | (seen & 1);
 }
 
 /* Returns how many pages were looked at; seed goes in and comes out. */
@@ -76,32 +104,25 @@ int64_t walk(struct PAGE *pages, uint8_t *gen, struct REGION *regions, int64_t *
 	int64_t looks = 0;
 
 	rng = *seed;
-	for (int64_t p = first; p < first + n; p++) {
-		uint8_t tag = gen[p];
+	for (int64_t start = first; start < first + n; start += ROOM) {
+		int64_t end = start + ROOM < first + n ? start + ROOM : first + n;
+		int32_t scratch[ROOM];
+		int found = 0;
 
-		if (tag >= UNMAPPED || tag == young)
-			continue;
-		struct PAGE *page = &pages[p];
-		int accessed = page->flags & F_YOUNG && page->when >= last_walk;
-		int64_t since = page->when;
-
-		looks++;
-		if (last_walk > since) {
-			if (!(page->flags & F_DIRTY) && look(page, regions, since, last_walk, time, mult, upto) & 2)
-				page->flags |= F_DIRTY;
-			since = last_walk;
+		for (int64_t p = start; p < end; p++) {
+			scratch[found] = p;
+			found += (gen[p] < UNMAPPED) & (gen[p] != young);
 		}
-		int seen = look(page, regions, since, now, time, mult, upto);
+		looks += found;
+		for (int i = 0; i < found; i++) {
+			int32_t p = scratch[i];
 
-		if (seen & 2)
-			page->flags |= F_DIRTY;
-		page->flags &= ~F_YOUNG;
-		page->when = now;
-		if (accessed || seen & 1) {
+			if (!examine(&pages[p], regions, last_walk, now, time, mult, upto))
+				continue;
 			gen_count[gen[p] & 3]--;
 			gen[p] = (gen[p] & UNMAPPED) | young;
 			gen_count[young]++;
-			page->flags &= ~F_FULLREF;
+			pages[p].flags &= ~F_FULLREF;
 		}
 	}
 	*seed = rng;

@@ -13,7 +13,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -194,9 +194,9 @@ class _StateRefAttributes(AttributeTemplate):
 
 @infer_global(operator.getitem)
 class _GetItemFirst(arraydecl.GetItemBuffer):
-    """Asked before a dozen templates for lists, dictionaries and strings: half a second of a first compile."""
+    """Asked before a dozen templates for lists, dictionaries and strings: 1.5 s of a first compile."""
 
-    metadata: ClassVar = {"target": "cpu"}  # numba asks the most specific first
+    metadata = {"target": "cpu"}  # noqa: RUF012 - numba asks the most specific first
 
     def generic(self, args: Any, kws: Any) -> Any:
         return super().generic(args, kws) if isinstance(args[0], StateArrayType) else None
@@ -204,7 +204,7 @@ class _GetItemFirst(arraydecl.GetItemBuffer):
 
 @infer_global(operator.setitem)
 class _SetItemFirst(arraydecl.SetItemBuffer):
-    metadata: ClassVar = {"target": "cpu"}
+    metadata = {"target": "cpu"}  # noqa: RUF012
 
     def generic(self, args: Any, kws: Any) -> Any:
         return super().generic(args, kws) if isinstance(args[0], StateArrayType) else None
