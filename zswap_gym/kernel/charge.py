@@ -8,7 +8,7 @@ memory.swap.high) the task reclaims and, if that does not help, sleeps up to 2 s
 from __future__ import annotations
 
 from zswap_gym.kernel.charge_stock import charge_ahead, consume, drain_stocks
-from zswap_gym.kernel.jit import inline, njit
+from zswap_gym.kernel.jit import inline, njit, rare
 from zswap_gym.kernel.layout import (
     S_EV_HIGH,
     S_EV_MAX,
@@ -31,7 +31,7 @@ def charge(st, c, t):
     """try_charge_memcg() for one simulated page: (False if c itself was killed, time to go on)."""
     scale = st.host[0].scale
     tries = 0
-    stocks = len(st.stocks) > 0
+    stocks = rare(len(st.stocks) > 0)
     if stocks and charge_ahead(st, c):
         return True, t
     while True:
@@ -63,7 +63,7 @@ def charge_writeback(st, c, t):
     """
     scale = st.host[0].scale
     tries = 0
-    if len(st.stocks) > 0 and charge_ahead(st, c):
+    if rare(len(st.stocks) > 0) and charge_ahead(st, c):
         return True, t
     over = over_limit(st, c, scale)
     while over >= 0:

@@ -12,7 +12,7 @@ from zswap_gym.kernel.charge import charge, over_high
 from zswap_gym.kernel.file_lru import add_file
 from zswap_gym.kernel.folio_batch import add_faulted, cpu, drain
 from zswap_gym.kernel.huge_page import head, huge_range, stays_whole
-from zswap_gym.kernel.jit import inline, njit
+from zswap_gym.kernel.jit import inline, njit, rare
 from zswap_gym.kernel.kswapd import reclaim_globally, short_of_memory
 from zswap_gym.kernel.layout import (
     F_DIRTY,
@@ -109,7 +109,7 @@ def _read_around(st, c, p, t):
 def _major_fault(st, c, p, t):
     """do_swap_page(): (False if c was killed for it, time to go on)."""
     st.stat[c, S_PGMAJFAULT] += st.host[0].scale
-    if st.host[0].page_cluster:
+    if rare(st.host[0].page_cluster):
         alive, t = _read_around(st, c, p, t)
         if not alive or not swapped(st, p):  # else the window's own reclaim took it again
             return alive, t
@@ -161,7 +161,7 @@ def _read_file(st, c, p, t, work):
     """filemap_read() of page p: into the page cache, charged to the reader; no page fault."""
     start = t
     alive, t = charge(st, c, t)
-    if alive and short_of_memory(st):
+    if alive and rare(short_of_memory(st)):
         alive, t = reclaim_globally(st, c, t)
     pressed = t
     counts = False
@@ -186,7 +186,7 @@ def fault(st, c, p, t):
     if by_sweep and page.state != NEW and st.regions[page.region].sweep_fresh:
         discard(st, c, p)
     st.host[0].task = c
-    if st.regions[page.region].file:
+    if rare(st.regions[page.region].file):
         _read_file(st, c, p, t, work)
         return
     st.stat[c, S_PGFAULT] += st.host[0].scale
@@ -194,9 +194,9 @@ def fault(st, c, p, t):
     pressed = start
     if page.state != SWAPCACHE:
         alive = True
-        if not (st.host[0].page_cluster and swapped(st, p)):  # else every page read is charged for itself
+        if not (rare(st.host[0].page_cluster) and swapped(st, p)):  # else every page read is charged for itself
             alive, t = charge(st, c, t)
-        if alive and short_of_memory(st):
+        if alive and rare(short_of_memory(st)):
             alive, t = reclaim_globally(st, c, t)
         if not alive:
             stall(st, c, start, t - start, True)
@@ -219,9 +219,9 @@ def fault(st, c, p, t):
             if not alive:
                 stall(st, c, start, t - start, True)
                 return
-    elif page.folio:
+    elif rare(page.folio):
         _map_around(st, c, p, op)
-    elif st.host[0].page_cluster:
+    elif rare(st.host[0].page_cluster):
         note_hit(st, p)
     # Only workingset folios' waits count as memory pressure, direct reclaim always does.
     counts = page.flags & F_WORKINGSET != 0

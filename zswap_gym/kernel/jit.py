@@ -136,6 +136,23 @@ def below(_typingctx: Any, _a: Any, _b: Any) -> Any:
     return types.boolean(types.int64, types.int64), codegen
 
 
+@intrinsic
+def rare(_typingctx: Any, condition: Any) -> Any:
+    """A condition of whose truth LLVM is told that it is seldom: what hangs on it is moved out of the way.
+
+    Kinds of machine few scenarios ask for, so that the common way through a fault is short in memory.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        truth = context.cast(builder, args[0], signature.args[0], types.boolean)
+        bit = ir.IntType(1)
+        expect = ir.FunctionType(bit, [bit, bit])
+        function = cgutils.get_or_insert_function(builder.module, expect, "llvm.expect.i1")
+        return builder.call(function, [truth, ir.Constant(bit, 0)])
+
+    return types.boolean(condition), codegen
+
+
 def announce_compile() -> None:
     """Say on stderr that a compile is coming, once per folder, so that nobody thinks it hangs."""
     if not any(CACHE_DIR.rglob("*.nbi")):

@@ -7,7 +7,7 @@ zswap's compressed bytes rounded up to pages. The bytes are charged exactly
 
 from __future__ import annotations
 
-from zswap_gym.kernel.jit import inline, njit
+from zswap_gym.kernel.jit import inline, njit, rare
 from zswap_gym.kernel.layout import F_SLOT, INF_PAGES, S_SWAP_FAIL, S_SWAP_MAX
 
 
@@ -75,7 +75,7 @@ def take_slot(st, c, p):
         m = cg.parent
     host.slots_used += k
     st.pages[p].flags |= F_SLOT
-    if len(st.slot_page) > 0:
+    if rare(len(st.slot_page) > 0):
         _number_slot(st, p)
     return True
 
@@ -89,7 +89,7 @@ def drop_slot(st, c, p):
         c = st.cgs[c].parent
     st.host[0].slots_used -= k
     st.pages[p].flags &= ~F_SLOT
-    if len(st.slot_page) > 0:
+    if rare(len(st.slot_page) > 0):
         st.slot_page[st.slot_of[p]] = -1
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from zswap_gym.kernel import access
 from zswap_gym.kernel.access import look
-from zswap_gym.kernel.jit import inline, njit, prefetch
+from zswap_gym.kernel.jit import inline, njit, prefetch, rare
 from zswap_gym.kernel.layout import (
     F_DIRTY,
     F_FULLREF,
@@ -221,7 +221,7 @@ def isolate(st, c):
             unlink(st, c, p)
             push_newest(st, c, tag, p)
             refill += 1
-            if page.folio:
+            if rare(page.folio):
                 refill += TABLE - 1
                 more += TABLE - 1
         elif page.flags & F_FULLREF:
@@ -234,7 +234,7 @@ def isolate(st, c):
             remove(st, c, p)
             st.scratch[taken] = p
             taken += 1
-            if page.folio:  # a huge page is a batch
+            if rare(page.folio):  # a huge page is a batch
                 st.gen_count[c, gen] -= TABLE - 1
                 huge = TABLE - 1
                 break

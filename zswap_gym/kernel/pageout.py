@@ -9,7 +9,7 @@ from __future__ import annotations
 from zswap_gym.kernel.access import next_access
 from zswap_gym.kernel.calendar_queue import schedule_access
 from zswap_gym.kernel.huge_page import bypasses_zswap
-from zswap_gym.kernel.jit import inline, njit
+from zswap_gym.kernel.jit import inline, njit, rare
 from zswap_gym.kernel.layout import (
     BATCH,
     DISK,
@@ -67,7 +67,7 @@ def _free(st, c, p, state):
     page.flags &= ~_FOLIO_FLAGS
     account(st, c, -1, 0, -1, 0, 0)
     st.stat[c, S_PGSTEAL] += st.host[0].scale
-    if st.host[0].lru:  # free_unref_folios() uncharges a batch at a time
+    if rare(st.host[0].lru):  # free_unref_folios() uncharges a batch at a time
         st.host[0].uncharging = (st.host[0].uncharging + 1) % BATCH
 
 
@@ -106,7 +106,7 @@ def _pageout_huge(st, c, first, t):
 def pageout(st, c, p, t, in_fault):
     """Try to free isolated page p, not accessed and not under write: (what became of it, time to go on)."""
     page = st.pages[p]
-    if page.folio:
+    if rare(page.folio):
         return _pageout_huge(st, c, p, t)
     if not page.flags & F_SLOT:
         if not take_slot(st, c, p):

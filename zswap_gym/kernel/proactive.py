@@ -12,7 +12,7 @@ before the cutoff and rotates young ones. Overshoot up to a batch is the kernel'
 from __future__ import annotations
 
 from zswap_gym.kernel.charge import charge_writeback, refuse_writeback
-from zswap_gym.kernel.jit import inline, njit, prefetch
+from zswap_gym.kernel.jit import inline, njit, prefetch, rare
 from zswap_gym.kernel.layout import F_REFERENCED, S_ZSWPWB_PROACTIVE, S_ZSWPWB_PROACTIVE_B
 from zswap_gym.kernel.reclaim import MAX_RECLAIM_RETRIES
 from zswap_gym.kernel.swapdev import queue_full, settle
@@ -272,7 +272,7 @@ def _step(st, j, t):
         if job.walk_pages >= 0:
             return False, 0, t
         looked = job.walk_seen - before
-    if not st.host[0].exact:
+    if not rare(st.host[0].exact):
         t += int(looked * ROTATE_US * st.host[0].scale)
     ended = (
         job.visit_written >= job.visit_goal

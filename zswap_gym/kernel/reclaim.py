@@ -10,7 +10,7 @@ from __future__ import annotations
 from zswap_gym.kernel.classic_lru import classic_begin, classic_step, remember_activations
 from zswap_gym.kernel.file_lru import FILE_CHUNK, file_begin, file_step
 from zswap_gym.kernel.folio_batch import cpu, drain, drain_all
-from zswap_gym.kernel.jit import inline, njit
+from zswap_gym.kernel.jit import inline, njit, rare
 from zswap_gym.kernel.jobs import J_KSWAPD, J_RECLAIM
 from zswap_gym.kernel.layout import (
     F_RECLAIM,
@@ -88,9 +88,9 @@ def evict_batch(st, c, t, in_fault):
     if cg.max_seq - cg.min_seq + 1 <= 2:
         looked = 0
     freed = 0
-    if not st.host[0].exact:
+    if not rare(st.host[0].exact):
         t += int(charge_cpu(st, c, SCAN_US) * taken)
-    if st.host[0].lru:
+    if rare(st.host[0].lru):
         freed, t = evict_isolated(st, c, taken, t, in_fault)
         return looked, freed, t
     ahead = oldest(st, c)
@@ -148,7 +148,7 @@ def _next_priority(st, j, root):
     """End of one pass over the subtree."""
     job = st.jobs[j]
     job.walk_left = -1
-    if st.host[0].lru == LRU_CLASSIC and (job.freed >= job.goal or job.prio == 0):
+    if rare(st.host[0].lru == LRU_CLASSIC) and (job.freed >= job.goal or job.prio == 0):
         remember_activations(st, root)
     if job.freed >= job.goal:
         job.active = 0
@@ -198,12 +198,12 @@ def _mglru_step(st, j, c, t, in_fault):
     if length(st, c) == 0:
         return True, t
     if run and job.prio < 12:
-        if st.host[0].lru:
+        if rare(st.host[0].lru):
             walk(st, c)
             st.cgs[c].max_seq += 1
         else:
             age(st, c)
-        if not st.host[0].exact:
+        if not rare(st.host[0].exact):
             t += int(WALK_US)
         return True, t
     todo = (total * st.host[0].scale) >> job.prio
@@ -241,31 +241,31 @@ def step(st, j, root, t, in_fault):
     if not job.in_lruvec:
         job.in_lruvec = 1
         job.scanned = 0
-        if host.protected and protects(st, j, root, c, job.attempt == 2) == SKIP:
+        if rare(host.protected) and protects(st, j, root, c, job.attempt == 2) == SKIP:
             host.reclaiming = 0
             _leave_cgroup(st, j, root)
             return t
         file_begin(st, j, c)
-        if host.lru:
+        if rare(host.lru):
             drain(st, cpu(st))
-        if host.lru == LRU_CLASSIC:
+        if rare(host.lru == LRU_CLASSIC):
             classic_begin(st, j, c)
     host.reclaiming = 1
     scanned, freed = st.stat[c, S_PGSCAN], st.stat[c, S_PGSTEAL]
     if job.todo_file > 0 or job.todo_file_active > 0:
         over = file_step(st, j, c)
-        if not host.exact:
+        if not rare(host.exact):
             t += int(charge_cpu(st, c, SCAN_US) * FILE_CHUNK)
     elif not job.anon_too:
         over = True
-    elif host.lru == LRU_CLASSIC:
+    elif rare(host.lru == LRU_CLASSIC):
         over, t = classic_step(st, j, c, t, in_fault)
     else:
         over, t = _mglru_step(st, j, c, t, in_fault)
     _by_whom(st, c, job.kind, st.stat[c, S_PGSCAN] - scanned, st.stat[c, S_PGSTEAL] - freed)
     if over:
         t = shrink_slab(st, c, job.prio, t, in_fault)
-        if host.lru:
+        if rare(host.lru):
             finish_writes(st)
         _leave_cgroup(st, j, root)
     host.reclaiming = 0

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from zswap_gym.kernel.folio_batch import batch_push, charged, cpu
-from zswap_gym.kernel.jit import below, choose, inline, njit
+from zswap_gym.kernel.jit import below, choose, inline, njit, rare
 from zswap_gym.kernel.layout import (
     B_ROTATE,
     F_DIRTY,
@@ -59,7 +59,7 @@ def read(st, c, t):
     faulting thread waits for one.
     """
     st.stat[c, S_PSWPIN] += st.host[0].scale
-    if st.host[0].exact:
+    if rare(st.host[0].exact):
         return t
     return _service(st, t, st.host[0].read_us)
 
@@ -90,7 +90,7 @@ def write_ended(st):
     host.ring_head = _slot(st, 1)
     host.ring_len -= 1
     page = st.pages[p]
-    if host.lru:
+    if rare(host.lru):
         _end_writeback(st, p, st.ring[slot].cpu)
     elif page.state == SWAPCACHE and page.flags & F_RECLAIM and st.on_list[p] != NO_LIST:
         page.flags &= ~F_RECLAIM
@@ -126,9 +126,9 @@ def write(st, c, p, t):
         t = max(t, st.ring[host.ring_head].done)
         write_ended(st)
     end = t
-    if not host.exact:
+    if not rare(host.exact):
         end = _service(st, t, host.write_us)
-    elif host.lru and not host.reclaiming:  # a replay: only proactive writeback has times
+    elif rare(host.lru) and not host.reclaiming:  # a replay: only proactive writeback has times
         end = _service(st, t, host.write_us) + int(host.latency_us)
     # Completions are taken in submission order: a channel that overtakes waits for its elders.
     if host.ring_len > 0:
@@ -139,6 +139,6 @@ def write(st, c, p, t):
     st.ring[slot].cpu = cpu(st)
     host.ring_len += 1
     st.pages[p].stamp = end
-    if host.lru:
+    if rare(host.lru):
         st.pages[p].flags |= F_WRITEBACK
     return t, end

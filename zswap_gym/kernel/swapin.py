@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zswap_gym.kernel.jit import njit
+from zswap_gym.kernel.jit import njit, rare
 from zswap_gym.kernel.layout import F_DIRTY, S_READ_WAIT_US, S_SWPIN_ZERO, S_ZSWPIN, ZERO, ZSWAP
 from zswap_gym.kernel.memcg import account
 from zswap_gym.kernel.swapdev import read
@@ -21,7 +21,7 @@ def swap_in(st, c, p, t):
         account(st, c, 1, 0, 1, -1, drop_entry(st, c, p))
         st.stat[c, S_ZSWPIN] += k
         page.flags |= F_DIRTY  # zswap_load(): the copy is gone
-        if not host.exact:
+        if not rare(host.exact):
             charge_cpu(st, c, host.decompress_us)
             t += int(host.decompress_us)
     elif page.state == ZERO:

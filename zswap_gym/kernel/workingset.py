@@ -8,7 +8,7 @@ of them than the active list is long (spec/corrections.md, memcg-model 6).
 from __future__ import annotations
 
 from zswap_gym.kernel.classic_stats import add_cost, seen_active
-from zswap_gym.kernel.jit import inline, njit
+from zswap_gym.kernel.jit import inline, njit, rare
 from zswap_gym.kernel.layout import (
     F_ACTIVE,
     F_WORKINGSET,
@@ -45,7 +45,7 @@ def note_refault(st, c, p, in_fault):
     if page.shadow < 0:
         return
     st.stat[c, S_REFAULT] += k
-    if st.host[0].lru == LRU_CLASSIC:
+    if rare(st.host[0].lru == LRU_CLASSIC):
         _classic_refault(st, c, p)
     else:
         recent = page.shadow == st.cgs[c].min_seq

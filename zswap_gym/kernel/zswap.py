@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from zswap_gym.kernel.charge_stock import charge_ahead, charge_object, uncharge_object
 from zswap_gym.kernel.folio_batch import batch_push, cpu
-from zswap_gym.kernel.jit import inline, njit
+from zswap_gym.kernel.jit import inline, njit, rare
 from zswap_gym.kernel.layout import (
     B_ADD,
     F_DIRTY,
@@ -136,12 +136,12 @@ def drop_entry(st, c, p):
     catch_up(st, st.cgs[c].zlru)
     unlink(st, st.cgs[c].zlru, p)
     length = min(int(page.clen), 4096)
-    if st.host[0].lru:
+    if rare(st.host[0].lru):
         zs_free(st, p)
     else:
         pool_add(st, length, -1)
     page.flags &= ~F_REFERENCED
-    if len(st.stocks) > 0:
+    if rare(len(st.stocks) > 0):
         uncharge_object(st, c, length)
     return length
 
@@ -149,7 +149,7 @@ def drop_entry(st, c, p):
 @inline
 def _place(st, c, p, in_fault):
     """Put the page a writeback brought in on the LRU: where its write leaves it, or where it waits."""
-    if st.host[0].lru:
+    if rare(st.host[0].lru):
         batch_push(st, cpu(st), B_ADD, p)
         st.pages[p].flags |= F_RECLAIM
     elif in_fault or uniform(st) < st.host[0].rotated:
@@ -174,13 +174,13 @@ def write_back(st, c, p, t, in_fault):
     note_refault(st, c, p, in_fault)
     if in_fault and page.flags & F_WORKINGSET and host.lru != LRU_CLASSIC:
         page.flags |= F_FULLREF
-    if len(st.stocks) > 0 and host.reclaiming:
+    if rare(len(st.stocks) > 0) and host.reclaiming:
         charge_ahead(st, c)  # PF_MEMALLOC: forced where it does not fit
     length = drop_entry(st, c, p)
     account(st, c, 1, 0, 1, -1, length)
     st.stat[c, S_ZSWPWB] += host.scale
     page.state = SWAPCACHE
-    if not host.exact:
+    if not rare(host.exact):
         t += int(charge_cpu(st, c, host.decompress_us + 1.0))
     elif not host.reclaiming:
         t += int(host.writeback_us)
@@ -262,7 +262,7 @@ def store(st, c, p, t, in_fault):
         ok = False
     length = int(page.clen)
     if ok:
-        if not host.exact:
+        if not rare(host.exact):
             t += int(charge_cpu(st, c, host.compress_us))
         if length >= 4096:
             if host.store_raw and st.cgs[c].writeback_effective:
@@ -279,12 +279,12 @@ def store(st, c, p, t, in_fault):
             host.worker_queued += max(host.refusal_us, 1)
             host.jobs_changed = 1
         return False, t
-    if host.lru:
+    if rare(host.lru):
         zs_malloc(st, p, length)
         _note_forced_charge(st, c, length)
     else:
         pool_add(st, length, 1)
-    if len(st.stocks) > 0:
+    if rare(len(st.stocks) > 0):
         charge_object(st, c, length)
     account(st, c, 0, 0, 0, 1, length)
     page.flags |= F_REFERENCED
