@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from zswap_gym.kernel.jit import inline, njit, prefetch
+from zswap_gym.kernel.jit import inline, njit, prefetch, rare
 from zswap_gym.kernel.rng import exponential, hashed_uniform, uniform
 
 NEVER = np.int64(1 << 62)
@@ -189,9 +189,7 @@ def _next_sweep(st, p, t):
     rec = st.regions[st.pages[p].region]
     if rec.sweep_kind == SWEEP_NONE or rec.sweep_share <= 0.0:
         return NEVER
-    if st.source_at[p] <= max(
-        t, 0
-    ):  # else the answer to an earlier t still holds: a page's t never goes back
+    if rare(st.source_at[p] <= max(t, 0)):  # else the answer to an earlier t still holds: t never goes back
         st.source_at[p] = _sweep_after(st, p, t)
     return st.source_at[p]
 

@@ -45,7 +45,7 @@ def charge(st, c, t):
         if stocks and consume(st, c):
             return True, t
         tries = 0 if freed > 0 else tries + 1
-        if tries > MAX_RECLAIM_RETRIES or (freed == 0 and usage(st, over) <= st.cgs[over].base):
+        if rare(tries > MAX_RECLAIM_RETRIES or (freed == 0 and usage(st, over) <= st.cgs[over].base)):
             kills = st.stat[c, S_EV_OOM_KILL]
             oom_kill(st, over, c)
             if st.stat[c, S_EV_OOM_KILL] != kills:

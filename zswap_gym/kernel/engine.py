@@ -15,7 +15,7 @@ from zswap_gym.kernel.calendar_queue import peek, pop, schedule_access
 from zswap_gym.kernel.charge_stock import drain_stocks
 from zswap_gym.kernel.classic_stats import flush_stats as flush_cgroup
 from zswap_gym.kernel.fault import fault
-from zswap_gym.kernel.jit import below, choose, entry, inline, njit
+from zswap_gym.kernel.jit import below, choose, entry, inline, njit, rare
 from zswap_gym.kernel.jobs import (
     DONE_LOG,
     HOST_JOBS,
@@ -46,7 +46,7 @@ def _refresh(st, c, until):
     """When cgroup c's next access and its next free are due, in boot time."""
     n = len(st.cgs)
     cg = st.cgs[c]
-    if cg.dead:
+    if rare(cg.dead):
         st.due[c] = NEVER
         st.due[n + c] = NEVER
         return
@@ -139,7 +139,7 @@ def _run_job(st, j, t):
 @inline
 def _start_worker(st, t):
     j = len(st.jobs) - 2
-    if st.host[0].worker_queued and st.jobs[j].kind == J_NONE:
+    if rare(st.host[0].worker_queued) and st.jobs[j].kind == J_NONE:
         if st.host[0].refusal_us == 0:
             st.host[0].worker_queued = 0
         st.jobs[j].kind = J_WORKER
@@ -154,7 +154,7 @@ def _start_worker(st, t):
 @inline
 def _wake_kswapd(st, t):
     j = len(st.jobs) - HOST_JOBS
-    if st.host[0].kswapd_wanted and st.jobs[j].kind == J_NONE:
+    if rare(st.host[0].kswapd_wanted) and st.jobs[j].kind == J_NONE:
         st.host[0].kswapd_wanted = 0
         st.jobs[j].kind = J_KSWAPD
         st.jobs[j].report = 0

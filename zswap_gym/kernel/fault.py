@@ -194,29 +194,31 @@ def fault(st, c, p, t):
     pressed = start
     if page.state != SWAPCACHE:
         alive = True
-        if not (rare(st.host[0].page_cluster) and swapped(st, p)):  # else every page read is charged for itself
+        if not (
+            rare(st.host[0].page_cluster) and swapped(st, p)
+        ):  # else every page read is charged for itself
             alive, t = charge(st, c, t)
         if alive and rare(short_of_memory(st)):
             alive, t = reclaim_globally(st, c, t)
-        if not alive:
+        if rare(not alive):
             stall(st, c, start, t - start, True)
             return
         pressed = t
     if page.state != SWAPCACHE:  # reclaim may just have written this very entry back
         if page.state == NEW:
             first = huge_range(st, p)
-            if first >= 0:
+            if rare(first >= 0):
                 alive, t = _fault_huge(st, c, p, first, t)
                 if not alive:
                     stall(st, c, start, t - start, True)
                     return
             account(st, c, 1, 0, 0, 0, 0)
             page.flags |= F_DIRTY
-            if not page.folio:
+            if not rare(page.folio):
                 add_faulted(st, c, p)
         elif swapped(st, p):
             alive, t = _major_fault(st, c, p, t)
-            if not alive:
+            if rare(not alive):
                 stall(st, c, start, t - start, True)
                 return
     elif rare(page.folio):
@@ -226,8 +228,8 @@ def fault(st, c, p, t):
     # Only workingset folios' waits count as memory pressure, direct reclaim always does.
     counts = page.flags & F_WORKINGSET != 0
     _map(st, c, p, op)
-    after = over_high(st, c, t) if st.host[0].throttled else t
-    us = 0 if st.host[0].exact else int(FAULT_US)
+    after = over_high(st, c, t) if rare(st.host[0].throttled) else t
+    us = 0 if rare(st.host[0].exact) else int(FAULT_US)
     # A batch of reclaim is real pages already; a coarse page's faults each wait for their own load.
     stall(st, c, start, pressed - start, True)
     stall(st, c, pressed, (t - pressed + us) * st.host[0].scale, counts)

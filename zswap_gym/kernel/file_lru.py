@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from zswap_gym.kernel.access import look, next_access
 from zswap_gym.kernel.calendar_queue import schedule_access
-from zswap_gym.kernel.jit import inline, njit
+from zswap_gym.kernel.jit import inline, njit, rare
 from zswap_gym.kernel.layout import (
     F_LRUREF,
     F_WORKINGSET,
@@ -203,7 +203,7 @@ def file_begin(st, j, c):
     job.todo_file_active = 0
     inactive = _length(st, c, FILE_INACTIVE)
     active = _length(st, c, FILE_ACTIVE)
-    if inactive + active == 0:
+    if not rare(inactive + active):
         return
     numerator, denominator = 1, 1
     if job.anon_too and job.prio > 0 and ((inactive >> job.prio) == 0 or _inactive_is_low(st, c)):

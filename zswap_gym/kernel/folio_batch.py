@@ -12,7 +12,7 @@ has: programs run on one, whoever writes cgroup files (and the pool limit's work
 from __future__ import annotations
 
 from zswap_gym.kernel.huge_page import recount
-from zswap_gym.kernel.jit import inline, njit
+from zswap_gym.kernel.jit import inline, njit, rare
 from zswap_gym.kernel.layout import (
     B_ACTIVATE,
     B_ADD,
@@ -141,7 +141,7 @@ def drain_all(st):
 def add_faulted(st, c, p):
     """folio_add_lru() of a page a fault brings in: MGLRU marks it active, for the youngest generation."""
     lru = st.host[0].lru
-    if lru == 0:
+    if not rare(lru):
         add_youngest(st, c, p)
         return
     if lru == LRU_FULL:

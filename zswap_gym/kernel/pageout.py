@@ -53,7 +53,7 @@ def _unmap(st, c, p):
     st.gen[p] |= UNMAPPED
     page.stamp = 0
     account(st, c, 0, -1, 0, 0, 0)
-    if not st.cgs[c].dead:
+    if not rare(st.cgs[c].dead):
         when, by_sweep = next_access(st, p, work_now(st, c))
         schedule_access(st, c, p, when, by_sweep)
 
@@ -109,7 +109,7 @@ def pageout(st, c, p, t, in_fault):
     if rare(page.folio):
         return _pageout_huge(st, c, p, t)
     if not page.flags & F_SLOT:
-        if not take_slot(st, c, p):
+        if rare(not take_slot(st, c, p)):
             return ACTIVATED, t
         account(st, c, 0, 0, 1, 0, 0)
         page.flags |= F_DIRTY
@@ -118,14 +118,14 @@ def pageout(st, c, p, t, in_fault):
     if not page.flags & F_DIRTY:
         _free(st, c, p, ZERO if page.clen == 0 else DISK)
         return FREED_CLEAN, t
-    if page.flags & F_HELD:  # a batch's reference: stays, unmapped
+    if rare(page.flags & F_HELD):  # a batch's reference: stays, unmapped
         return HELD, t
     if page.clen == 0:  # swap_writepage(): the zeromap takes it
         page.flags &= ~F_DIRTY
         st.stat[c, S_SWPOUT_ZERO] += st.host[0].scale
         _free(st, c, p, ZERO)
         return FREED_STORED, t
-    if not bypasses_zswap(st, p):
+    if not rare(bypasses_zswap(st, p)):
         stored, t = store(st, c, p, t, in_fault)
         if stored:
             _free(st, c, p, page.state)

@@ -154,7 +154,7 @@ def _next_priority(st, j, root):
         job.active = 0
         return
     job.prio -= 1
-    if job.prio < 0:
+    if rare(job.prio < 0):
         if job.freed == 0 and job.attempt == 0:  # once more, walking the full tree
             job.attempt = 1
             job.prio = 12
@@ -252,11 +252,11 @@ def step(st, j, root, t, in_fault):
             classic_begin(st, j, c)
     host.reclaiming = 1
     scanned, freed = st.stat[c, S_PGSCAN], st.stat[c, S_PGSTEAL]
-    if job.todo_file > 0 or job.todo_file_active > 0:
+    if rare(job.todo_file > 0 or job.todo_file_active > 0):
         over = file_step(st, j, c)
         if not rare(host.exact):
             t += int(charge_cpu(st, c, SCAN_US) * FILE_CHUNK)
-    elif not job.anon_too:
+    elif rare(not job.anon_too):
         over = True
     elif rare(host.lru == LRU_CLASSIC):
         over, t = classic_step(st, j, c, t, in_fault)

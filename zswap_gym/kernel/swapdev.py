@@ -122,7 +122,7 @@ def write(st, c, p, t):
     """Submit the write of page p at t, waiting for the queue; return (when submitted, when it ends)."""
     host = st.host[0]
     st.stat[c, S_PSWPOUT] += host.scale
-    while queue_full(st):
+    while rare(queue_full(st)):
         t = max(t, st.ring[host.ring_head].done)
         write_ended(st)
     end = t

@@ -251,14 +251,14 @@ def _note_forced_charge(st, c, length):
 def store(st, c, p, t, in_fault):
     """zswap_store(): returns (stored?, time to go on)."""
     host = st.host[0]
-    if not host.zswap_enabled:
+    if rare(not host.zswap_enabled):
         return False, t
     page = st.pages[p]
     ok = True
-    if not _may_zswap(st, c):
+    if rare(not _may_zswap(st, c)):
         wrote, t = shrink_memcg(st, c, t, in_fault)
         ok = wrote == 1  # the limit is not checked again: one out, one in
-    if ok and _pool_refuses(st):
+    if ok and rare(_pool_refuses(st)):
         ok = False
     length = int(page.clen)
     if ok:
@@ -270,10 +270,10 @@ def store(st, c, p, t, in_fault):
             else:
                 st.stat[0, S_REJECT_COMPRESS_FAIL] += host.scale
                 ok = False
-        if ok and st.cgs[0].resident + host.pool_pages >= host.exhausted_at:
+        if ok and rare(st.cgs[0].resident + host.pool_pages >= host.exhausted_at):
             st.stat[0, S_REJECT_ALLOC_FAIL] += host.scale  # zs_malloc(): not a page left
             ok = False
-    if not ok:
+    if rare(not ok):
         st.stat[c, S_STORES_REFUSED] += host.scale
         if host.reached_full and (not host.worker_queued or host.refusal_us > 0):
             host.worker_queued += max(host.refusal_us, 1)
