@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
 from math import isfinite
 
 import numpy as np
@@ -111,11 +112,9 @@ class RewardWeights:
 
     def reward(self, terms: Array) -> Array:
         """The sum of weight times term: (...,) from terms (..., len(TERMS)) in the order of :data:`TERMS`."""
-        return worth(terms, self.in_order())
-
-    def in_order(self) -> Array:
-        """One weight per term, in the order of :data:`TERMS`."""
-        return np.array([getattr(self, name) for name in TERMS])
+        # Not sum(): along an axis it may add in another order, and one host would not equal many.
+        total: Array = np.add.accumulate(terms * _in_order(self), axis=-1)[..., -1]
+        return total
 
     def changed(self) -> dict[str, float]:
         """Those that are not the defaults."""
@@ -127,11 +126,10 @@ class RewardWeights:
         return asdict(self)
 
 
-def worth(terms: Array, prices: Array) -> Array:
-    """The sum of price times term: (...,) from terms (..., len(TERMS)) and prices (len(TERMS),)."""
-    # Not sum(): along an axis it may add in another order, and one host would not equal many.
-    total: Array = np.add.accumulate(terms * prices, axis=-1)[..., -1]
-    return total
+@lru_cache
+def _in_order(weights: RewardWeights) -> Array:
+    """One weight per term, in the order of :data:`TERMS`."""
+    return np.array([getattr(weights, name) for name in TERMS])
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from gymnasium.vector.utils import batch_space
 
 from zswap_gym.envs.fleet import Ended, Fleet
 from zswap_gym.envs.privileged import PrivilegedWritebackEnv
-from zswap_gym.envs.reward import COSTS, TERMS, RewardWeights, ServiceLevel, worth
+from zswap_gym.envs.reward import COSTS, TERMS, RewardWeights, ServiceLevel
 from zswap_gym.envs.warmstart import episode_start
 from zswap_gym.envs.writeback import DEFAULT_SCENARIO, WritebackEnv
 from zswap_gym.policy.actions import PER_CGROUP, ActionSpec, decode
@@ -113,7 +113,7 @@ class WritebackVectorEnv(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np.
         """The same with requests (num_envs, N) as :func:`zswap_gym.policy.actions.decode` gives them."""
         one, fleet = self.one, self.fleet
         busy = fleet.step(age_s, max_bytes, release_bytes, one.interval_s)
-        rewards = worth(fleet.terms, one.prices)
+        rewards = one.weights.reward(fleet.terms)
         self._steps += 1
         ended: Flags = self._steps >= one.steps_per_episode
         info = self._step_info(fleet.terms, fleet.costs, busy)

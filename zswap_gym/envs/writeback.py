@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from zswap_gym.envs.fleet import Fleet
 from zswap_gym.envs.rendering import History, StepView, render_ansi, render_rgb
-from zswap_gym.envs.reward import COSTS, TERMS, RewardWeights, ServiceLevel, worth
+from zswap_gym.envs.reward import COSTS, TERMS, RewardWeights, ServiceLevel
 from zswap_gym.envs.spaces import action_space, flat_observation, observation_space, rows_and_host
 from zswap_gym.envs.warmstart import episode_start, scenario_digest
 from zswap_gym.errors import UserError, nearest
@@ -194,8 +194,6 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
             )
         self.render_mode = render_mode
         self.weights = RewardWeights.of(reward)
-        self.prices = self.weights.in_order()
-        """What a unit of each term is worth, in their order."""
         self.level = level or ServiceLevel()
         self.interval_s = self.scenario.episode.decision_interval
         self.steps_per_episode = max(1, round(self.scenario.episode.length / self.interval_s))
@@ -245,7 +243,7 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         before = self.table
         fleet = self._fleet
         busy = fleet.step(age[None], size[None], release[None], self.interval_s)
-        reward = float(worth(fleet.terms, self.prices)[0])
+        reward = float(self.weights.reward(fleet.terms)[0])
         self._steps += 1
         if self.render_mode is not None:
             self._history.add(self._view(before, self.table, size, age), reward)

@@ -78,6 +78,13 @@ def _heap_push(st, c, p):
 
 
 @inline
+def _bucket(st, c, p, b):
+    """(level, slot) of the list in which page p waits for fine bucket b: on level 0 in the present lap."""
+    fine = b >> _LEVEL == st.cgs[c].bucket >> _LEVEL
+    return 0 if fine else _lane(p), (b if fine else b >> _LEVEL) & _MASK
+
+
+@inline
 def _bucket_push(st, c, level, slot, p):
     place = st.calendar[p]
     head = st.wheel[c, level, slot]
@@ -102,8 +109,8 @@ def schedule(st, c, p, when):
     if b <= cur:
         _heap_push(st, c, p)
     else:
-        fine = b >> _LEVEL == cur >> _LEVEL
-        _bucket_push(st, c, 0 if fine else _lane(p), (b if fine else b >> _LEVEL) & _MASK, p)
+        level, slot = _bucket(st, c, p, b)
+        _bucket_push(st, c, level, slot, p)
 
 
 @inline
@@ -140,10 +147,8 @@ def cancel(st, c, p):
             st.calendar[place.prev].next = place.next
         else:
             b = page.when >> BUCKET_SHIFT
-            if b >> _LEVEL == st.cgs[c].bucket >> _LEVEL:
-                st.wheel[c, 0, b & _MASK] = place.next
-            else:
-                st.wheel[c, _lane(p), (b >> _LEVEL) & _MASK] = place.next
+            level, slot = _bucket(st, c, p, b)
+            st.wheel[c, level, slot] = place.next
         if place.next >= 0:
             st.calendar[place.next].prev = place.prev
     page.flags &= ~(F_QUEUED | F_HEAP)
@@ -202,9 +207,8 @@ def _load(st, c, limit):
             p = nxt
         cg.fetch = st.wheel[c, 0, (b + 1) & _MASK]
         cg.fetched = -1
-        ahead = max(
-            st.wheel[c, 0, (b + 4) & _MASK], 0
-        )  # by the time its bucket comes its records have arrived
+        # by the time its bucket comes its records have arrived
+        ahead = max(st.wheel[c, 0, (b + 4) & _MASK], 0)
         prefetch(st.pages, ahead)
         prefetch(st.links, ahead)
         prefetch(st.calendar, ahead)

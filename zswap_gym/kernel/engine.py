@@ -14,8 +14,9 @@ from zswap_gym.kernel.access import NEVER, first_access
 from zswap_gym.kernel.calendar_queue import peek, pop, schedule_access
 from zswap_gym.kernel.charge_stock import drain_stocks
 from zswap_gym.kernel.classic_stats import flush_stats as flush_cgroup
+from zswap_gym.kernel.earliest import earliest
 from zswap_gym.kernel.fault import fault
-from zswap_gym.kernel.jit import below, choose, entry, inline, njit, rare
+from zswap_gym.kernel.jit import entry, inline, njit, rare
 from zswap_gym.kernel.jobs import (
     DONE_LOG,
     HOST_JOBS,
@@ -163,26 +164,15 @@ def _wake_kswapd(st, t):
 
 
 @inline
-def _earliest(st, first, end):
-    """Index in ``due`` of the earliest source in [first, end), the first of equals."""
-    best, when = first, st.due[first]
-    for i in range(first + 1, end):
-        earlier = below(st.due[i], when)
-        best = choose(earlier, i, best)
-        when = choose(earlier, st.due[i], when)
-    return best
-
-
-@inline
 def _earliest_job(st):
-    return _earliest(st, 3 * len(st.cgs), len(st.due) - 1)
+    return earliest(st.due, 3 * len(st.cgs), len(st.due) - 1)
 
 
 @inline
 def _earliest_timer(st):
     """The earliest free, stage-one timer or PSI tick."""
     n = len(st.cgs)
-    best = _earliest(st, n, 3 * n)
+    best = earliest(st.due, n, 3 * n)
     last = len(st.due) - 1
     return last if st.due[last] < st.due[best] else best
 
@@ -233,7 +223,7 @@ def _advance(st, until, stop_job):
             job = _earliest_job(st)
             if stop_job >= 0 and st.jobs[stop_job].kind == J_NONE:
                 return
-        c = _earliest(st, 0, n)
+        c = earliest(st.due, 0, n)
         t = st.due[c]
         other = timer if st.due[timer] <= st.due[job] else job
         if st.due[other] <= t:

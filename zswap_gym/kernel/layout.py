@@ -371,7 +371,7 @@ class State(NamedTuple):
     channels: np.ndarray  # int64: when each device channel is free
     threads: np.ndarray  # int64 (c, MAX_THREADS): when each thread's stall ends
     done: np.ndarray  # DONE (DONE_LOG,)
-    scratch: np.ndarray  # int32 (64,): the pages isolated by one eviction batch
+    scratch: np.ndarray  # int32 (64,): the pages isolated by one eviction batch, or next in an aging walk
     stocks: np.ndarray  # int64 (CPUs, 4): each CPU's charge stock, see charge_stock.py; none where off
     batches: np.ndarray  # int32 (CPUS, 3, BATCH + 1): per-CPU folio batches, the length last
     vmas: np.ndarray  # VMA (regions,)

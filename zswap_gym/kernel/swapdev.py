@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from zswap_gym.kernel.earliest import earliest
 from zswap_gym.kernel.folio_batch import batch_push, charged, cpu
-from zswap_gym.kernel.jit import below, choose, inline, njit, rare
+from zswap_gym.kernel.jit import inline, njit, rare
 from zswap_gym.kernel.layout import (
     B_ROTATE,
     F_DIRTY,
@@ -38,16 +39,12 @@ def _slot(st, i):
 def _service(st, t, mean):
     """Give the operation to the channel that is free first; return when it ends."""
     host = st.host[0]
-    best, free = 0, st.channels[0]
-    for i in range(1, len(st.channels)):
-        sooner = below(st.channels[i], free)
-        best = choose(sooner, i, best)
-        free = choose(sooner, st.channels[i], free)
+    channel = earliest(st.channels, 0, len(st.channels))
     us = mean
     if host.jitter > 0.0:
         us *= 1.0 + host.jitter * (2.0 * uniform(st) - 1.0)
-    start = max(t, free)
-    st.channels[best] = start + np.int64(us * host.scale + 0.5)
+    start = max(t, st.channels[channel])
+    st.channels[channel] = start + np.int64(us * host.scale + 0.5)
     return start + np.int64(us + 0.5)
 
 

@@ -230,9 +230,6 @@ def _scratch(columns: int, counters: int, rows: int, features: int) -> tuple[Arr
     )  # fmt: skip
 
 
-_AS_IT_IS = nullcontext()
-
-
 def _quiet() -> AbstractContextManager[object]:
     """Without numpy's warnings, whatever the files say."""
-    return _AS_IT_IS if rowwise.compiled else np.errstate(all="ignore")
+    return nullcontext() if rowwise.compiled else np.errstate(all="ignore")
