@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
+from zswap_gym.cli import main
 from zswap_gym.policy.contract import Contract
 from zswap_gym.policy.features import FEATURES, HOST_FEATURES
 from zswap_gym.policy.runtime import Policy
@@ -285,3 +288,23 @@ def _raise(error: BaseException) -> Callable[..., object]:
         raise error
 
     return function
+
+
+def test_a_full_disk_is_one_line(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "runs/mine/checkpoint.zip")
+
+    monkeypatch.setattr(main, "app", full)
+    assert main.main(["train", "demo"]) == main.BAD_INPUT
+    said = capfd.readouterr().err
+    assert said.count("\n") == 1
+    assert "runs/mine/checkpoint.zip: No space left on device; make room" in said
+
+
+def test_other_errors_of_the_system_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(main, "app", broken)
+    with pytest.raises(OSError, match="Input/output"):
+        main.main(["train", "demo"])

@@ -6,6 +6,7 @@ A traceback means a bug in zswap-gym, never a mistake of the person at the keybo
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Sequence
 
@@ -15,6 +16,8 @@ from zswap_gym.cli import advise, bench, control, demo, evaluate, export, fideli
 from zswap_gym.errors import UserError
 
 BAD_INPUT = 2
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Errors of a full disk or quota, which any write may meet."""
 INTERRUPTED = 130  # what a shell reports for SIGINT
 
 app = typer.Typer(
@@ -83,6 +86,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(str(error))
     except typer.TyperException as error:  # a usage error: unknown option, missing argument
         return _complain(f"{error.format_message().rstrip('.')}; --help shows what is expected")
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        return _complain(f"{where}{error.strerror}; make room and run it again (train: with --resume)")
     except (KeyboardInterrupt, typer.Abort):
         print("zswap-gym: interrupted", file=sys.stderr)
         return INTERRUPTED
