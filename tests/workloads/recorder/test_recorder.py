@@ -11,13 +11,14 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from experiments.recorder.redis_session import Redis
 from zswap_gym.errors import UserError
-from zswap_gym.workloads.recorder.inject import merge, split
+from zswap_gym.workloads.recorder.inject import Tracee, merge, split
 from zswap_gym.workloads.recorder.methods import choose, probe
 from zswap_gym.workloads.recorder.processes import PROC, open_process, processes_of
 from zswap_gym.workloads.recorder.session import record
@@ -25,6 +26,7 @@ from zswap_gym.workloads.recording_file import save_recording
 from zswap_gym.workloads.traces import load_trace
 
 METHODS = ("pageout", "split")
+GETPID = 39
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="paging out and tracing other programs needs root")
 
 
@@ -123,36 +125,82 @@ while os.read(come, 1):
 """
 
 
+@pytest.fixture
+def signalled():
+    """The program and where its memory starts; killed after a minute, so that a hang is a failure."""
+    program = subprocess.Popen([sys.executable, "-c", SIGNALLED], stdout=subprocess.PIPE, text=True)
+    watchdog = threading.Timer(60, program.kill)
+    watchdog.start()
+    yield program, int(program.stdout.readline())
+    watchdog.cancel()
+    program.kill()
+    program.wait()
+
+
 @needs_root
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="splitting VMAs is written for x86-64")
-def test_a_program_stopped_and_signalled_while_its_mappings_are_split(system_state):
+def test_a_program_stopped_and_signalled_while_its_mappings_are_split(signalled, system_state):
     """Ctrl-Z and fg, a SIGSTOP from outside, signals of its own: all arrive, and it goes on."""
-    program = subprocess.Popen([sys.executable, "-c", SIGNALLED], stdout=subprocess.PIPE, text=True)
-    try:
-        start = int(program.stdout.readline())
-        before = system_state(program.pid)
-        answers = []
+    program, start = signalled
+    before = system_state(program.pid)
+    answers = []
 
-        def bother():
-            rng = np.random.default_rng(0)
-            for stop in [signal.SIGSTOP, signal.SIGTSTP] * 40:
-                for number in (stop, signal.SIGUSR1, signal.SIGCONT):
-                    os.kill(program.pid, number)
-                    time.sleep(rng.uniform(0, 0.005))
-                answers.append(program.stdout.readline())
+    def bother():
+        rng = np.random.default_rng(0)
+        for stop in [signal.SIGSTOP, signal.SIGTSTP] * 40:
+            for number in (stop, signal.SIGUSR1, signal.SIGCONT):
+                os.kill(program.pid, number)
+                time.sleep(rng.uniform(0, 0.005))
+            answers.append(program.stdout.readline())
 
-        worker = threading.Thread(target=bother)
-        worker.start()
-        while worker.is_alive() and program.poll() is None:
-            split(program.pid, [(start, start + 4096 * 4096)], 4096)
-            merge(program.pid, [(start, start + 4096 * 4096)])
-        worker.join(10)
-        assert program.poll() is None
-        assert answers == ["seen\n"] * 80
-        assert system_state(program.pid) == before
-    finally:
-        program.kill()
-        program.wait()
+    worker = threading.Thread(target=bother)
+    worker.start()
+    while worker.is_alive() and program.poll() is None:
+        split(program.pid, [(start, start + 4096 * 4096)], 4096)
+        merge(program.pid, [(start, start + 4096 * 4096)])
+    worker.join(10)
+    assert program.poll() is None
+    assert answers == ["seen\n"] * 80
+    assert system_state(program.pid) == before
+
+
+@needs_root
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="splitting VMAs is written for x86-64")
+@pytest.mark.parametrize("stop", [signal.SIGSTOP, signal.SIGTSTP])
+@pytest.mark.parametrize("continued", [False, True])
+def test_the_last_of_stop_and_continue_decides(signalled, stop, continued):
+    """However late it comes: a SIGTSTP caught and sent again would come after the SIGCONT."""
+    program, _ = signalled
+    with Tracee(program.pid) as tracee:
+        os.kill(program.pid, stop)
+        assert tracee.syscall(GETPID) == program.pid
+        os.kill(program.pid, signal.SIGUSR1)
+        if continued:
+            os.kill(program.pid, signal.SIGCONT)
+    if not continued:
+        time.sleep(0.2)
+        assert Path(f"/proc/{program.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+        os.kill(program.pid, signal.SIGCONT)
+    assert program.stdout.readline() == "seen\n"
+
+
+@needs_root
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="splitting VMAs is written for x86-64")
+def test_every_signal_arrives_once_and_the_mask_is_the_programs_own(signalled):
+    program, _ = signalled
+
+    def mask():
+        status = Path(f"/proc/{program.pid}/status").read_text().splitlines()
+        return [line for line in status if line.startswith(("SigBlk", "SigPnd", "ShdPnd"))]
+
+    before = mask()
+    for _ in range(20):
+        with Tracee(program.pid) as tracee:
+            os.kill(program.pid, signal.SIGUSR1)
+            assert tracee.syscall(GETPID) == program.pid
+            assert mask() != before
+        assert program.stdout.readline() == "seen\n"
+        assert mask() == before
 
 
 @needs_root

@@ -4,7 +4,7 @@
 of its own (mm/madvise.c:madvise_update_vma()) and has its own ``Referenced:`` in /proc/PID/smaps;
 ``MADV_DODUMP`` over all makes them alike again and the kernel merges them. The calls run as a loop in one
 page mapped for it and unmapped afterwards; no byte of the program is changed, and its main thread stands
-still for about 2 us a chunk.
+still for about 2 us a chunk. Signals sent to it meanwhile wait in the kernel, blocked.
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ from zswap_gym.units import PAGE_SIZE
 
 MADV_DONTDUMP, MADV_DODUMP = 16, 17
 SEIZE, INTERRUPT, GETREGS, SETREGS, CONT, SINGLESTEP, DETACH = 0x4206, 0x4207, 12, 13, 7, 9, 17
+GETSIGMASK, SETSIGMASK, SIGSET_BYTES = 0x420A, 0x420B, 8
 WALL = 0x40000000
 EVENT_STOP = 128
 """A stop for INTERRUPT or for job control, no signal of the program's own."""
-FAULTS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
-STOPS = (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
+FAULTS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGSYS)
+NOT_BLOCKED = (*FAULTS, signal.SIGTRAP)
+"""A fault takes its handler away where it is blocked (kernel/signal.c:force_sig_info_to_task())."""
 SYS_MMAP, SYS_MUNMAP = 9, 11
 PROT_READ_EXEC, MAP_PRIVATE_ANONYMOUS = 5, 0x22
 NAMES = (
@@ -58,33 +60,47 @@ class Tracee:
         self._ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
         self._ptrace.restype = ctypes.c_long
 
-    def _call(self, request: int, data: object = None) -> None:
-        if self._ptrace(request, self.pid, None, data) < 0:
+    def _call(self, request: int, data: object = None, address: object = None) -> None:
+        if self._ptrace(request, self.pid, address, data) < 0:
             number = ctypes.get_errno()
             raise OSError(number, f"ptrace: {os.strerror(number).lower()}")
 
     def __enter__(self) -> Self:
-        self._held: list[int] = []
+        self._later: list[int] = []
         self._syscall_at = self._find_syscall()
         self._call(SEIZE)
         self._call(INTERRUPT)
         number, event = self._stopped()
         while event != EVENT_STOP:
-            self._call(CONT, self._own(number))
+            self._call(CONT, number)  # it is still its own program: let it have its signal
             number, event = self._stopped()
         self.saved = self.regs()
+        self._mask = ctypes.c_uint64()
+        self._call(GETSIGMASK, ctypes.addressof(self._mask), SIGSET_BYTES)
+        blocked = ((1 << 64) - 1) & ~sum(1 << (number - 1) for number in NOT_BLOCKED)
+        self._block(ctypes.c_uint64(self._mask.value | blocked))
         return self
 
     def __exit__(self, *_: object) -> None:
         try:
             self._set(self.saved)
+            self._block(self._mask)
             self._call(DETACH)
         except OSError as error:
             if Path(f"/proc/{self.pid}").exists():
                 raise UserError(f"PID {self.pid}: could not be let go ({error})") from None
-        for number in self._held:
+        for number in self._later:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, number)
+
+    def _block(self, mask: ctypes.c_uint64) -> None:
+        """Set its mask of blocked signals.
+
+        What is blocked waits in the kernel with all it carries, and SIGCONT and the stop signals still take
+        each other back (kernel/signal.c:prepare_signal()). Caught here and sent again afterwards, a SIGTSTP
+        could come after the SIGCONT that was to end it, and the program would stay stopped.
+        """
+        self._call(SETSIGMASK, ctypes.addressof(mask), SIGSET_BYTES)
 
     def regs(self) -> Regs:
         """Its registers."""
@@ -102,21 +118,6 @@ class Tracee:
             raise UserError(f"PID {self.pid}: ended while it was being looked at")
         return os.WSTOPSIG(status), status >> 16
 
-    def _own(self, number: int) -> int:
-        """What to do with a signal of the program's own: 0 where it is kept until the program is let go.
-
-        SIGSTOP takes effect at once, and the program stays stopped when let go
-        (kernel/ptrace.c:__ptrace_unlink()): sent again, it could come after the SIGCONT that was to end it.
-        """
-        if number == signal.SIGCONT or number in STOPS:
-            # Each takes the other back (kernel/signal.c:prepare_signal()).
-            undone = STOPS if number == signal.SIGCONT else (signal.SIGCONT,)
-            self._held = [held for held in self._held if held not in undone]
-        if number == signal.SIGSTOP:
-            return number
-        self._held.append(number)
-        return 0
-
     def _go(self, request: int, until: int) -> None:
         """Let it run to the trap at ``until``, however often signals and job control stop it before."""
         own = 0
@@ -127,7 +128,12 @@ class Tracee:
                 return
             if event == 0 and number in FAULTS:
                 raise UserError(f"PID {self.pid}: cannot be made to call madvise; use --method pageout")
-            own = 0 if event else self._own(number)
+            own = 0
+            if event == 0 and number == signal.SIGSTOP:
+                # Takes effect at once, and lasts when it is let go (kernel/ptrace.c:__ptrace_unlink()).
+                own = number
+            elif event == 0:
+                self._later.append(number)
 
     def _find_syscall(self) -> int:
         """Address of a ``syscall`` instruction in its own code."""
