@@ -18,7 +18,14 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize(
     "imports",
-    ["import gymnasium, zswap_gym", "import gymnasium, zswap_gym.envs", "import zswap_gym.envs, gymnasium"],
+    [
+        "import gymnasium, zswap_gym",
+        "import zswap_gym, gymnasium",
+        "import zswap_gym.host.types; from gymnasium import spaces; import gymnasium",
+        "import zswap_gym, importlib.util; importlib.util.find_spec('gymnasium'); import gymnasium",
+        "import gymnasium, zswap_gym.envs",
+        "import zswap_gym.envs, gymnasium",
+    ],
 )
 @pytest.mark.parametrize("env_id", [ID, "zswap_gym/Writeback-Privileged-v0"])
 def test_after_the_import(imports: str, env_id: str) -> None:
@@ -27,12 +34,18 @@ def test_after_the_import(imports: str, env_id: str) -> None:
     assert "WritebackEnv" in done.stdout
 
 
-def test_by_the_module_in_the_id() -> None:
-    done = run(
-        f"import gymnasium; print(gymnasium.make('zswap_gym.envs:{ID}', scenario='single-kv').spec.id)"
-    )
+@pytest.mark.parametrize("module", ["zswap_gym", "zswap_gym.envs"])
+def test_by_the_module_in_the_id(module: str) -> None:
+    done = run(f"import gymnasium; print(gymnasium.make('{module}:{ID}', scenario='single-kv').spec.id)")
     assert (done.returncode, done.stdout.strip()) == (0, ID), done.stderr
 
 
 def test_importing_the_package_alone_loads_no_gymnasium() -> None:
     assert run("import sys, zswap_gym; sys.exit('gymnasium' in sys.modules)").returncode == 0
+
+
+def test_where_gymnasium_is_not_installed_the_package_imports_all_the_same() -> None:
+    hidden = "import sys; sys.modules['gymnasium'] = None; import zswap_gym.host.types; import gymnasium"
+    assert "ModuleNotFoundError" in run(hidden).stderr
+    missing = "import zswap_gym, sys; sys.path[:] = []; import gymnasium"
+    assert "ModuleNotFoundError: No module named 'gymnasium'" in run(missing).stderr

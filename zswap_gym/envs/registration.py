@@ -1,7 +1,7 @@
 """Makes the environment ids known to Gymnasium, once, however often it is asked.
 
-Importing ``zswap_gym.envs`` calls :func:`register`, as does ``gymnasium.make`` of an id with its
-module, ``zswap_gym.envs:zswap_gym/Writeback-v0``. Nothing heavy may happen here: the classes load
+Importing ``zswap_gym`` calls :func:`register`, at once or as soon as gymnasium is imported too, and so does
+``gymnasium.make`` of an id with its module, ``zswap_gym:zswap_gym/Writeback-v0``. Nothing heavy may happen here: the classes load
 at the first ``gymnasium.make``.
 """
 
