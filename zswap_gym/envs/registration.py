@@ -1,8 +1,8 @@
 """Makes the environment ids known to Gymnasium, once, however often it is asked.
 
-Importing ``zswap_gym`` calls :func:`register`, at once or as soon as gymnasium is imported too, and so does
-``gymnasium.make`` of an id with its module, ``zswap_gym:zswap_gym/Writeback-v0``. Nothing heavy may happen here: the classes load
-at the first ``gymnasium.make``.
+Importing ``zswap_gym`` calls :func:`register`, at once or as soon as gymnasium is imported too, and so
+does ``gymnasium.make`` of an id with its module, ``zswap_gym:zswap_gym/Writeback-v0``. Nothing heavy
+may happen here: the classes load at the first ``gymnasium.make``.
 """
 
 from __future__ import annotations

@@ -145,7 +145,7 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
 
     ```python
     import gymnasium
-    import zswap_gym  # after gymnasium: makes the ids known
+    import zswap_gym  # makes the ids known
 
     env = gymnasium.make("zswap_gym/Writeback-v0", scenario="kv-and-sidecar")
     obs, info = env.reset(seed=1)
