@@ -128,7 +128,10 @@ while os.read(come, 1):
 @pytest.fixture
 def signalled():
     """The program and where its memory starts; killed after a minute, so that a hang is a failure."""
-    program = subprocess.Popen([sys.executable, "-c", SIGNALLED], stdout=subprocess.PIPE, text=True)
+    # A group of its own: SIGTSTP does not stop an orphaned one (kernel/signal.c:get_signal()).
+    program = subprocess.Popen(
+        [sys.executable, "-c", SIGNALLED], stdout=subprocess.PIPE, text=True, process_group=0
+    )
     watchdog = threading.Timer(60, program.kill)
     watchdog.start()
     yield program, int(program.stdout.readline())
