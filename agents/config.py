@@ -23,8 +23,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 import zswap_gym
+from zswap_gym.envs.arguments import action_spec
 from zswap_gym.envs.reward import RewardWeights
-from zswap_gym.envs.writeback import action_spec
 from zswap_gym.errors import UserError, nearest
 
 Positive = Annotated[int, Field(gt=0)]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from gymnasium import Env
+from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
@@ -24,10 +25,16 @@ class FleetVecEnv(VecEnv):
     reset by themselves, as SB3 expects. Infos hold ``terms`` and ``cost`` per environment,
     ``terminal_observation`` and ``TimeLimit.truncated`` where an episode ends, and ``episode`` with its
     return, length and time, as SB3's Monitor adds it. Pickles in mid-episode.
+
+    Raises:
+        ValueError: no fleet, or fleets whose observations or actions are of different sizes.
     """
 
     def __init__(self, fleets: Sequence[WritebackVectorEnv]) -> None:
         self.fleets = tuple(fleets)
+        widths = {(f.single_observation_space.shape, f.single_action_space.shape) for f in self.fleets}
+        if len(widths) != 1:
+            raise ValueError(f"fleets of {len(widths)} shapes; give at least one, and all the same n_max")
         ends = np.cumsum([fleet.num_envs for fleet in self.fleets]).tolist()
         self._slices = [slice(end - f.num_envs, end) for end, f in zip(ends, self.fleets, strict=True)]
         self.ones: list[WritebackEnv] = [fleet.one for fleet in self.fleets for _ in range(fleet.num_envs)]
@@ -41,14 +48,22 @@ class FleetVecEnv(VecEnv):
     def reset(self) -> VecEnvObs:
         """First observations (num_envs, D); takes the seeds of :meth:`seed`, once."""
         parts = zip(self.fleets, self._slices, strict=True)
-        observations = np.concatenate([fleet.reset(seed=self._seeds[part])[0] for fleet, part in parts])
+        begun = [fleet.reset(seed=self._seeds[part]) for fleet, part in parts]
+        observations = np.concatenate([observation for observation, _ in begun])
+        self.reset_infos = [
+            {"seed": seed, "cgroups": cgroups}
+            for _, info in begun
+            for seed, cgroups in zip(info["seed"].tolist(), info["cgroups"], strict=True)
+        ]
         self._reset_seeds()
         self._reset_options()
         self._returns[:], self._lengths[:] = 0.0, 0
         return observations
 
     def step_async(self, actions: npt.NDArray[Any]) -> None:
-        """Remember the actions; the step is made by :meth:`step_wait`."""
+        """Remember the actions (num_envs, A); the step is made by :meth:`step_wait`."""
+        if len(actions) != self.num_envs:
+            raise ValueError(f"{len(actions)} actions for {self.num_envs} environments")
         self._actions = actions
 
     def step_wait(self) -> VecEnvStepReturn:
@@ -88,9 +103,8 @@ class FleetVecEnv(VecEnv):
     def env_is_wrapped(
         self, wrapper_class: type[Env[Any, Any]], indices: int | Iterable[int] | None = None
     ) -> list[bool]:
-        """Never: :class:`FleetVecEnv` itself does what Monitor does."""
-        del wrapper_class
-        return [False for _ in self._get_indices(indices)]
+        """Only by Monitor, so to speak: :class:`FleetVecEnv` itself adds ``episode`` to infos."""
+        return [wrapper_class is Monitor for _ in self._get_indices(indices)]
 
 
 def _infos(step: Steps) -> list[dict[str, Any]]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from stable_baselines3 import PPO
+from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
@@ -57,3 +60,35 @@ def test_ppo_learns_on_it_behind_a_normaliser() -> None:
     assert vec.get_attr("n_max") == [3, 3]
     with pytest.raises(NotImplementedError, match="alike"):
         vec.set_attr("n_max", 4)
+
+
+def test_the_return_of_an_episode_is_the_environments_own_behind_a_normaliser() -> None:
+    """SB3 takes it from Monitor, where there is one."""
+    model = PPO("MlpPolicy", VecNormalize(fleet(1)), seed=3, device="cpu")
+    returns = []
+    for venv in (fleet(1), DummyVecEnv([lambda: Monitor(WritebackEnv(SCENARIO))])):
+        venv.seed(5)
+        normalised = VecNormalize(venv, training=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            returns.append(evaluate_policy(model, normalised, 2)[0])
+    assert returns[0] == pytest.approx(returns[1], rel=1e-5)
+
+
+def test_where_episodes_begin_is_told_as_by_a_dummy_vec_env() -> None:
+    dummy, vec = DummyVecEnv([lambda: WritebackEnv(SCENARIO)] * 2), fleet(2)
+    for venv in (dummy, vec):
+        venv.seed(7)
+        venv.reset()
+    assert vec.reset_infos == dummy.reset_infos
+
+
+def test_what_does_not_fit_together_is_refused() -> None:
+    with pytest.raises(ValueError, match="fleets of 0 shapes"):
+        fleet()
+    with pytest.raises(ValueError, match="fleets of 2 shapes"):
+        FleetVecEnv([WritebackVectorEnv(1, SCENARIO), WritebackVectorEnv(1, SCENARIO, n_max=5)])
+    vec = fleet(2)
+    vec.reset()
+    with pytest.raises(ValueError, match="5 actions for 2 environments"):
+        vec.step(np.zeros((5, 6)))

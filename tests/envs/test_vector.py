@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 
 import gymnasium
 import numpy as np
@@ -75,5 +76,20 @@ def test_gymnasium_makes_it_and_it_says_how_it_resets(make_scenario: MakeScenari
     assert obs in vector.observation_space
     with pytest.raises(gymnasium.error.ResetNeeded):
         WritebackVectorEnv(2, make_scenario()).step(np.zeros((2, 6)))
+    with pytest.raises(ValueError, match="seed 9223372036854775808: give a number from 0"):
+        vector.unwrapped.reset(seed=[5, 1 << 63])
     with pytest.raises(ValueError, match="3 seeds for 2 environments"):
         vector.unwrapped.reset(seed=[1, 2, 3])
+
+
+def test_actions_and_requests_of_another_shape_are_refused(make_scenario: MakeScenario) -> None:
+    vector = WritebackVectorEnv(3, make_scenario())
+    vector.reset(seed=1)
+    for wrong in (np.zeros((6, 3)), np.zeros(18), np.zeros((2, 6))):
+        with pytest.raises(ValueError, match=re.escape(f"shape {wrong.shape}; give (3, 6)")):
+            vector.step(wrong)
+    asked, one = np.ones((3, 3)), np.ones((1, 1))
+    for requests in ((one, one, one), (asked, asked, one)):
+        with pytest.raises(ValueError, match=re.escape("give (3, 3) each")):
+            vector.step_decoded(*requests)
+    vector.step_decoded(asked, asked, asked)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 import pickle
 import re
 import subprocess
@@ -452,3 +453,36 @@ def test_nothing_warns_while_running(make_env) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         rollout(make_env(render_mode="rgb_array"), 1)
+
+
+def test_after_the_end_of_an_episode_a_step_is_refused(make_env) -> None:
+    env = make_env(episode_s=20.0)
+    env.reset(seed=1)
+    action = np.zeros(env.action_space.shape)
+    assert [env.step(action)[3] for _ in range(2)] == [False, True]
+    with pytest.raises(gymnasium.error.ResetNeeded, match="over"):
+        env.step(action)
+    env.reset()
+    env.step(action)
+
+
+@pytest.mark.parametrize("shape", [(3, 2), (5,), (1, 6)])
+def test_an_action_of_another_shape_is_refused(make_env, shape: tuple[int, ...]) -> None:
+    env = make_env()
+    env.reset(seed=1)
+    with pytest.raises(ValueError, match=re.escape(f"shape {shape}; give (6,)")):
+        env.step(np.zeros(shape))
+
+
+def test_requests_without_a_bound_ask_for_all(make_env) -> None:
+    tables = []
+    for size in (1 << 40, math.inf, 1e300):
+        env = make_env()
+        env.reset(seed=1)
+        env.step_requests([Request(1.0, size)] * 3)
+        tables.append(env.table.copy())
+    assert tables[0][:, COLUMN["zswpwb"]].sum() > 100
+    assert np.array_equal(tables[0], tables[1], equal_nan=True)
+    assert np.array_equal(tables[0], tables[2], equal_nan=True)
+    with pytest.raises(ValueError, match=r"give a zswap_gym\.host\.types\.Request"):
+        env.step_requests([(1.0, 5)] * 3)

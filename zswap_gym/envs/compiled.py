@@ -9,7 +9,7 @@ import numpy as np
 
 from zswap_gym.envs.reward import COSTS, GIB, TERMS
 from zswap_gym.kernel.jit import entry, inline
-from zswap_gym.kernel.layout import STAT
+from zswap_gym.kernel.layout import INF_PAGES, STAT
 from zswap_gym.kernel.requests import bytes_held, read_counters
 from zswap_gym.kernel.stateref import state_ref
 from zswap_gym.units import PAGE_SIZE, US_PER_S
@@ -18,6 +18,7 @@ _PSWPIN, _ZSWPIN, _PSWPOUT, _REFUSED, _OOM, STALL = (
     STAT.index(name)
     for name in ("pswpin", "zswpin", "pswpout", "stores_refused", "events_oom_kill", "stall_us")
 )
+_ALL = float(INF_PAGES)  # what is more would not fit an int64
 assert TERMS == (
     "dram_held", "stall_s", "disk_refaults", "zswap_loads", "bytes_written", "rejects", "oom_kills"
 )  # fmt: skip
@@ -36,10 +37,10 @@ def whole_requests(age_s, max_bytes, release_bytes, limit_s, age_us, pages, rele
             pages[e, i] = 0
             if age_s[e, i] == age_s[e, i] and max_bytes[e, i] > 0:  # an age of NaN is none
                 age_us[e, i] = np.int64(min(max(np.ceil(age_s[e, i]), 1.0), limit_s) * US_PER_S)
-                pages[e, i] = max(np.int64(max_bytes[e, i] / PAGE_SIZE), 1)
+                pages[e, i] = max(np.int64(min(max_bytes[e, i] / PAGE_SIZE, _ALL)), 1)
             release[e, i] = 0
             if release_bytes[e, i] > 0:
-                release[e, i] = max(np.int64(release_bytes[e, i] / PAGE_SIZE), 1)
+                release[e, i] = max(np.int64(min(release_bytes[e, i] / PAGE_SIZE, _ALL)), 1)
 
 
 @inline

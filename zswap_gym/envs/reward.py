@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from math import isfinite
+from numbers import Real
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,12 @@ import numpy.typing as npt
 from zswap_gym.errors import UserError, nearest
 
 Array = npt.NDArray[np.float64]
+
+
+def is_finite(value: object) -> bool:
+    """Whether it is a number, of Python's or numpy's, and neither infinite nor NaN."""
+    return not isinstance(value, bool) and isinstance(value, Real) and isfinite(value)
+
 
 GIB = 1 << 30
 
@@ -92,15 +99,16 @@ class RewardWeights:
         if weights is None:
             return cls()
         if isinstance(weights, RewardWeights):
-            return weights
+            weights = weights.as_dict()
+        if not isinstance(weights, Mapping):
+            raise UserError(f"{where}: {weights!r}; give weights by name")
         known = [f.name for f in fields(cls)]
         for key, value in weights.items():
             if key not in known:
                 raise UserError(
                     f"{where}: unknown term {key!r}{nearest(key, known)}; known are {', '.join(known)}"
                 )
-            given: object = value  # YAML does not keep to the annotation
-            if isinstance(given, bool) or not isinstance(given, (int, float)) or not isfinite(given):
+            if not is_finite(value):  # YAML does not keep to the annotation
                 raise UserError(f"{where}: {key} = {value!r}; give a number")
             if key in TERMS and value > 0:
                 raise UserError(
@@ -152,7 +160,8 @@ class Cost:
     refault_pct_wss_min: float
     """Disk reads in percent of the resident set per minute, worst cgroup."""
     psi_some_pct: float
-    """Share of the interval in which some thread stalled on memory, percent, worst cgroup."""
+    """Share of the interval in which some thread stalled on memory, percent, worst cgroup. A stall counts
+    where it begins, so one that outlasts the interval can make it more than 100."""
     violations: float
     """Cgroups over either bound."""
 

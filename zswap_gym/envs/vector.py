@@ -41,6 +41,9 @@ class WritebackVectorEnv(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np.
     ``infos`` holds ``terms`` and ``cost`` as dictionaries of arrays (num_envs,), and ``busy``. What
     became of the requests of the last step is asked per environment: :meth:`outcomes`.
 
+    Gymnasium's vector wrappers of observations want ``AutoresetMode.NEXT_STEP`` and refuse this class;
+    wrap the single environment, or normalise with Stable-Baselines3 (``agents.vecenv.FleetVecEnv``).
+
     Args:
         num_envs: how many.
         scenario, n_max, release, reward, episode_s, snapshots, level, action: as of ``WritebackEnv``.
@@ -97,21 +100,37 @@ class WritebackVectorEnv(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np.
         seeds = [None] * self.num_envs if seed is None else list(seed)
         if len(seeds) != self.num_envs:
             raise ValueError(f"{len(seeds)} seeds for {self.num_envs} environments")
+        for own in seeds:
+            if own is not None and not 0 <= own < 1 << 63:
+                raise ValueError(f"seed {own}: give a number from 0 to 2**63 - 1")
         for e, own in enumerate(seeds):
             self._start(e, own)
         return self.one.observe(self.fleet), self._reset_info(self._all)
 
     def step(self, actions: npt.ArrayLike) -> Steps:
-        """One decision of every environment: ``actions`` (num_envs, n_max * 2)."""
+        """One decision of every environment: ``actions`` (num_envs, n_max * 2).
+
+        ValueError where they are of another shape.
+        """
         if not self.fleet.hosts:
             raise gymnasium.error.ResetNeeded("call reset() first")
         n = self.fleet.tables.shape[1]
-        acted = np.asarray(actions, np.float64).reshape(self.num_envs, self.one.n_max, PER_CGROUP)[:, :n]
+        acted = np.asarray(actions, np.float64)
+        if acted.shape != self.action_space.shape:
+            raise ValueError(f"actions of shape {acted.shape}; give {self.action_space.shape}")
+        acted = acted.reshape(self.num_envs, self.one.n_max, PER_CGROUP)[:, :n]
         return self.step_decoded(*decode(acted, self.fleet.tables, self.one.contract.action))
 
     def step_decoded(self, age_s: Array, max_bytes: Array, release_bytes: Array) -> Steps:
-        """The same with requests (num_envs, N) as :func:`zswap_gym.policy.actions.decode` gives them."""
+        """The same with requests (num_envs, N) as :func:`zswap_gym.policy.actions.decode` gives them.
+
+        ValueError where they are of another shape.
+        """
         one, fleet = self.one, self.fleet
+        shape = fleet.tables.shape[:2]
+        if not age_s.shape == max_bytes.shape == release_bytes.shape == shape:
+            shapes = f"{age_s.shape}, {max_bytes.shape} and {release_bytes.shape}"
+            raise ValueError(f"requests of shapes {shapes}; give {shape} each")
         busy = fleet.step(age_s, max_bytes, release_bytes, one.interval_s)
         rewards = one.weights.reward(fleet.terms)
         self._steps += 1

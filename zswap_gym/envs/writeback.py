@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,18 +10,19 @@ import gymnasium
 import numpy as np
 import numpy.typing as npt
 
+from zswap_gym.envs.arguments import action_spec, loaded, service_level, whole, with_options
 from zswap_gym.envs.fleet import Fleet
 from zswap_gym.envs.rendering import History, StepView, render_ansi, render_rgb
 from zswap_gym.envs.reward import COSTS, TERMS, RewardWeights, ServiceLevel
 from zswap_gym.envs.spaces import action_space, flat_observation, observation_space, rows_and_host
 from zswap_gym.envs.warmstart import episode_start, scenario_digest
-from zswap_gym.errors import UserError, nearest
+from zswap_gym.errors import UserError
 from zswap_gym.host.simulated import SimulatedHost
 from zswap_gym.host.types import COLUMN, Request, Table
 from zswap_gym.policy.actions import PER_CGROUP, ActionSpec, decode, from_requests
 from zswap_gym.policy.contract import Contract
 from zswap_gym.policy.features import FEATURES, Feature, Observation
-from zswap_gym.workloads.scenario import Scenario, load_scenario
+from zswap_gym.workloads.scenario import Scenario
 
 DEFAULT_SCENARIO = "bench-mix"
 
@@ -157,7 +157,8 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
     ## Vectorized environment
     ``gymnasium.make_vec("zswap_gym/Writeback-v0", num_envs=8, ...)`` makes a
     :class:`zswap_gym.envs.vector.WritebackVectorEnv`, one compiled call for all. It gives what single
-    environments give, bit for bit, as do ``vectorization_mode="sync"`` and SB3's ``DummyVecEnv``.
+    environments give, bit for bit, as do ``vectorization_mode="sync"`` with
+    ``vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP}`` and SB3's ``DummyVecEnv``.
 
     ## Version History
     * v0: first version.
@@ -180,9 +181,9 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         action: ActionSpec | Mapping[str, float] | None = None,
         render_mode: str | None = None,
     ) -> None:
-        self.scenario = _with_options(_load(scenario), release, episode_s)
+        self.scenario = with_options(loaded(scenario), release, episode_s)
         rows = sum(cgroup.workload is not None for cgroup in self.scenario.cgroups)
-        self.n_max = rows if n_max is None else n_max
+        self.n_max = rows if n_max is None else whole("n_max", n_max, 1)
         if rows > self.n_max:
             raise UserError(
                 f"n_max = {self.n_max}: scenario {self.scenario.name} has {rows} cgroups; "
@@ -194,10 +195,11 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
             )
         self.render_mode = render_mode
         self.weights = RewardWeights.of(reward)
-        self.level = level or ServiceLevel()
+        self.level = service_level(level)
         self.interval_s = self.scenario.episode.decision_interval
-        self.steps_per_episode = max(1, round(self.scenario.episode.length / self.interval_s))
-        self.snapshots = self.scenario.episode.snapshots if snapshots is None else snapshots
+        self.steps_per_episode = self.scenario.episode.steps
+        snapshots = self.scenario.episode.snapshots if snapshots is None else snapshots
+        self.snapshots = whole("snapshots", snapshots, 0)
         self.digest = scenario_digest(self.scenario)
         self._action = action_spec(action)
         self.contract = self._contract()
@@ -225,8 +227,16 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         return self._observation(), {"seed": episode, "cgroups": self.cgroups}
 
     def step(self, action: npt.ArrayLike) -> Step:
-        """Decode ``action`` (n_max * 2,), carry it out beside the workloads, let one interval pass."""
-        acted = np.asarray(action, np.float64).reshape(self.n_max, PER_CGROUP)[: len(self.cgroups)]
+        """Decode ``action`` (n_max * 2,), carry it out beside the workloads, let one interval pass.
+
+        Raises:
+            ValueError: the action is of another shape.
+            ResetNeeded: no episode has begun, or the last one is over.
+        """
+        acted = np.asarray(action, np.float64)
+        if acted.shape != self.action_space.shape:
+            raise ValueError(f"an action of shape {acted.shape}; give {self.action_space.shape}")
+        acted = acted.reshape(self.n_max, PER_CGROUP)[: len(self.cgroups)]
         return self._step(*decode(acted, self.table, self.contract.action))
 
     def step_requests(self, requests: Sequence[Request]) -> Step:
@@ -234,13 +244,18 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
 
         Raises:
             ValueError: the number of requests is not the number of cgroups.
+            ResetNeeded: no episode has begun, or the last one is over.
         """
         if len(requests) != len(self.cgroups):
             raise ValueError(f"{len(requests)} requests for {len(self.cgroups)} cgroups")
+        if not all(isinstance(request, Request) for request in requests):
+            raise ValueError(f"{requests!r}; give a zswap_gym.host.types.Request for each cgroup")
         return self._step(*from_requests(requests))
 
     def _step(self, age: Array, size: Array, release: Array) -> Step:
         before = self.table
+        if self._steps >= self.steps_per_episode:  # recordings end, and are not to be played past their end
+            raise gymnasium.error.ResetNeeded("the episode is over; call reset()")
         fleet = self._fleet
         busy = fleet.step(age[None], size[None], release[None], self.interval_s)
         reward = float(self.weights.reward(fleet.terms)[0])
@@ -323,37 +338,3 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
             disk_reads=self._fleet.meter.disk_reads[0],
             psi=self._fleet.meter.psi_pct[0],
         )
-
-
-def action_spec(action: ActionSpec | Mapping[str, float] | None) -> ActionSpec:
-    """An ActionSpec from some of its fields, the others as they are. UserError names an unknown one."""
-    if action is None or isinstance(action, ActionSpec):
-        return action or ActionSpec()
-    known = [f.name for f in fields(ActionSpec)]
-    for name in action:
-        if name not in known:
-            raise UserError(f"action: unknown key {name!r}{nearest(name, known)}; it has {', '.join(known)}")
-    return ActionSpec(**dict(action))  # type: ignore[arg-type]
-
-
-def _load(scenario: str | Path | Scenario) -> Scenario:
-    return scenario if isinstance(scenario, Scenario) else load_scenario(scenario)
-
-
-def _with_options(scenario: Scenario, release: bool | None, episode_s: float | None) -> Scenario:
-    """The scenario with the environment's arguments put into it."""
-    if release is not None and release != scenario.release_after_writeback:
-        scenario = scenario.arm(release_after_writeback=release)
-    if episode_s is not None:
-        interval = scenario.episode.decision_interval
-        if episode_s < interval:
-            raise UserError(f"episode_s = {episode_s:g}: shorter than one decision of {interval:g} s")
-        if episode_s > scenario.episode.length and scenario.age_limit_s() is not None:
-            raise UserError(
-                f"episode_s = {episode_s:g}: scenario {scenario.name} replays recordings for "
-                f"{scenario.episode.length:g} s and they are never looped; give at most that"
-            )
-        # Events after a shortened episode's end are dropped when it is realised.
-        episode = scenario.episode.model_copy(update={"length": float(episode_s)})
-        scenario = scenario.model_copy(update={"episode": episode})
-    return scenario

@@ -254,12 +254,20 @@ class Machine:
     # --- requests that run beside the caller -----------------------------------------------------
 
     def request(self, cgroup: int, age_us: int, amount: int, release_pages: int) -> bool:
-        """Start writeback, then release. False: still busy.
+        """Start writeback, then release, of the cgroup at an index of ``names``. False: still busy.
 
         ``amount`` counts as the interface does (:meth:`budget`). No writeback without an amount, on a
         kernel without an interface or, where the interface takes an age, with ``age_us`` < 0.
+        IndexError where there is no such cgroup: compiled code would write past its arrays.
         """
+        self._check_index(cgroup)
         return bool(requests.request(self.block, cgroup, age_us, amount, release_pages))
+
+    def _check_index(self, cgroup: int) -> None:
+        if not 0 <= cgroup < len(self.names):
+            raise IndexError(
+                f"cgroup {cgroup}: this machine has {len(self.names)}; see Machine.index for names"
+            )
 
     def finished(self) -> list[Finished]:
         """Requests that ended since the last call, in order."""
@@ -299,7 +307,11 @@ class Machine:
         return float(self.gauges()[self.index[cgroup], GAUGES.index(name)])
 
     def zswap_ages(self, cgroup: int, edges_s: Sequence[float]) -> npt.NDArray[np.int64]:
-        """True ages of zswap entries: real pages per [edges[i], edges[i+1]), last bin open. Privileged."""
+        """True ages of zswap entries: real pages per [edges[i], edges[i+1]), last bin open. Privileged.
+
+        ``cgroup`` is an index of ``names``; IndexError where there is no such cgroup.
+        """
+        self._check_index(cgroup)
         edges = (np.asarray(edges_s, np.float64) * US_PER_S).astype(np.int64)
         out = np.zeros(len(edges) + 1, np.int64)
         engine.zswap_ages(self.block, cgroup, edges, out)

@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
+from numbers import Real
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +47,24 @@ class ActionSpec:
     min_bytes: int = 512 * 1024
     release_only_above: float = 0.8
     """Ages above this mean: no writeback."""
+
+    def problem(self) -> str:
+        """What is wrong with a bound, in words; empty where nothing is."""
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+                return f"{f.name} = {value!r}; give a number"
+        bounds = (
+            ("age_min_s", self.age_min_s > 0, "above 0"),
+            ("age_max_s", self.age_min_s < self.age_max_s, "above age_min_s"),
+            ("max_share", 0 < self.max_share <= 1, "above 0, at most 1"),
+            ("nothing_below", -1 <= self.nothing_below < 1, "from -1 to below 1"),
+            ("min_bytes", self.min_bytes >= 0, "of at least 0"),
+            ("release_only_above", -1 < self.release_only_above <= 1, "above -1, at most 1"),
+        )
+        return next(
+            (f"{n} = {getattr(self, n)!r}; give a number {rule}" for n, ok, rule in bounds if not ok), ""
+        )
 
 
 def decode(action: npt.ArrayLike, table: Table, spec: ActionSpec) -> tuple[Array, Array, Array]:

@@ -176,7 +176,7 @@ def load_scenario(name_or_path: str | Path) -> Scenario:
             f"known are {', '.join(scenario_names()) or 'none here'}"
         )
     scenario = _validated(str(path), _beside(path, read_yaml(path)))
-    _check_recordings(str(path), scenario)
+    check_recordings(str(path), scenario)
     return scenario
 
 
@@ -198,8 +198,12 @@ def _beside(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     return content
 
 
-def _check_recordings(source: str, scenario: Scenario) -> None:
-    """Recordings exist, are long enough and have enough pages."""
+def check_recordings(source: str, scenario: Scenario) -> None:
+    """Recordings exist, are long enough and have enough pages.
+
+    Raises:
+        UserError: not so; names ``source`` and the key.
+    """
     for i, cgroup in enumerate(scenario.cgroups):
         work = cgroup.workload
         if work is None or work.trace is None:
@@ -212,7 +216,7 @@ def _check_recordings(source: str, scenario: Scenario) -> None:
         left = trace.span_s - (work.start if isinstance(work.start, float) else 0.0)
         if left < scenario.span_s:
             raise UserError(
-                f"{key}.start: value {work.start!r}: {left:.0f} s of recording {trace.name!r} are left for "
+                f"{key}.start: value {work.start!r}: {left:g} s of recording {trace.name!r} are left for "
                 f"warmup + length = {scenario.span_s:g} s; shorten the episode or start earlier"
             )
         if work.pages is not None and work.pages > trace.n_pages:

@@ -161,6 +161,14 @@ class Host(Model):
             raise ValueError("use a power of two up to 64: how many real pages a simulated one stands for")
         return value
 
+    @model_validator(mode="after")
+    def _whole_lrus_are_of_single_pages(self) -> Host:
+        if self.lru != "mglru" and self.page_scale != 1:
+            raise ValueError(
+                f"lru {self.lru} is about single pages: page_scale must be 1, not {self.page_scale}"
+            )
+        return self
+
 
 class StageOne(Model):
     """Who fills zswap by memory.reclaim on every leaf: ``rate`` bytes a second (fixed) or PSI (senpai)."""
@@ -374,7 +382,8 @@ class Cgroup(Model):
 class Episode(Model):
     """How long, how often."""
 
-    decision_interval: PositiveSeconds = 10.0
+    decision_interval: Annotated[float, BeforeValidator(_duration), Field(ge=0.01)] = 10.0
+    """/proc/uptime, by which intervals are measured, counts hundredths."""
     length: PositiveSeconds = 600.0
     warmup: Seconds = 120.0
     snapshots: Annotated[int, Field(ge=1, le=1024)] = 4
@@ -384,6 +393,11 @@ class Episode(Model):
         if self.length < self.decision_interval:
             raise ValueError("length must be at least one decision_interval")
         return self
+
+    @property
+    def steps(self) -> int:
+        """Whole decision intervals within the length."""
+        return max(1, int(self.length / self.decision_interval + 1e-6))
 
 
 class Randomise(Model):
