@@ -235,6 +235,18 @@ def test_a_program_that_ends_is_said_to_have_ended(known):
         record([process], "pageout", interval_s=0.3, duration_s=2, samples=50)
 
 
+@needs_root
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="splitting VMAs is written for x86-64")
+def test_a_program_is_let_go_where_it_could_not_be_prepared(signalled, monkeypatch):
+    program, _ = signalled
+    monkeypatch.setattr(Tracee, "_block", lambda *_: (_ for _ in ()).throw(OSError(5, "as if")))
+    with pytest.raises(OSError, match="as if"), Tracee(program.pid):
+        pass
+    os.kill(program.pid, signal.SIGUSR1)
+    assert program.stdout.readline() == "seen\n"
+    assert "TracerPid:\t0" in Path(f"/proc/{program.pid}/status").read_text()
+
+
 # --- refusals ---------------------------------------------------------------------------------------
 
 

@@ -69,6 +69,16 @@ class Tracee:
         self._later: list[int] = []
         self._syscall_at = self._find_syscall()
         self._call(SEIZE)
+        try:
+            self._halt()
+        except BaseException:
+            with suppress(OSError):
+                self._call(DETACH)  # or it would stand still for as long as its tracer lives
+            raise
+        return self
+
+    def _halt(self) -> None:
+        """Stop it, remember where it was and block its signals."""
         self._call(INTERRUPT)
         number, event = self._stopped()
         while event != EVENT_STOP:
@@ -79,7 +89,6 @@ class Tracee:
         self._call(GETSIGMASK, ctypes.addressof(self._mask), SIGSET_BYTES)
         blocked = ((1 << 64) - 1) & ~sum(1 << (number - 1) for number in NOT_BLOCKED)
         self._block(ctypes.c_uint64(self._mask.value | blocked))
-        return self
 
     def __exit__(self, *_: object) -> None:
         try:
