@@ -8,8 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from zswap_gym.kernel.access import REGION, AccessPlan, segments
+
+# Machines are busy and the first call compiles: how long an example takes says nothing.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 FIXTURES = Path(__file__).parent / "fixtures" / "cgroup"
 

@@ -44,7 +44,7 @@ def step(
     return after
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(arrays(np.float64, (5, 3), elements=pages), min_size=1, max_size=4),
     st.lists(seconds, min_size=3),
@@ -57,7 +57,7 @@ def test_the_sum_is_the_population_whatever_flows(flows: list[np.ndarray], times
         np.testing.assert_allclose(estimate.mass.sum(-1), population, rtol=1e-9, atol=1e-6)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(arrays(np.float64, (BINS,), elements=pages), seconds)
 def test_time_alone_moves_pages_and_loses_none(mass: np.ndarray, dt_s: float) -> None:
     estimate = AgeEstimate((1,))
@@ -140,7 +140,7 @@ def test_rows_with_different_intervals_do_as_they_would_alone() -> None:
         np.testing.assert_allclose(together.mass[i], alone.mass[0], rtol=1e-12)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(arrays(np.float64, (2, BINS), elements=pages), ages, ages)
 def test_older_than_falls_with_the_age(mass: np.ndarray, first: float, second: float) -> None:
     estimate = AgeEstimate((2,))
@@ -161,7 +161,7 @@ def test_bytes_older_than_counts_whole_pages_of_older_bins_and_part_of_its_own()
     assert estimate.bytes_older_than(EDGES_S[start + 1])[0] == 0
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(arrays(np.float64, (BINS,), elements=st.floats(1.0, 1e6)), st.floats(0.001, 0.999))
 def test_age_for_bytes_is_the_inverse(mass: np.ndarray, share: float) -> None:
     estimate = AgeEstimate((1,))

@@ -57,7 +57,7 @@ def test_features_are_named_once_and_say_where_they_come_from() -> None:
     assert FEATURES[0].name == "present"
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(anything)
 def test_whatever_the_files_say_features_stay_in_bounds(tables: np.ndarray) -> None:
     extractor = FeatureExtractor(10.0, (2,))
@@ -74,7 +74,7 @@ def test_whatever_the_files_say_features_stay_in_bounds(tables: np.ndarray) -> N
         assert np.array_equal(table, before, equal_nan=True)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(anything, st.integers(0, 2**32 - 1))
 def test_a_batch_is_its_members(tables: np.ndarray, seed: int) -> None:
     """(environments, N) gives what each environment gives by itself, resets included."""

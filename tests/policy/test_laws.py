@@ -58,7 +58,7 @@ class TestEveryLaw:
             tables.append(said)
         return tables
 
-    @settings(max_examples=50, deadline=None)
+    @settings(max_examples=50)
     @given(seed=st.integers(0, 2**32 - 1), dt_s=st.floats(0.5, 600))
     def test_answers_are_requests_a_kernel_can_be_asked(self, spec: str, seed: int, dt_s: float) -> None:
         law = make_law(spec)

@@ -21,14 +21,14 @@ def time_mean(phases, span_us):
 
 
 @given(broken_steps, broken_steps, st.integers(0, 2000))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_products_and_sums_are_pointwise(a, b, t):
     assert (a * b).at(t) == pytest.approx(a.at(t) * b.at(t))
     assert (a + b).at(t) == pytest.approx(a.at(t) + b.at(t))
 
 
 @given(broken_steps)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_breakpoints_make_valid_segments(phases):
     time, mult, _ = segments(phases.time_us, phases.mult)
     assert time[0] == 0
