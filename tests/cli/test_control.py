@@ -23,6 +23,25 @@ FIXTURE = ROOT / "tests" / "fixtures" / "cgroup" / "6.12-v1"
 MIB = 1 << 20
 
 
+def linux(tmp_path: Path, **changes: object) -> Path:
+    """A config over a copy of the fixture tree; with changes."""
+    tree = tmp_path / "tree"
+    if not tree.exists():
+        shutil.copytree(FIXTURE, tree)
+    config = {
+        "cgroups": ["*"],
+        "law": "fixed_age(age_s=300)",
+        "interval": "10ms",
+        "log": str(tmp_path / "log.jsonl"),
+        "cgroup_root": str(tree / "cgroup"),
+        "proc_root": str(tree / "proc"),
+        "sys_root": str(tree / "sys"),
+    }
+    path = tmp_path / "linux.yaml"
+    path.write_text(yaml.safe_dump(config | changes))
+    return path
+
+
 def simulated(tmp_path: Path, **changes: object) -> Path:
     config = {
         "host": {"kind": "simulated", "scenario": "demo-test", "seed": 3},
@@ -76,6 +95,19 @@ def test_options_win_over_the_config(cli, tmp_path: Path) -> None:
     assert not (tmp_path / "log.jsonl").exists()
 
 
+@pytest.mark.parametrize("changes", [{"log": None}, {"cgroups": []}], ids=lambda c: next(iter(c)))
+def test_acting_by_option_needs_what_acting_by_config_needs(cli, tmp_path: Path, changes: dict) -> None:
+    status, out, err = cli("control", linux(tmp_path, **changes), "--mode", "act", "--decisions", 1)
+    assert (status, out) == (2, "")
+    assert f"linux.yaml: {next(iter(changes))}: mode act needs" in err
+
+
+def test_a_log_given_by_option_is_log_enough_to_act(cli, tmp_path: Path) -> None:
+    args = ("--mode", "act", "--log", "own.jsonl", "--decisions", 1, "--json")
+    assert cli("control", linux(tmp_path, log=None), *args)[0] == 0
+    assert (tmp_path / "own.jsonl").exists()
+
+
 def test_the_log_of_a_run_replays(cli, tmp_path: Path) -> None:
     cli("control", simulated(tmp_path), "--decisions", 4, "--json")
     again = replay(tmp_path / "log.jsonl")
@@ -99,20 +131,8 @@ def test_the_table_names_every_cgroup_and_rail(cli, tmp_path: Path) -> None:
 
 
 def test_a_tree_of_files_is_observed_and_left_alone(cli, tmp_path: Path) -> None:
-    tree = tmp_path / "tree"
-    shutil.copytree(FIXTURE, tree)
+    path, tree = linux(tmp_path, cgroups=["web", "batch.slice/*"]), tmp_path / "tree"
     before = {p: p.read_bytes() for p in tree.rglob("*") if p.is_file()}
-    config = {
-        "cgroups": ["web", "batch.slice/*"],
-        "law": "fixed_age(age_s=300)",
-        "interval": "10ms",
-        "log": str(tmp_path / "log.jsonl"),
-        "cgroup_root": str(tree / "cgroup"),
-        "proc_root": str(tree / "proc"),
-        "sys_root": str(tree / "sys"),
-    }
-    path = tmp_path / "linux.yaml"
-    path.write_text(yaml.safe_dump(config))
     status, out, _ = cli("control", path, "--decisions", 2, "--json")
     assert status == 0
     assert sorted(json.loads(out)["cgroups"]) == ["batch.slice/job1", "web"]

@@ -57,15 +57,11 @@ def control(
         zswap-gym control configs/controller/simulated.yaml --mode act --decisions 10
         zswap-gym control mine.yaml --decisions 100 --log decisions.jsonl --json
     """
-    from dataclasses import replace
-
     from zswap_gym.cli._output import ensure_writable, print_json
 
     host_keys, settings = read_config(config)
-    if mode is not None:
-        settings = replace(settings, mode=mode.value)
-    if log is not None:
-        settings = replace(settings, log=str(log))
+    options = {"mode": mode.value if mode else None, "log": str(log) if log else None}
+    settings = settings.changed(str(config), **{key: value for key, value in options.items() if value})
     for path in (settings.log, settings.state):
         if path is not None:
             ensure_writable(Path(path))

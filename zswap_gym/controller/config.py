@@ -184,16 +184,29 @@ class ControllerConfig:
         """
         try:
             values = _named(mapping, {f.name: (f.metadata["key"], f.metadata["parse"]) for f in fields(cls)})
-            config = cls(**values)
-            config._agree()
         except UserError as error:
             raise UserError(f"{source}: {error}") from None
-        return config
+        return cls(**values)._agreed(source)
+
+    def changed(self, source: str, **changes: Any) -> ControllerConfig:
+        """With some fields changed, as options of a command do; checked as a file with them would be.
+
+        Raises:
+            UserError: the changed settings contradict each other; the message begins with ``source``.
+        """
+        return replace(self, **changes)._agreed(source)
 
     @property
     def law_spec(self) -> str | dict[str, Any]:
         """The law as :func:`zswap_gym.policy.laws.make_law` takes it."""
         return {"law": self.law, **self.law_arguments} if self.law_arguments else self.law
+
+    def _agreed(self, source: str) -> ControllerConfig:
+        try:
+            self._agree()
+        except UserError as error:
+            raise UserError(f"{source}: {error}") from None
+        return self
 
     def _agree(self) -> None:
         make_law(self.law_spec)  # says what is wrong with it
