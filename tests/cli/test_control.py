@@ -108,6 +108,20 @@ def test_a_log_given_by_option_is_log_enough_to_act(cli, tmp_path: Path) -> None
     assert (tmp_path / "own.jsonl").exists()
 
 
+def test_a_root_without_memory_files_is_refused(cli, tmp_path: Path) -> None:
+    (tmp_path / "v1" / "memory" / "web").mkdir(parents=True)
+    status, out, err = cli("control", linux(tmp_path, cgroup_root=str(tmp_path / "v1")), "--decisions", 1)
+    assert (status, out) == (2, "")
+    assert "v1: no cgroup v2 memory controller here" in err
+
+
+def test_patterns_that_match_nothing_are_warned_of(cli, tmp_path: Path) -> None:
+    status, out, err = cli("control", linux(tmp_path, cgroups=["nosuch"]), "--decisions", 1, "--json")
+    assert status == 0
+    assert "no cgroup matches nosuch" in err
+    assert any("no cgroup matches nosuch" in note for note in json.loads(out)["notes"])
+
+
 def test_the_log_of_a_run_replays(cli, tmp_path: Path) -> None:
     cli("control", simulated(tmp_path), "--decisions", 4, "--json")
     again = replay(tmp_path / "log.jsonl")

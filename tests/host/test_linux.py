@@ -337,8 +337,8 @@ def test_a_request_no_worker_is_free_for_is_dropped(tree: Path, blocked) -> None
     assert host.submit("batch.slice", NOTHING)  # not busy any more
 
 
-def test_now_counts_as_proc_uptime_does() -> None:
-    host = LinuxHost("/sys")
+def test_now_counts_as_proc_uptime_does(tree: Path) -> None:
+    host = host_of(tree)
     uptime = float(Path("/proc/uptime").read_text().split()[0])
     assert abs(host.now() - uptime) < 5
     before = host.now()

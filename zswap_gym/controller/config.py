@@ -186,7 +186,7 @@ class ControllerConfig:
             values = _named(mapping, {f.name: (f.metadata["key"], f.metadata["parse"]) for f in fields(cls)})
         except UserError as error:
             raise UserError(f"{source}: {error}") from None
-        return cls(**values)._agreed(source)
+        return cls(**values).changed(source)
 
     def changed(self, source: str, **changes: Any) -> ControllerConfig:
         """With some fields changed, as options of a command do; checked as a file with them would be.
@@ -194,26 +194,17 @@ class ControllerConfig:
         Raises:
             UserError: the changed settings contradict each other; the message begins with ``source``.
         """
-        return replace(self, **changes)._agreed(source)
+        config = replace(self, **changes)
+        try:
+            _agree(config)
+        except UserError as error:
+            raise UserError(f"{source}: {error}") from None
+        return config
 
     @property
     def law_spec(self) -> str | dict[str, Any]:
         """The law as :func:`zswap_gym.policy.laws.make_law` takes it."""
         return {"law": self.law, **self.law_arguments} if self.law_arguments else self.law
-
-    def _agreed(self, source: str) -> ControllerConfig:
-        try:
-            self._agree()
-        except UserError as error:
-            raise UserError(f"{source}: {error}") from None
-        return self
-
-    def _agree(self) -> None:
-        make_law(self.law_spec)  # says what is wrong with it
-        if self.mode == "act" and not self.cgroups:
-            raise UserError("cgroups: mode act needs at least one pattern; list the cgroups it may touch")
-        if self.mode == "act" and self.log is None:
-            raise UserError("log: mode act needs a decision log; name a file")
 
     def limits(self, own_cgroup: str | None) -> Limits:
         """The rails' settings with the allow-list and the controller's own cgroup filled in."""
@@ -222,6 +213,14 @@ class ControllerConfig:
     def to_mapping(self) -> dict[str, Any]:
         """The resolved settings as plain values, such that ``from_mapping`` gives them back."""
         return cast("dict[str, Any]", _plain(self))
+
+
+def _agree(config: ControllerConfig) -> None:
+    make_law(config.law_spec)  # says what is wrong with it
+    if config.mode == "act" and not config.cgroups:
+        raise UserError("cgroups: mode act needs at least one pattern; list the cgroups it may touch")
+    if config.mode == "act" and config.log is None:
+        raise UserError("log: mode act needs a decision log; name a file")
 
 
 def _plain(value: Any) -> Any:

@@ -23,6 +23,7 @@ from zswap_gym.errors import UserError
 from zswap_gym.host.dialects import RELEASE_FILE, STOCK, Dialect, Writes, probe, whole, writes
 from zswap_gym.host.files import FormatError, parse_flag, parse_keyed
 from zswap_gym.host.hints import Hints
+from zswap_gym.host.presence import check_memory
 from zswap_gym.host.reading import read_machine, read_sample
 from zswap_gym.host.types import Outcome, Request, Sample
 from zswap_gym.units import PAGE_SIZE
@@ -116,6 +117,9 @@ class LinuxHost:
             to let go, so its cgroup stays busy; when the write does return, a second Outcome with
             the note ``late`` tells what it did. One that no worker was free for is dropped: ECANCELED.
         workers: how many writes may block at once.
+
+    Raises:
+        UserError: no such root, or no cgroup v2 memory controller in it.
     """
 
     def __init__(
@@ -145,6 +149,8 @@ class LinuxHost:
         self._troubles: dict[str, str] = {}
         self._notes: list[str] = []
         self._workers = _Workers(workers)
+        missing = check_memory(self.root, self.cgroups(), self.patterns)
+        self._notes += [missing] if missing else []
         self._check_zswap()
 
     # --- looking ---------------------------------------------------------------------------------
