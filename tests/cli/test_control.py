@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import yaml
 
+from zswap_gym.cli._decisions import NOTES_KEPT, Summary
 from zswap_gym.cli._rendered import RenderedHost
 from zswap_gym.cli.control import read_config
+from zswap_gym.controller.config import ControllerConfig
 from zswap_gym.controller.decisions import read_log
 from zswap_gym.controller.replay import replay
 from zswap_gym.host.simulated import SimulatedHost
@@ -134,6 +136,31 @@ def test_the_summary_is_of_the_last_run_only(cli, tmp_path: Path) -> None:
     _, first, _ = cli("control", path, "--decisions", 2, "--json")
     _, second, _ = cli("control", path, "--decisions", 2, "--json")
     assert json.loads(first) == json.loads(second)
+
+
+def test_a_summary_needs_no_log_and_reads_none(cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unread(path: object) -> None:
+        raise AssertionError(f"{path} may be larger than memory")
+
+    monkeypatch.setattr("zswap_gym.controller.decisions.read_log", unread)
+    told = [
+        json.loads(cli("control", linux(tmp_path, log=log), "--decisions", 2, "--json")[1])
+        for log in (str(tmp_path / "log.jsonl"), None)
+    ]
+    assert told[0].pop("log") != told[1].pop("log")
+    assert told[0] == told[1]
+    assert sorted(told[0]["cgroups"]) == ["batch.slice", "batch.slice/job1", "old", "web"]
+
+
+def test_a_summary_keeps_no_records() -> None:
+    note = {"kind": "note", "tick": 1, "words": "again"}
+    busy = {"kind": "busy", "tick": 1, "cgroup": "web", "inode": 1}
+    summary = Summary()
+    for _ in range(5 * NOTES_KEPT):
+        summary.take([note, busy])
+    told = summary.told(ControllerConfig(), 1)
+    assert told["notes"] == ["again"] * NOTES_KEPT
+    assert told["cgroups"]["web"]["held_back_by"] == {"busy": 5 * NOTES_KEPT}
 
 
 def test_the_table_names_every_cgroup_and_rail(cli, tmp_path: Path) -> None:

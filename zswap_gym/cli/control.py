@@ -136,15 +136,16 @@ def run_controller(
     *,
     announce: bool = False,
 ) -> dict[str, Any]:
-    """Run the loop and return a summary of what it decided; see :func:`zswap_gym.cli._decisions.summary`."""
-    from zswap_gym.cli._decisions import summary
+    """Run the loop and return a summary of what it decided; see :class:`zswap_gym.cli._decisions.Summary`."""
+    from zswap_gym.cli._decisions import Summary
     from zswap_gym.controller.decider import from_config
     from zswap_gym.controller.loop import Controller, own_cgroup
 
     decider = from_config(settings)  # first of all: a wrong policy or law should cost no compile
     machine = _host(settings, host, source)
     own = own_cgroup(settings.proc_root) if host["kind"] == "linux" else None
-    controller = Controller(machine, decider, settings, own=own)
+    summary = Summary()
+    controller = Controller(machine, decider, settings, own=own, listen=summary.take)
     if settings.log is not None:
         Path(settings.log).parent.mkdir(parents=True, exist_ok=True)
     if announce:
@@ -152,7 +153,7 @@ def run_controller(
         where = f"; decisions go to {settings.log}" if settings.log else ""
         print(f"{verb} {len(machine.cgroups())} cgroups every {settings.interval_s:g} s{where}", flush=True)
     controller.run(ticks)
-    return summary(settings, controller.ticks)
+    return summary.told(settings, controller.ticks)
 
 
 def _host(settings: ControllerConfig, host: Mapping[str, Any], source: str) -> Host:

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from math import ceil
 from pathlib import Path
@@ -61,6 +61,7 @@ class Controller:
         config: the settings; ``mode`` observe (the default) logs what would be done and does nothing.
         own: the controller's own cgroup, never touched; see :func:`own_cgroup`.
         complain: where troubles are told besides the log.
+        listen: given the records of every batch that is logged, or would be if there were a log.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Controller:
         *,
         own: str | None = None,
         complain: Callable[[str], None] = _complain,
+        listen: Callable[[Sequence[dict[str, Any]]], None] = lambda _: None,
     ) -> None:
         self.host = host
         self.config = config
@@ -80,6 +82,7 @@ class Controller:
         self.ticks = 0
         self._log = DecisionLog(config.log) if config.log is not None else None
         self._complain = complain
+        self._listen = listen
         self._own = own
         self._stopping = False
         self._running: dict[str, int] = {}
@@ -141,15 +144,15 @@ class Controller:
         self._complain(words)
 
     def _append(self, records: list[dict[str, Any]]) -> bool:
-        if self._log is None:
-            return True
         try:
-            self._log.append(records)
+            if self._log is not None:
+                self._log.append(records)
         except OSError as error:
             self._complain(
-                f"{self._log.path}: {os.strerror(error.errno or 0).lower()}; nothing is done this tick"
+                f"{self.config.log}: {os.strerror(error.errno or 0).lower()}; nothing is done this tick"
             )
             return False
+        self._listen(records)
         return True
 
     # --- many ticks ------------------------------------------------------------------------------
