@@ -15,6 +15,7 @@ from zswap_gym.cli._rendered import RenderedHost
 from zswap_gym.cli.control import read_config
 from zswap_gym.controller.config import ControllerConfig
 from zswap_gym.controller.decisions import read_log
+from zswap_gym.controller.lock import alone
 from zswap_gym.controller.replay import replay
 from zswap_gym.host.simulated import SimulatedHost
 from zswap_gym.host.types import Request
@@ -108,6 +109,14 @@ def test_a_log_given_by_option_is_log_enough_to_act(cli, tmp_path: Path) -> None
     args = ("--mode", "act", "--log", "own.jsonl", "--decisions", 1, "--json")
     assert cli("control", linux(tmp_path, log=None), *args)[0] == 0
     assert (tmp_path / "own.jsonl").exists()
+
+
+def test_a_second_controller_that_acts_is_refused(cli, tmp_path: Path) -> None:
+    with alone([tmp_path / "log.jsonl"]):
+        status, out, err = cli("control", linux(tmp_path, mode="act"), "--decisions", 1)
+    assert (status, out) == (2, "")
+    assert "log.jsonl: another controller acts with it" in err
+    assert not (tmp_path / "log.jsonl").exists()
 
 
 def test_a_root_without_memory_files_is_refused(cli, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -145,15 +145,24 @@ def run_controller(
     machine = _host(settings, host, source)
     own = own_cgroup(settings.proc_root) if host["kind"] == "linux" else None
     summary = Summary()
-    controller = Controller(machine, decider, settings, own=own, listen=summary.take)
-    if settings.log is not None:
-        Path(settings.log).parent.mkdir(parents=True, exist_ok=True)
-    if announce:
-        verb = "acting on" if settings.mode == "act" else "observing"
-        where = f"; decisions go to {settings.log}" if settings.log else ""
-        print(f"{verb} {len(machine.cgroups())} cgroups every {settings.interval_s:g} s{where}", flush=True)
+
+    def listen(records: Sequence[Mapping[str, Any]]) -> None:
+        if announce and any(record["kind"] == "start" for record in records):  # nothing refused it
+            _announce(settings, len(machine.cgroups()))
+        summary.take(records)
+
+    controller = Controller(machine, decider, settings, own=own, listen=listen)
+    for path in (settings.log, settings.state):
+        if path is not None:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
     controller.run(ticks)
     return summary.told(settings, controller.ticks)
+
+
+def _announce(settings: ControllerConfig, cgroups: int) -> None:
+    verb = "acting on" if settings.mode == "act" else "observing"
+    where = f"; decisions go to {settings.log}" if settings.log else ""
+    print(f"{verb} {cgroups} cgroups every {settings.interval_s:g} s{where}", flush=True)
 
 
 def _host(settings: ControllerConfig, host: Mapping[str, Any], source: str) -> Host:

@@ -23,6 +23,7 @@ from zswap_gym.controller.config import ControllerConfig
 from zswap_gym.controller.decider import Decider, LawDecider
 from zswap_gym.controller.decisions import Decision, DecisionLog, decision_record, outcome_record
 from zswap_gym.controller.judge import Judge
+from zswap_gym.controller.lock import alone
 from zswap_gym.errors import UserError
 from zswap_gym.host.types import Host
 
@@ -164,8 +165,14 @@ class Controller:
         overruns skips what it missed; nothing is made up for.
 
         Raises:
-            UserError: the log cannot be written or the state file cannot be read, before the first tick.
+            UserError: another controller acts with the same log or state file, the log cannot be
+                written, or the state file cannot be read; all before the first tick.
         """
+        files = (self.config.log, self.config.state) if self.config.mode == "act" else ()
+        with alone([file for file in files if file is not None]):
+            self._run(ticks)
+
+    def _run(self, ticks: int | None) -> None:
         self._begin()
         with self._signals():
             start_s, interval_s = self.host.now(), self.config.interval_s
@@ -220,6 +227,7 @@ class Controller:
                 raise UserError(
                     f"{self._log.path}: {os.strerror(error.errno or 0).lower()}; name another file under log"
                 ) from error
+        self._listen([start])
 
     def _end(self) -> None:
         """Say what is still running; its outcome will not be seen. Save the budgets."""
