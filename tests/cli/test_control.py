@@ -119,6 +119,15 @@ def test_a_second_controller_that_acts_is_refused(cli, tmp_path: Path) -> None:
     assert not (tmp_path / "log.jsonl").exists()
 
 
+def test_a_log_of_another_kind_is_refused_before_anything_is_done(cli, tmp_path: Path) -> None:
+    (tmp_path / "diary").write_bytes(b"dear diary \xff\n")
+    path = linux(tmp_path, mode="act", log="diary")
+    status, out, err = cli("control", path, "--decisions", 1)
+    assert (status, out) == (2, "")
+    assert "diary: its first line is not one of a decision log" in err
+    assert (tmp_path / "diary").read_bytes() == b"dear diary \xff\n"
+
+
 def test_a_root_without_memory_files_is_refused(cli, tmp_path: Path) -> None:
     (tmp_path / "v1" / "memory" / "web").mkdir(parents=True)
     status, out, err = cli("control", linux(tmp_path, cgroup_root=str(tmp_path / "v1")), "--decisions", 1)

@@ -222,6 +222,7 @@ class Controller:
         }
         if self._log is not None:
             try:
+                self._log.check()
                 self._log.append([start])
             except OSError as error:
                 raise UserError(
