@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from zswap_gym.cli._decisions import NOTES_KEPT, Summary
+from zswap_gym.cli._output import shown
 from zswap_gym.cli._rendered import RenderedHost
-from zswap_gym.cli.control import read_config
+from zswap_gym.cli.control import print_summary, read_config
 from zswap_gym.controller.config import ControllerConfig
 from zswap_gym.controller.decisions import read_log
 from zswap_gym.controller.lock import alone
@@ -187,6 +188,21 @@ def test_the_table_names_every_cgroup_and_rail(cli, tmp_path: Path) -> None:
     assert "acting on 4 cgroups every 5 s" in out
     for words in ("service", "cache", "logs", "ml", "bytes-per-write x"):
         assert words in out
+
+
+def test_names_are_no_markup_and_always_printable(capsys: pytest.CaptureFixture[str]) -> None:
+    summary = Summary()
+    for name in ("a[/b]", "[red]x", "byte\udcff", "line\nend\x1b[2J"):
+        summary.take([{"kind": "busy", "tick": 1, "cgroup": name, "inode": 1}])
+    print_summary(summary.told(ControllerConfig(log="odd\udcff"), 1))
+    out = capsys.readouterr().out
+    for name in ("a[/b]", "[red]x", "byte?", "line?end?[2J", "odd?"):
+        assert f" {name}" in out
+
+
+def test_an_encoding_that_lacks_a_character_is_no_trouble() -> None:
+    assert shown("caf\u00e9 \udcff", "ascii") == "caf? ?"
+    assert shown("caf\u00e9 \udcff", "utf-8") == "caf\u00e9 ?"
 
 
 def test_a_tree_of_files_is_observed_and_left_alone(cli, tmp_path: Path) -> None:

@@ -160,8 +160,10 @@ def run_controller(
 
 
 def _announce(settings: ControllerConfig, cgroups: int) -> None:
+    from zswap_gym.cli._output import console, shown
+
     verb = "acting on" if settings.mode == "act" else "observing"
-    where = f"; decisions go to {settings.log}" if settings.log else ""
+    where = f"; decisions go to {shown(settings.log, console().encoding)}" if settings.log else ""
     print(f"{verb} {cgroups} cgroups every {settings.interval_s:g} s{where}", flush=True)
 
 
@@ -196,12 +198,14 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     """Print what the controller did as a table for people."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
-    from zswap_gym.cli._output import console
+    from zswap_gym.cli._output import console, shown
     from zswap_gym.units import format_size
 
     by = ", ".join(summary["by"]) or "nobody"
-    title = f"{summary['rounds']} rounds, mode {summary['mode']}, decided by {by}"
+    out = console()
+    title = Text(shown(f"{summary['rounds']} rounds, mode {summary['mode']}, decided by {by}", out.encoding))
     table = Table(
         "cgroup", "asked", "allowed", "written back", "release asked", "held back by", title=title,
         box=box.SIMPLE, title_justify="left",
@@ -211,12 +215,12 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     for name, row in summary["cgroups"].items():
         rails = ", ".join(f"{rail} x{count}" for rail, count in row["held_back_by"].items())
         table.add_row(
-            name, str(row["proposed"]), str(row["allowed"]), format_size(row["written_bytes"]),
-            format_size(row["release_bytes"]), rails or "-",
+            Text(shown(name, out.encoding)), str(row["proposed"]), str(row["allowed"]),
+            format_size(row["written_bytes"]), format_size(row["release_bytes"]), rails or "-",
         )  # fmt: skip
-    console().print(table)
+    out.print(table)
     for errno, count in summary["errnos"].items():
         meaning = ": less than asked could be done" if errno == "EAGAIN" else ""
         print(f"{count} writes returned {errno}{meaning}")
     if summary["log"]:
-        print(f"every decision and its reasons: {summary['log']}")
+        print(f"every decision and its reasons: {shown(summary['log'], out.encoding)}")
