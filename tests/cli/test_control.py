@@ -129,6 +129,16 @@ def test_a_log_of_another_kind_is_refused_before_anything_is_done(cli, tmp_path:
     assert (tmp_path / "diary").read_bytes() == b"dear diary \xff\n"
 
 
+@pytest.mark.parametrize(
+    "line", ["interval: 1" + "0" * 400, "interval: 1" + "0" * 5000, "[" * 5000], ids=["400", "5000", "deep"]
+)
+def test_yaml_that_python_cannot_take_is_refused_in_one_line(cli, tmp_path: Path, line: str) -> None:
+    (tmp_path / "long.yaml").write_text(line + "\n")
+    status, out, err = cli("control", "long.yaml")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "long.yaml" in err
+
+
 def test_a_root_without_memory_files_is_refused(cli, tmp_path: Path) -> None:
     (tmp_path / "v1" / "memory" / "web").mkdir(parents=True)
     status, out, err = cli("control", linux(tmp_path, cgroup_root=str(tmp_path / "v1")), "--decisions", 1)

@@ -96,6 +96,8 @@ def read_config(path: Path) -> tuple[dict[str, Any], ControllerConfig]:
         raise UserError(
             f"{path}{line}: not valid YAML; {getattr(error, 'problem', None) or 'check it'}"
         ) from error
+    except (ValueError, RecursionError) as error:  # a number or a date that is none, endless brackets
+        raise UserError(f"{path}: not valid YAML; {error}") from error
     if not isinstance(data, dict):
         raise UserError(f"{path}: is not a mapping; it needs keys such as cgroups and law")
     host = _checked_host(data.pop("host", {"kind": "linux"}), path)

@@ -139,6 +139,8 @@ def _named(value: Any, parsers: Mapping[str, tuple[str, Callable[[Any], Any]]]) 
             found[name] = parse(item)
         except UserError as error:
             raise UserError(f"{key}: {error}") from None
+        except (OverflowError, ValueError):  # a number that fits no float, or too long to be printed
+            raise UserError(f"{key}: a number of hundreds of digits; write a smaller one") from None
     return found
 
 
