@@ -57,6 +57,7 @@ def test_units_are_understood() -> None:
         ({"interval": "soon"}, "interval: 'soon' is not a duration"),
         ({"interval": True}, "interval: must be a duration"),
         ({"interval": float("nan")}, "interval: must be a number from 0"),
+        ({"law": "fixed_age", "law_arguments": {"age_s": 10**5000}}, "law_arguments: a number of hundreds"),
         ({"interval": 10**400}, "interval: a number of hundreds of digits"),
         ({"interval": "9" * 5000}, "is not a duration"),
         ({"workers": 10**400}, "workers: a number of hundreds of digits"),

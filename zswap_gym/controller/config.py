@@ -94,6 +94,9 @@ def _bytes(value: Any) -> int:
 def _arguments(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise UserError(f"must be a mapping of parameter names to values, not {value!r}")
+    for item in value.values():
+        if isinstance(item, int):
+            float(item)  # what fits no float is refused here, where the key can be named
     return dict(value)
 
 
