@@ -166,7 +166,10 @@ class ControllerConfig:
     hints: str | None = _key("hints", _optional_text, None)
     """The operator's hints file (host/hints.py)."""
     log: str | None = _key("log", _optional_text, "decisions.jsonl")
-    """Where decisions are appended, JSON lines; None: nowhere, which act refuses."""
+    """Where decisions are appended, JSON lines; None: nowhere, which act refuses.
+
+    Who acts locks it, and ``state``, with an empty file beside it; see controller/lock.py.
+    """
     state: str | None = _key("state", _optional_text, None)
     """Where budgets survive a restart; None: they start at zero."""
     cgroup_root: str = _key("cgroup_root", _text, "/sys/fs/cgroup")

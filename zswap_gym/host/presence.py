@@ -1,15 +1,19 @@
-"""Whether there is a cgroup v2 memory controller where the operator says: asked once, at the start.
+"""Is there a cgroup v2 memory controller where the operator says, and zswap? Asked once, at the start.
 
-Without it every cgroup would be left out in silence, as one that is about to vanish is.
+Without the first every cgroup would be left out in silence, as one that is about to vanish is.
+Without the second there can be nothing to write back.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from zswap_gym.errors import UserError
+from zswap_gym.host.files import FormatError, parse_flag
+
+ZSWAP_ENABLED = "/sys/module/zswap/parameters/enabled"
 
 NEEDED_FILES = ("memory.current", "memory.stat")
 """What every cgroup with the memory controller has; version 1 has no memory.current."""
@@ -50,3 +54,15 @@ def _offers_memory(root: Path) -> bool:
         return "memory" in (root / "cgroup.controllers").read_text(encoding="utf-8").split()
     except (OSError, UnicodeDecodeError):
         return False
+
+
+def check_zswap(read: Callable[[str], str]) -> str | None:
+    """A warning where zswap is off or not there, else None. ``read`` gives the text of a machine's file."""
+    try:
+        if parse_flag(read(ZSWAP_ENABLED), ZSWAP_ENABLED):
+            return None
+    except FileNotFoundError:
+        return f"{ZSWAP_ENABLED} is missing: this kernel has no zswap"
+    except (OSError, FormatError) as error:
+        return str(error)
+    return f"zswap is off; to use it: echo Y > {ZSWAP_ENABLED}"
