@@ -11,6 +11,9 @@ PAGE_SIZE = 4096
 
 US_PER_S = 1_000_000
 
+_DIGITS_MAX = 30
+"""More digits are no size on any machine, and would not fit a float either."""
+
 _SIZE_SUFFIX = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40, "P": 50, "E": 60}
 _DURATION_SECONDS = {
     "us": 1e-6,
@@ -31,8 +34,8 @@ def parse_size(text: str | int) -> int:
     if isinstance(text, int) and not isinstance(text, bool):
         return text
     match = re.fullmatch(r"\s*(0[xX][0-9a-fA-F]+|\d+)\s*([KMGTPEkmgtpe]?)(?:i?[bB])?\s*", str(text))
-    if match is None:
-        raise UserError(f"{text!r} is not a size; write bytes or a number with K, M, G or T")
+    if match is None or len(match.group(1)) > _DIGITS_MAX:
+        raise UserError(f"{_short(text)} is not a size; write bytes or a number with K, M, G or T")
     digits, suffix = match.groups()
     return int(digits, 0 if digits[:2].lower() == "0x" else 10) << _SIZE_SUFFIX[suffix.upper()]
 
@@ -50,11 +53,21 @@ def format_size(size: float) -> str:
 def parse_duration(text: str | float) -> float:
     """Seconds of ``"30s"``, ``"5m"``, ``"1.5h"`` or a plain number. Raises :class:`UserError`."""
     if isinstance(text, (int, float)) and not isinstance(text, bool):
-        return float(text)
+        try:
+            return float(text)
+        except OverflowError:
+            raise UserError("a number of hundreds of digits is not a duration; write a smaller one") from None
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", str(text))
-    if match is None or (match.group(2) or "s") not in _DURATION_SECONDS:
-        raise UserError(f"{text!r} is not a duration; write seconds or a number with s, m, h or d")
+    known = match is not None and (match.group(2) or "s") in _DURATION_SECONDS
+    if match is None or not known or len(match.group(1)) > _DIGITS_MAX:
+        raise UserError(f"{_short(text)} is not a duration; write seconds or a number with s, m, h or d")
     return float(match.group(1)) * _DURATION_SECONDS[match.group(2) or "s"]
+
+
+def _short(text: object) -> str:
+    """For a message: what somebody wrote, its middle left out where it is very long."""
+    words = repr(text)
+    return words if len(words) <= 60 else f"{words[:30]}...{words[-10:]}"
 
 
 def pages(size: int) -> int:

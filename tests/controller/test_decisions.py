@@ -123,3 +123,40 @@ def test_what_is_no_log_is_named(tmp_path: Path, line: str) -> None:
         list(read_log(path))
     with pytest.raises(UserError, match="no such file"):
         list(read_log(tmp_path / "none"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xff\xfe\x00binary",
+        b"a diary\n",
+        b"\n",
+        b'{"kind":"diary"}\n',
+        b'{"kind":["note"]}\n',
+        b"[" * 100_000,
+    ],
+    ids=["bytes", "text", "blank", "kind", "list", "deep"],
+)
+def test_a_file_of_another_kind_is_refused_and_left_alone(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "diary"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="diary: its first line is not one of a decision log; name") as caught:
+        DecisionLog(path).check()
+    assert "\n" not in str(caught.value)
+    assert path.read_bytes() == content
+
+
+def test_what_may_become_or_is_a_log_passes(tmp_path: Path) -> None:
+    DecisionLog(tmp_path / "none").check()
+    DecisionLog("/dev/null").check()
+    log = DecisionLog(tmp_path / "log.jsonl")
+    log.path.touch()
+    for _ in range(2):
+        log.check()
+        log.append([{"kind": "note", "tick": 1, "words": "x"}])
+
+
+def test_a_line_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_bytes(b'{"kind":"note"}\n{"kind":"note","words":"\xff"}\n')
+    with pytest.raises(UserError, match=r"log\.jsonl, line 2: not a record"):
+        list(read_log(tmp_path / "log.jsonl"))

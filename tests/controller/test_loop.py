@@ -18,6 +18,7 @@ import pytest
 
 from zswap_gym.controller.config import ControllerConfig
 from zswap_gym.controller.decisions import read_log
+from zswap_gym.controller.lock import alone
 from zswap_gym.controller.loop import Controller, own_cgroup
 from zswap_gym.errors import UserError
 from zswap_gym.host.linux import LinuxHost
@@ -413,3 +414,19 @@ def test_own_cgroup(tree: Path) -> None:
     (tree / "proc" / "self" / "cgroup").write_text("9:name=systemd:/x\n0::/\n")
     assert own_cgroup(tree / "proc") is None
     assert own_cgroup(tree / "no") is None
+
+
+# --- one at a time --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", ["log", "state"])
+def test_two_do_not_act_with_the_same_file(turned: TurnedHost, config, tmp_path: Path, key: str) -> None:
+    shared = str(tmp_path / "shared")
+    settings = config(**{key: shared})
+    with alone([shared]):
+        with pytest.raises(UserError, match="shared: another controller acts with it"):
+            Controller(turned, Always(), settings).run(1)
+        assert turned.read_at == []
+        Controller(turned, Always(), replace(settings, mode="observe")).run(1)
+    Controller(turned, Always(), settings).run(1)
+    assert len(turned.submitted) == 1

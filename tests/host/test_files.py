@@ -126,6 +126,11 @@ def test_uptime() -> None:
         (parse_keyed, "anon -1\n", 1),
         (parse_keyed, "anon 1_000\n", 1),
         (parse_keyed, "anon \u0661\n", 1),
+        (parse_keyed, "anon 1\nfile " + "9" * 5000, 2),
+        (parse_number, "9" * 400, 1),
+        (parse_limit, "9" * 5000, 1),
+        (parse_pressure, f"some avg10={'9' * 400}.00 avg60=0.00 avg300=0.00 total=0\n", 1),
+        (parse_uptime, "9" * 400 + ".00 0.00\n", 1),
         (parse_limit, "unlimited\n", 1),
         (parse_limit, "", 1),
         (parse_number, "max\n", 1),
@@ -141,6 +146,7 @@ def test_uptime() -> None:
         (parse_uptime, "soon\n", 1),
         (parse_uptime, "17 4\n", 1),
     ],
+    ids=range(25),
 )
 def test_garbage_is_named_by_file_and_line(parse, text: str, line: int) -> None:
     with pytest.raises(FormatError, match=rf"^web/the\.file, line {line}: ") as caught:

@@ -77,8 +77,13 @@ def test_the_first_matching_pattern_counts(path: Path) -> None:
         ({"web": {"at": "tomorrow"}}, "ISO 8601"),
         ({"web": {"at": 1, "seconds_to_event": 1}}, "not both"),
         ({"web": {"expected_bytes": "lots", "seconds_left": 5}}, "not a size"),
+        ({"web": {"expected_bytes": "9" * 5000, "seconds_left": 5}}, "not a size"),
+        ({"web": {"expected_bytes": 10**400, "seconds_left": 5}}, "this hint is not used"),
+        ({"web": {"at": 10**400}}, "this hint is not used"),
+        ('{"web": {"expected_bytes": ' + "9" * 5000 + "}}", "not read"),
         ({"web": {"expected_bytes": [], "seconds_left": 5}}, "must be a size"),
     ],
+    ids=range(17),
 )
 def test_what_cannot_be_understood_is_no_hint_and_a_note(path: Path, content: object, words: str) -> None:
     hints = hints_of(path, content)

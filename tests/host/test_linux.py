@@ -128,6 +128,14 @@ def test_what_cannot_be_read_is_left_out_and_noted_once(tree: Path) -> None:
     assert "garbage" in by_name(host)
 
 
+@pytest.mark.parametrize("digits", [400, 5000])
+def test_a_number_without_end_leaves_its_cgroup_out(tree: Path, digits: int) -> None:
+    (tree / "cgroup" / "web" / "memory.current").write_text("9" * digits)
+    host = host_of(tree, patterns=["web", "old"])
+    assert sorted(by_name(host)) == ["old"]
+    assert any("web/memory.current, line 1" in note for note in host.notes())
+
+
 def test_a_cgroup_may_vanish_between_list_and_read(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     host = host_of(tree)
     listed = host.cgroups()
@@ -337,8 +345,8 @@ def test_a_request_no_worker_is_free_for_is_dropped(tree: Path, blocked) -> None
     assert host.submit("batch.slice", NOTHING)  # not busy any more
 
 
-def test_now_counts_as_proc_uptime_does() -> None:
-    host = LinuxHost("/sys")
+def test_now_counts_as_proc_uptime_does(tree: Path) -> None:
+    host = host_of(tree)
     uptime = float(Path("/proc/uptime").read_text().split()[0])
     assert abs(host.now() - uptime) < 5
     before = host.now()

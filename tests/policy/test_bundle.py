@@ -178,6 +178,25 @@ def test_an_incomplete_bundle(tmp_path: Path, change: Callable[[dict[str, Any], 
     assert "again" in refusal(rewritten(tmp_path / "half.npz", change))
 
 
+@pytest.mark.parametrize("part", ["rows", "host"])
+def test_a_normaliser_that_gives_no_numbers(tmp_path: Path, part: str) -> None:
+    def negative(_: dict[str, Any], arrays: Arrays) -> None:
+        arrays[f"{part}.var"].flat[-1] = -1.0
+
+    def no_epsilon(meta: dict[str, Any], _: Arrays) -> None:
+        meta[f"norm_{part}"]["epsilon"] = 0.0
+
+    for change in (negative, no_epsilon):
+        assert f"{part}.var below 0" in refusal(rewritten(tmp_path / "bad.npz", change))
+
+
+def test_bounds_of_actions_are_checked_when_a_bundle_is_read(tmp_path: Path) -> None:
+    def spoil(meta: dict[str, Any], _: Arrays) -> None:
+        meta["contract"]["action"]["age_max_s"] = -1
+
+    assert "action.age_max_s = -1" in refusal(rewritten(tmp_path / "bad.npz", spoil))
+
+
 def test_what_cannot_be_written_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -149,3 +149,41 @@ def test_what_is_no_contract_is_refused_in_one_line(data: dict[str, Any]) -> Non
     with pytest.raises(UserError, match=r"^p\.npz: not a policy contract") as caught:
         Contract.from_dict(data, "p.npz")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"age_max_s": -1}, "action.age_max_s = -1"),
+        ({"age_min_s": 0}, "action.age_min_s = 0"),
+        ({"max_share": float("nan")}, "action.max_share = nan"),
+        ({"max_share": 1e9}, "action.max_share = 1000000000.0"),
+        ({"min_bytes": float("inf")}, "action.min_bytes = inf"),
+        ({"age_max_s": 10**400}, "not a policy contract"),
+        ({"max_share": "0.1"}, "action.max_share = '0.1'"),
+        ({"max_shar": 0.1}, "action.max_shar is unknown (did you mean 'max_share'?)"),
+    ],
+    ids=range(8),
+)
+def test_bounds_of_actions_that_mean_nothing_are_refused(change: dict[str, Any], words: str) -> None:
+    data = MINE.to_dict()
+    with pytest.raises(UserError) as caught:
+        Contract.from_dict(data | {"action": data["action"] | change}, "p.npz")
+    assert str(caught.value).startswith("p.npz: not a policy contract")
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("decision_interval_s", 0),
+        ("decision_interval_s", float("nan")),
+        ("decision_interval_s", float("inf")),
+        ("n_max", 0),
+        ("n_max", float("inf")),
+    ],
+)
+def test_no_cgroups_and_no_time_are_refused(key: str, value: float) -> None:
+    with pytest.raises(UserError, match=r"^p\.npz: not a policy contract"):
+        Contract.from_dict(MINE.to_dict() | {key: value}, "p.npz")

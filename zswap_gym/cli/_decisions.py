@@ -1,40 +1,44 @@
-"""What a decision log says of the last run in it, added up per cgroup."""
+"""What a run of the controller decided and did, added up per cgroup while it goes."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from zswap_gym.controller.config import ControllerConfig
 
+NOTES_KEPT = 100
+"""A summary has the last so many notes; the log has them all."""
 
-def summary(settings: ControllerConfig, rounds: int) -> dict[str, Any]:
-    """Add up the last run of ``settings.log``: requests, bytes, errnos and which rails held what back.
+
+class Summary:
+    """Adds up records of a decision log as they are made, and forgets them: a run may last for months.
 
     Counts are of requests that ask for something; ``release_bytes`` is what the allowed ones ask
     memory.reclaim for, in mode observe too.
     """
-    from zswap_gym.controller.decisions import read_log, request_of
 
-    records: list[dict[str, Any]] = []
-    for record in read_log(settings.log) if settings.log else ():
-        if record["kind"] == "start":
-            records.clear()
-        records.append(record)
+    def __init__(self) -> None:
+        self._cgroups: dict[str, dict[str, Any]] = {}
+        self._by: dict[str, None] = {}
+        self._errnos: Counter[str] = Counter()
+        self._notes: deque[str] = deque(maxlen=NOTES_KEPT)
 
-    cgroups: dict[str, dict[str, Any]] = {}
-    by: dict[str, None] = {}
-    errnos: Counter[str] = Counter()
-    notes: list[str] = []
-    for record in records:
-        if record["kind"] == "note":
-            notes.append(record["words"])
-        if record["kind"] not in ("decision", "outcome", "busy"):
-            continue
-        row = cgroups.setdefault(record["cgroup"], _blank())
+    def take(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """Add records in the form they have in the log (:mod:`zswap_gym.controller.decisions`)."""
+        for record in records:
+            if record["kind"] == "note":
+                self._notes.append(record["words"])
+            elif record["kind"] in ("decision", "outcome", "busy"):
+                self._add(record, self._cgroups.setdefault(record["cgroup"], _blank()))
+
+    def _add(self, record: Mapping[str, Any], row: dict[str, Any]) -> None:
+        from zswap_gym.controller.decisions import request_of
+
         if record["kind"] == "decision":
-            by[record["by"]] = None
+            self._by[record["by"]] = None
             proposed, allowed = request_of(record["proposed"]), request_of(record["allowed"])
             row["proposed"] += not proposed.is_nothing
             row["allowed"] += not allowed.is_nothing
@@ -44,16 +48,19 @@ def summary(settings: ControllerConfig, rounds: int) -> dict[str, Any]:
             row["held_back_by"]["busy"] += 1
         else:
             row["written_bytes"] += record["bytes"]
-            errnos.update(name for name in (record["errno"], record["release_errno"]) if name != "OK")
-    return {
-        "mode": settings.mode,
-        "rounds": rounds,
-        "by": list(by),
-        "cgroups": cgroups,
-        "errnos": dict(errnos),
-        "notes": notes,
-        "log": settings.log,
-    }
+            self._errnos.update(name for name in (record["errno"], record["release_errno"]) if name != "OK")
+
+    def told(self, settings: ControllerConfig, rounds: int) -> dict[str, Any]:
+        """All of it as plain values, with what was set and how many ``rounds`` there were."""
+        return {
+            "mode": settings.mode,
+            "rounds": rounds,
+            "by": list(self._by),
+            "cgroups": self._cgroups,
+            "errnos": dict(self._errnos),
+            "notes": list(self._notes),
+            "log": settings.log,
+        }
 
 
 def _blank() -> dict[str, Any]:

@@ -54,6 +54,12 @@ def console() -> Console:
     return console if console.is_terminal else Console(width=WIDE)
 
 
+def shown(name: str, encoding: str) -> str:
+    """A name from outside as it can be printed: ``?`` for what is no character there, or moves the cursor."""
+    printable = "".join(c if c.isprintable() else "?" for c in name)
+    return printable.encode(encoding, "replace").decode(encoding)
+
+
 def print_json(value: Any) -> None:
     """Print ``value`` as one JSON document: dataclasses, arrays and paths included, inf and nan as null."""
     print(json_text(value))

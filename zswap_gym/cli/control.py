@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -57,15 +57,11 @@ def control(
         zswap-gym control configs/controller/simulated.yaml --mode act --decisions 10
         zswap-gym control mine.yaml --decisions 100 --log decisions.jsonl --json
     """
-    from dataclasses import replace
-
     from zswap_gym.cli._output import ensure_writable, print_json
 
     host_keys, settings = read_config(config)
-    if mode is not None:
-        settings = replace(settings, mode=mode.value)
-    if log is not None:
-        settings = replace(settings, log=str(log))
+    options = {"mode": mode.value if mode else None, "log": str(log) if log else None}
+    settings = settings.changed(str(config), **{key: value for key, value in options.items() if value})
     for path in (settings.log, settings.state):
         if path is not None:
             ensure_writable(Path(path))
@@ -100,6 +96,8 @@ def read_config(path: Path) -> tuple[dict[str, Any], ControllerConfig]:
         raise UserError(
             f"{path}{line}: not valid YAML; {getattr(error, 'problem', None) or 'check it'}"
         ) from error
+    except (ValueError, RecursionError) as error:  # a number or a date that is none, endless brackets
+        raise UserError(f"{path}: not valid YAML; {error}") from error
     if not isinstance(data, dict):
         raise UserError(f"{path}: is not a mapping; it needs keys such as cgroups and law")
     host = _checked_host(data.pop("host", {"kind": "linux"}), path)
@@ -140,23 +138,35 @@ def run_controller(
     *,
     announce: bool = False,
 ) -> dict[str, Any]:
-    """Run the loop and return a summary of what it decided; see :func:`zswap_gym.cli._decisions.summary`."""
-    from zswap_gym.cli._decisions import summary
+    """Run the loop and return a summary of what it decided; see :class:`zswap_gym.cli._decisions.Summary`."""
+    from zswap_gym.cli._decisions import Summary
     from zswap_gym.controller.decider import from_config
     from zswap_gym.controller.loop import Controller, own_cgroup
 
     decider = from_config(settings)  # first of all: a wrong policy or law should cost no compile
     machine = _host(settings, host, source)
     own = own_cgroup(settings.proc_root) if host["kind"] == "linux" else None
-    controller = Controller(machine, decider, settings, own=own)
-    if settings.log is not None:
-        Path(settings.log).parent.mkdir(parents=True, exist_ok=True)
-    if announce:
-        verb = "acting on" if settings.mode == "act" else "observing"
-        where = f"; decisions go to {settings.log}" if settings.log else ""
-        print(f"{verb} {len(machine.cgroups())} cgroups every {settings.interval_s:g} s{where}", flush=True)
+    summary = Summary()
+
+    def listen(records: Sequence[Mapping[str, Any]]) -> None:
+        if announce and any(record["kind"] == "start" for record in records):  # nothing refused it
+            _announce(settings, len(machine.cgroups()))
+        summary.take(records)
+
+    controller = Controller(machine, decider, settings, own=own, listen=listen)
+    for path in (settings.log, settings.state):
+        if path is not None:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
     controller.run(ticks)
-    return summary(settings, controller.ticks)
+    return summary.told(settings, controller.ticks)
+
+
+def _announce(settings: ControllerConfig, cgroups: int) -> None:
+    from zswap_gym.cli._output import console, shown
+
+    verb = "acting on" if settings.mode == "act" else "observing"
+    where = f"; decisions go to {shown(settings.log, console().encoding)}" if settings.log else ""
+    print(f"{verb} {cgroups} cgroups every {settings.interval_s:g} s{where}", flush=True)
 
 
 def _host(settings: ControllerConfig, host: Mapping[str, Any], source: str) -> Host:
@@ -190,12 +200,14 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     """Print what the controller did as a table for people."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
-    from zswap_gym.cli._output import console
+    from zswap_gym.cli._output import console, shown
     from zswap_gym.units import format_size
 
     by = ", ".join(summary["by"]) or "nobody"
-    title = f"{summary['rounds']} rounds, mode {summary['mode']}, decided by {by}"
+    out = console()
+    title = Text(shown(f"{summary['rounds']} rounds, mode {summary['mode']}, decided by {by}", out.encoding))
     table = Table(
         "cgroup", "asked", "allowed", "written back", "release asked", "held back by", title=title,
         box=box.SIMPLE, title_justify="left",
@@ -205,12 +217,12 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     for name, row in summary["cgroups"].items():
         rails = ", ".join(f"{rail} x{count}" for rail, count in row["held_back_by"].items())
         table.add_row(
-            name, str(row["proposed"]), str(row["allowed"]), format_size(row["written_bytes"]),
-            format_size(row["release_bytes"]), rails or "-",
+            Text(shown(name, out.encoding)), str(row["proposed"]), str(row["allowed"]),
+            format_size(row["written_bytes"]), format_size(row["release_bytes"]), rails or "-",
         )  # fmt: skip
-    console().print(table)
+    out.print(table)
     for errno, count in summary["errnos"].items():
         meaning = ": less than asked could be done" if errno == "EAGAIN" else ""
         print(f"{count} writes returned {errno}{meaning}")
     if summary["log"]:
-        print(f"every decision and its reasons: {summary['log']}")
+        print(f"every decision and its reasons: {shown(summary['log'], out.encoding)}")

@@ -94,6 +94,9 @@ def _bytes(value: Any) -> int:
 def _arguments(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise UserError(f"must be a mapping of parameter names to values, not {value!r}")
+    for item in value.values():
+        if isinstance(item, int):
+            float(item)  # what fits no float is refused here, where the key can be named
     return dict(value)
 
 
@@ -139,6 +142,8 @@ def _named(value: Any, parsers: Mapping[str, tuple[str, Callable[[Any], Any]]]) 
             found[name] = parse(item)
         except UserError as error:
             raise UserError(f"{key}: {error}") from None
+        except (OverflowError, ValueError):  # a number that fits no float, or too long to be printed
+            raise UserError(f"{key}: a number of hundreds of digits; write a smaller one") from None
     return found
 
 
@@ -161,7 +166,10 @@ class ControllerConfig:
     hints: str | None = _key("hints", _optional_text, None)
     """The operator's hints file (host/hints.py)."""
     log: str | None = _key("log", _optional_text, "decisions.jsonl")
-    """Where decisions are appended, JSON lines; None: nowhere, which act refuses."""
+    """Where decisions are appended, JSON lines; None: nowhere, which act refuses.
+
+    Who acts locks it, and ``state``, with an empty file beside it; see controller/lock.py.
+    """
     state: str | None = _key("state", _optional_text, None)
     """Where budgets survive a restart; None: they start at zero."""
     cgroup_root: str = _key("cgroup_root", _text, "/sys/fs/cgroup")
@@ -184,8 +192,19 @@ class ControllerConfig:
         """
         try:
             values = _named(mapping, {f.name: (f.metadata["key"], f.metadata["parse"]) for f in fields(cls)})
-            config = cls(**values)
-            config._agree()
+        except UserError as error:
+            raise UserError(f"{source}: {error}") from None
+        return cls(**values).changed(source)
+
+    def changed(self, source: str, **changes: Any) -> ControllerConfig:
+        """With some fields changed, as options of a command do; checked as a file with them would be.
+
+        Raises:
+            UserError: the changed settings contradict each other; the message begins with ``source``.
+        """
+        config = replace(self, **changes)
+        try:
+            _agree(config)
         except UserError as error:
             raise UserError(f"{source}: {error}") from None
         return config
@@ -195,13 +214,6 @@ class ControllerConfig:
         """The law as :func:`zswap_gym.policy.laws.make_law` takes it."""
         return {"law": self.law, **self.law_arguments} if self.law_arguments else self.law
 
-    def _agree(self) -> None:
-        make_law(self.law_spec)  # says what is wrong with it
-        if self.mode == "act" and not self.cgroups:
-            raise UserError("cgroups: mode act needs at least one pattern; list the cgroups it may touch")
-        if self.mode == "act" and self.log is None:
-            raise UserError("log: mode act needs a decision log; name a file")
-
     def limits(self, own_cgroup: str | None) -> Limits:
         """The rails' settings with the allow-list and the controller's own cgroup filled in."""
         return replace(self.rails, allow=self.cgroups, own_cgroup=own_cgroup)
@@ -209,6 +221,14 @@ class ControllerConfig:
     def to_mapping(self) -> dict[str, Any]:
         """The resolved settings as plain values, such that ``from_mapping`` gives them back."""
         return cast("dict[str, Any]", _plain(self))
+
+
+def _agree(config: ControllerConfig) -> None:
+    make_law(config.law_spec)  # says what is wrong with it
+    if config.mode == "act" and not config.cgroups:
+        raise UserError("cgroups: mode act needs at least one pattern; list the cgroups it may touch")
+    if config.mode == "act" and config.log is None:
+        raise UserError("log: mode act needs a decision log; name a file")
 
 
 def _plain(value: Any) -> Any:

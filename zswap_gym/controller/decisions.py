@@ -29,6 +29,11 @@ import numpy as np
 from zswap_gym.errors import UserError
 from zswap_gym.host.types import COLUMNS, Outcome, Request, Sample
 
+KINDS = ("start", "decision", "busy", "outcome", "note")
+
+FIRST_LINE_MAX = 64 << 20
+"""Bytes read of a file's first line; a start record holds a few KiB per cgroup."""
+
 KEY_NUMBERS = (
     "memory_current",
     "zswap",
@@ -144,6 +149,20 @@ class DecisionLog:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
 
+    def check(self) -> None:
+        """Refuse a file that holds something else: UserError, before anything is added to it.
+
+        The first line tells. A file that is not there yet, an empty one, a pipe or a device passes.
+        """
+        if not self.path.is_file():
+            return
+        with self.path.open("rb") as file:
+            line = file.readline(FIRST_LINE_MAX)
+        if line and _record(line) is None:
+            raise UserError(
+                f"{self.path}: its first line is not one of a decision log; name another file under log"
+            )
+
     def append(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Append records, one line each. Raises OSError where the file cannot take them."""
         if not records:
@@ -165,14 +184,19 @@ class DecisionLog:
 def read_log(path: Path | str) -> Iterator[dict[str, Any]]:
     """Records of a log, in order. Raises UserError at a line that is none."""
     try:
-        with Path(path).open(encoding="utf-8") as file:
+        with Path(path).open("rb") as file:
             for line_number, line in enumerate(file, start=1):
-                try:
-                    record = json.loads(line)
-                except ValueError:
-                    record = None
-                if not isinstance(record, dict) or "kind" not in record:
+                record = _record(line)
+                if record is None:
                     raise UserError(f"{path}, line {line_number}: not a record of a decision log")
                 yield record
     except OSError as error:
         raise UserError(f"{path}: {os.strerror(error.errno or 0).lower()}") from error
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line.decode("utf-8"))
+    except (ValueError, RecursionError):  # bytes that are not UTF-8 are a ValueError too
+        return None
+    return record if isinstance(record, dict) and record.get("kind") in KINDS else None

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from math import ceil
 from pathlib import Path
@@ -23,6 +23,7 @@ from zswap_gym.controller.config import ControllerConfig
 from zswap_gym.controller.decider import Decider, LawDecider
 from zswap_gym.controller.decisions import Decision, DecisionLog, decision_record, outcome_record
 from zswap_gym.controller.judge import Judge
+from zswap_gym.controller.lock import alone
 from zswap_gym.errors import UserError
 from zswap_gym.host.types import Host
 
@@ -61,6 +62,7 @@ class Controller:
         config: the settings; ``mode`` observe (the default) logs what would be done and does nothing.
         own: the controller's own cgroup, never touched; see :func:`own_cgroup`.
         complain: where troubles are told besides the log.
+        listen: given the records of every batch that is logged, or would be if there were a log.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Controller:
         *,
         own: str | None = None,
         complain: Callable[[str], None] = _complain,
+        listen: Callable[[Sequence[dict[str, Any]]], None] = lambda _: None,
     ) -> None:
         self.host = host
         self.config = config
@@ -80,6 +83,7 @@ class Controller:
         self.ticks = 0
         self._log = DecisionLog(config.log) if config.log is not None else None
         self._complain = complain
+        self._listen = listen
         self._own = own
         self._stopping = False
         self._running: dict[str, int] = {}
@@ -141,15 +145,15 @@ class Controller:
         self._complain(words)
 
     def _append(self, records: list[dict[str, Any]]) -> bool:
-        if self._log is None:
-            return True
         try:
-            self._log.append(records)
+            if self._log is not None:
+                self._log.append(records)
         except OSError as error:
             self._complain(
-                f"{self._log.path}: {os.strerror(error.errno or 0).lower()}; nothing is done this tick"
+                f"{self.config.log}: {os.strerror(error.errno or 0).lower()}; nothing is done this tick"
             )
             return False
+        self._listen(records)
         return True
 
     # --- many ticks ------------------------------------------------------------------------------
@@ -161,8 +165,14 @@ class Controller:
         overruns skips what it missed; nothing is made up for.
 
         Raises:
-            UserError: the log cannot be written or the state file cannot be read, before the first tick.
+            UserError: another controller acts with the same log or state file, the log cannot be
+                written, or the state file cannot be read; all before the first tick.
         """
+        files = (self.config.log, self.config.state) if self.config.mode == "act" else ()
+        with alone([file for file in files if file is not None]):
+            self._run(ticks)
+
+    def _run(self, ticks: int | None) -> None:
         self._begin()
         with self._signals():
             start_s, interval_s = self.host.now(), self.config.interval_s
@@ -212,11 +222,13 @@ class Controller:
         }
         if self._log is not None:
             try:
+                self._log.check()
                 self._log.append([start])
             except OSError as error:
                 raise UserError(
                     f"{self._log.path}: {os.strerror(error.errno or 0).lower()}; name another file under log"
                 ) from error
+        self._listen([start])
 
     def _end(self) -> None:
         """Say what is still running; its outcome will not be seen. Save the budgets."""

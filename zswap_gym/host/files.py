@@ -18,6 +18,10 @@ PSI_FIXED = 2048
 """One, in the fixed point of the pressure averages (include/linux/sched/loadavg.h: FIXED_1)."""
 
 
+DIGITS_MAX = 20
+"""Of the largest number a kernel prints, 2**64 - 1."""
+
+
 class FormatError(UserError):
     """A kernel file holds something the kernel would not write."""
 
@@ -27,7 +31,7 @@ class FormatError(UserError):
 
 def _count(word: str, file: str, line: int, whole: str, expected: str) -> int:
     # Not int(): it takes "1_000", "+1" and non-ASCII digits, which no kernel prints.
-    if not (word.isascii() and word.isdigit()):
+    if not (word.isascii() and word.isdigit() and len(word) <= DIGITS_MAX):
         raise FormatError(file, line, whole, expected)
     return int(word)
 

@@ -150,7 +150,7 @@ class Hints:
         for pattern, entry in content.items():
             try:
                 windows.append((pattern, _window(entry, written_s)))
-            except (UserError, OverflowError) as error:
+            except (UserError, OverflowError, ValueError) as error:
                 self._notes.append(f"{self._path}: {pattern!r}: {error}; this hint is not used")
         return windows
 

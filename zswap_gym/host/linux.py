@@ -21,16 +21,15 @@ from pathlib import Path
 
 from zswap_gym.errors import UserError
 from zswap_gym.host.dialects import RELEASE_FILE, STOCK, Dialect, Writes, probe, whole, writes
-from zswap_gym.host.files import FormatError, parse_flag, parse_keyed
+from zswap_gym.host.files import FormatError, parse_keyed
 from zswap_gym.host.hints import Hints
+from zswap_gym.host.presence import check_memory, check_zswap
 from zswap_gym.host.reading import read_machine, read_sample
 from zswap_gym.host.types import Outcome, Request, Sample
 from zswap_gym.units import PAGE_SIZE
 
 _GONE = (errno.ENOENT, errno.ENODEV)
 """A removed cgroup: opening its files says ENOENT, a file that was already open says ENODEV."""
-
-ZSWAP_ENABLED = "/sys/module/zswap/parameters/enabled"
 
 _ABSENT = (errno.ENOENT, errno.EOPNOTSUPP)
 """This kernel has no such file, or has it switched off (memory.pressure with psi=0)."""
@@ -116,6 +115,9 @@ class LinuxHost:
             to let go, so its cgroup stays busy; when the write does return, a second Outcome with
             the note ``late`` tells what it did. One that no worker was free for is dropped: ECANCELED.
         workers: how many writes may block at once.
+
+    Raises:
+        UserError: no such root, or no cgroup v2 memory controller in it.
     """
 
     def __init__(
@@ -145,7 +147,11 @@ class LinuxHost:
         self._troubles: dict[str, str] = {}
         self._notes: list[str] = []
         self._workers = _Workers(workers)
-        self._check_zswap()
+        warnings = (
+            check_memory(self.root, self.cgroups(), self.patterns),
+            check_zswap(self._read_machine_file),
+        )
+        self._notes += [words for words in warnings if words]
 
     # --- looking ---------------------------------------------------------------------------------
 
@@ -211,18 +217,6 @@ class LinuxHost:
         if self._troubles.get(name) != words:  # once, not every tick
             self._troubles[name] = words
             self._notes.append(f"{words}; this cgroup is left out")
-
-    def _check_zswap(self) -> None:
-        """Note, once, where there can be nothing to write back."""
-        try:
-            if parse_flag(self._read_machine_file(ZSWAP_ENABLED), ZSWAP_ENABLED):
-                return
-            words = f"zswap is off; to use it: echo Y > {ZSWAP_ENABLED}"
-        except FileNotFoundError:
-            words = f"{ZSWAP_ENABLED} is missing: this kernel has no zswap"
-        except (OSError, FormatError) as error:
-            words = str(error)
-        self._notes.append(words)
 
     def dialect(self, cgroup: str) -> Dialect:
         """What the kernel understands in this cgroup. May write ``0 KEY`` to memory.reclaim: no effect."""

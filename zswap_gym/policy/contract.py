@@ -10,9 +10,10 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from math import inf
 from typing import Any
 
-from zswap_gym.errors import UserError
+from zswap_gym.errors import UserError, nearest
 from zswap_gym.policy.actions import ActionSpec
 from zswap_gym.policy.features import FEATURES, FEATURES_VERSION, HOST_FEATURES, Feature
 
@@ -62,18 +63,17 @@ class Contract:
                 key: tuple((str(n), str(u), float(lo), float(hi)) for n, u, lo, hi in data[key])
                 for key in ("features", "host_features")
             }
-            action = {f.name: float(data["action"][f.name]) for f in fields(ActionSpec)}
-            action["min_bytes"] = int(action["min_bytes"])
+            n_max, interval_s = _size_and_interval(data)
             return cls(
-                n_max=int(data["n_max"]),
-                decision_interval_s=float(data["decision_interval_s"]),
-                action=ActionSpec(**action),  # type: ignore[arg-type] # min_bytes is whole
+                n_max=n_max,
+                decision_interval_s=interval_s,
+                action=_action(data["action"]),
                 features_version=int(data["features_version"]),
                 version=version,
                 scenario=str(data["scenario"]),
                 **rows,
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise UserError(f"{where}: not a policy contract ({error!r}); {again}") from error
 
     def digest(self) -> str:
@@ -110,6 +110,29 @@ class Contract:
                 f"{where}: its contract differs in scenario: it was trained for {other.scenario}, this is "
                 f"{self.scenario}; train it for this scenario, or compare without naming one"
             )
+
+
+def _size_and_interval(data: Mapping[str, Any]) -> tuple[int, float]:
+    n_max, interval_s = int(data["n_max"]), float(data["decision_interval_s"])
+    if not (n_max >= 1 and 0 < interval_s < inf):
+        raise ValueError(f"n_max = {n_max}, decision_interval_s = {interval_s}; both are above 0 and finite")
+    return n_max, interval_s
+
+
+def _action(data: Mapping[str, Any]) -> ActionSpec:
+    """The bounds of actions in a contract; ValueError where one is unknown or out of its own bounds.
+
+    Compared with this program's they may differ, so nobody else would notice that they mean nothing.
+    """
+    names = [f.name for f in fields(ActionSpec)]
+    unknown = next((name for name in data if name not in names), None)
+    if unknown is not None:
+        raise ValueError(f"action.{unknown} is unknown{nearest(str(unknown), names)}")
+    problem = ActionSpec(**{name: data[name] for name in names}).problem()  # before float() takes a text
+    if problem:
+        raise ValueError(f"action.{problem}")
+    bounds = {name: float(data[name]) for name in names}
+    return ActionSpec(**bounds | {"min_bytes": int(data["min_bytes"])})  # type: ignore[arg-type] # is whole
 
 
 def _first_difference(key: str, mine: Any, theirs: Any) -> tuple[str, Any, Any]:

@@ -252,8 +252,12 @@ def _check_layers(part: str, layers: Sequence[Layer], n_in: int, n_out: int | No
 
 
 def _check_normaliser(part: str, norm: Normaliser | None, n: int) -> None:
-    if norm is not None and (norm.mean.shape != (n,) or norm.var.shape != (n,)):
+    if norm is None:
+        return
+    if norm.mean.shape != (n,) or norm.var.shape != (n,):
         raise ValueError(f"normaliser {part}: {norm.mean.shape} and {norm.var.shape}, but {n} features")
+    if not ((norm.var >= 0).all() and norm.epsilon > 0 and norm.clip > 0):  # else act() gives nan, or nothing
+        raise ValueError(f"normaliser {part}: {part}.var below 0, or epsilon or clip not above 0")
 
 
 def _layers(
