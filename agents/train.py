@@ -30,6 +30,7 @@ from agents.config import Experiment, Ppo, load_experiment, parse_experiment
 from agents.networks import ACTIVATIONS, Layout, SharedActorCritic, SharedSacPolicy
 from agents.normalise import PooledNormalise
 from agents.provenance import provenance
+from agents.run_folder import locked
 from agents.vecenv import FleetVecEnv
 from zswap_gym.atomic import write_atomically
 from zswap_gym.envs.spaces import H
@@ -76,11 +77,15 @@ def train(
         progress: draw a bar on stderr.
 
     Raises:
-        UserError: ``out`` holds another run, or cannot be written.
+        UserError: ``out`` holds another run, another training writes there, or it cannot be written.
     """
     experiment = config if isinstance(config, Experiment) else load_experiment(config)
-    run = Path(out)
     torch.set_num_threads(1)  # these networks are too small to share: two threads halve the speed
+    with locked(Path(out)):
+        return _train(experiment, Path(out), seed, resume=resume, progress=progress)
+
+
+def _train(experiment: Experiment, run: Path, seed: int, *, resume: bool, progress: bool) -> RunResult:
     if (run / "experiment.yaml").exists():
         if not resume:
             raise UserError(f"{run}: holds a run already; resume it (--resume) or name another folder")

@@ -21,6 +21,7 @@ from agents.callbacks import read_episodes
 from agents.config import Experiment, load_experiment, parse_experiment
 from agents.export import load_run
 from agents.networks import Layout
+from agents.run_folder import locked
 from agents.train import make_model, normalised, train
 from zswap_gym.errors import UserError
 
@@ -138,6 +139,42 @@ def test_a_place_that_cannot_be_written_costs_no_training(make_experiment, tmp_p
     with pytest.raises(UserError, match="cannot be written"):
         train(make_experiment(), tmp_path / "file" / "run", 1, progress=False)
     assert (tmp_path / "file").read_text() == ""
+
+
+_HOLDS = """
+import sys, time
+from pathlib import Path
+from agents.run_folder import locked
+
+with locked(Path(sys.argv[1])):
+    print("locked", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_second_training_into_the_folder_is_refused_until_the_first_is_gone(
+    make_experiment, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    first = subprocess.Popen([sys.executable, "-c", _HOLDS, str(run)], cwd=ROOT, stdout=subprocess.PIPE)
+    try:
+        assert first.stdout is not None
+        assert first.stdout.readline() == b"locked\n"
+        for resume in (False, True):
+            with pytest.raises(UserError, match="run: another training is writing there"):
+                train(make_experiment(), run, 1, resume=resume, progress=False)
+    finally:
+        first.kill()
+        first.communicate()
+    assert list(run.iterdir()) == []
+    with locked(run):
+        pass
+
+
+def test_a_lock_leaves_no_folder_it_made_for_nothing(tmp_path: Path) -> None:
+    with locked(tmp_path / "deep" / "run"):
+        assert (tmp_path / "deep" / "run").is_dir()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_damaged_checkpoint_says_so(make_experiment, tmp_path: Path) -> None:
