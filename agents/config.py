@@ -26,6 +26,7 @@ import zswap_gym
 from zswap_gym.envs.arguments import action_spec
 from zswap_gym.envs.reward import RewardWeights
 from zswap_gym.errors import UserError, nearest
+from zswap_gym.workloads.yaml_file import read_yaml
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -193,18 +194,7 @@ def load_experiment(name: str | Path) -> Experiment:
     Raises :class:`UserError` in one line: file, key, value, what to do.
     """
     path = _find(str(name))
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "check it"
-        raise UserError(f"{path}{line}: is not valid YAML; {problem}") from error
-    if not isinstance(data, dict):
-        raise UserError(f"{path}: is not a mapping; an experiment has keys such as algorithm and scenarios")
-    return parse_experiment(data, str(path))
+    return parse_experiment(read_yaml(path), str(path))
 
 
 def parse_experiment(data: Mapping[str, Any], where: str) -> Experiment:

@@ -51,10 +51,10 @@ def test_a_missing_key_is_named() -> None:
 def test_files_that_are_no_experiment(tmp_path: Path) -> None:
     broken = tmp_path / "broken.yaml"
     broken.write_text("a: [1,\nb: 2\n")
-    with pytest.raises(UserError, match=r"broken\.yaml line \d+: is not valid YAML"):
+    with pytest.raises(UserError, match=r"broken\.yaml: line \d+: .*; correct the YAML"):
         load_experiment(broken)
     broken.write_text("- 1\n")
-    with pytest.raises(UserError, match="is not a mapping"):
+    with pytest.raises(UserError, match="holds list, wanted a mapping"):
         load_experiment(broken)
     with pytest.raises(UserError, match="no such file"):
         load_experiment(tmp_path / "nothing.yaml")

@@ -115,10 +115,25 @@ def test_a_wrong_value_or_key_of_a_controller(refused: Refused, tmp_path: Path, 
 
 
 @pytest.mark.parametrize("command", [("train",), ("control",), ("scenarios", "show")], ids=" ".join)
-@pytest.mark.parametrize("content", ["a: [", "- a\n- b\n", ""], ids=["no yaml", "a list", "empty"])
-def test_a_config_that_is_no_mapping(refused: Refused, tmp_path: Path, command, content: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("a: [", "line 1: "),
+        ("- a\n- b\n", "holds list"),
+        ("", "holds nothing"),
+        ("name: 2020-99-99", "line 1: '2020-99-99' means nothing (month must be in 1..12)"),
+        ("[" * 100_000, "nested too deeply"),
+        ("name: x\nname: y\n", "line 2: key 'name' is given twice"),
+    ],
+    ids=["no yaml", "a list", "empty", "no date", "deep", "twice"],
+)
+def test_a_config_that_is_no_mapping(
+    refused: Refused, tmp_path: Path, command, content: str, words: str
+) -> None:
     (tmp_path / "x.yaml").write_text(content)
-    assert "x.yaml" in refused(*command, tmp_path / "x.yaml")
+    line = refused(*command, tmp_path / "x.yaml")
+    assert "x.yaml: " in line
+    assert words in line
 
 
 @pytest.mark.parametrize("command", [("train",), ("control",), ("scenarios", "show")], ids=" ".join)
