@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,11 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from agents import checkpoint
 from agents.callbacks import Bar, EpisodeLog, Saver, returns_by_env
-from agents.config import Experiment, Ppo, load_experiment, parse_experiment
+from agents.config import Experiment, Ppo, load_experiment
 from agents.networks import ACTIVATIONS, Layout, SharedActorCritic, SharedSacPolicy
 from agents.normalise import PooledNormalise
 from agents.provenance import provenance
-from agents.run_folder import locked
+from agents.run_folder import experiment_of, facts_of, locked, read_record
 from agents.vecenv import FleetVecEnv
 from zswap_gym.atomic import write_atomically
 from zswap_gym.envs.spaces import H
@@ -91,7 +91,7 @@ def _train(experiment: Experiment, run: Path, seed: int, *, resume: bool, progre
             raise UserError(f"{run}: holds a run already; resume it (--resume) or name another folder")
         _same_run(run, experiment, seed)
         if (run / "result.json").exists():
-            return RunResult(**json.loads((run / "result.json").read_text()))
+            return _read_result(run)
         checkpoint.sweep(run)
     found = checkpoint.checkpoints(run)
     started = time.perf_counter()
@@ -101,8 +101,8 @@ def _train(experiment: Experiment, run: Path, seed: int, *, resume: bool, progre
         model, vec = _fresh(experiment, seed)
         _describe(run, experiment, seed, vec)
     done = model.num_timesteps
+    log = EpisodeLog(run / "episodes.csv", after=done, some=bool(model.ep_info_buffer))
     model.set_logger(configure(str(run / "tensorboard"), ["tensorboard"]))
-    log = EpisodeLog(run / "episodes.csv", after=done)
     callbacks: list[BaseCallback] = [Saver(run, vec, experiment.checkpoint_every), log]
     with Bar(experiment.total_steps, f"{experiment.name} seed {seed}", quiet=not progress) as bar:
         model.learn(
@@ -220,24 +220,25 @@ def _resumed(experiment: Experiment, last: checkpoint.Checkpoint) -> tuple[BaseA
     vec = last.normaliser()
     vec.set_venv(state["venv"])
     kind = PPO if isinstance(experiment.algorithm, Ppo) else SAC
-    model = kind.load(last.model_file, env=vec, device="cpu", force_reset=False)
+    model = last.model(kind, env=vec, force_reset=False)
     checkpoint.restore(model, vec, state)
     return model, vec
 
 
 def _same_run(run: Path, experiment: Experiment, seed: int) -> None:
-    import yaml
-
-    before = parse_experiment(
-        yaml.safe_load((run / "experiment.yaml").read_text()), str(run / "experiment.yaml")
-    )
-    facts = json.loads((run / "provenance.json").read_text())
+    before, facts = experiment_of(run), facts_of(run)
     if before.digest() != experiment.digest():
         raise UserError(
             f"{run}: was started with other settings (see experiment.yaml there); name another folder"
         )
     if facts["seed"] != seed:
         raise UserError(f"{run}: was started with seed {facts['seed']}, not {seed}; name another folder")
+
+
+def _read_result(run: Path) -> RunResult:
+    names = [f.name for f in fields(RunResult)]
+    found = read_record(run / "result.json", names, "remove it and resume again: it is written anew")
+    return RunResult(**{name: found[name] for name in names})
 
 
 def _describe(run: Path, experiment: Experiment, seed: int, vec: VecNormalize) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -177,14 +178,51 @@ def test_a_lock_leaves_no_folder_it_made_for_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_damaged_checkpoint_says_so(make_experiment, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    train(make_experiment(), run, 1, progress=False)
+DAMAGED = [
+    ("checkpoints/000000128/state.pkl", b"hello, this is no pickle\n", "remove this checkpoint"),
+    ("checkpoints/000000128/state.pkl", b"N.", "holds NoneType, not dict.* remove this checkpoint"),
+    ("checkpoints/000000128/normaliser.pkl", b"", "remove this checkpoint"),
+    ("checkpoints/000000128/model.zip", None, "remove this checkpoint"),
+    ("checkpoints/000000128/model.zip", b"", "remove this checkpoint"),
+    ("checkpoints/000000128/model.zip", b"PK\x03\x04 and so on", "remove this checkpoint"),
+    ("provenance.json", None, "train into another folder"),
+    ("provenance.json", b"", "train into another folder"),
+    ("provenance.json", b"{}", "lacks seed, .*; .* train into another folder"),
+    ("experiment.yaml", b"", "holds nothing.* train into another folder"),
+    ("experiment.yaml", b"name: \xff", "train into another folder"),
+    ("episodes.csv", b"", "has none of the episodes up to step 128; .* remove it to go on without"),
+    ("episodes.csv", b"step,env,return,length\nx,0,-1.0,8\n", "remove it to go on without"),
+]
+"""File, what it is now (None: missing), what is said."""
+
+
+def test_a_damaged_file_of_a_run_is_one_line_that_says_what_to_do(make_experiment, tmp_path: Path) -> None:
+    experiment, run = make_experiment(total_steps=128), tmp_path / "run"
+    train(experiment, run, 1, progress=False)
+    (run / "result.json").write_text("{")
+    with pytest.raises(UserError, match=r"result\.json: cannot be read .*; remove it and resume"):
+        train(experiment, run, 1, resume=True, progress=False)
     (run / "result.json").unlink()
+    for name, now, words in DAMAGED:
+        whole = (run / name).read_bytes()
+        (run / name).unlink()
+        if now is not None:
+            (run / name).write_bytes(now)
+        with pytest.raises(UserError, match=words) as caught:
+            train(experiment, run, 1, resume=True, progress=False)
+        assert str(caught.value).startswith(str(run / name))
+        assert "\n" not in str(caught.value)
+        if name not in ("episodes.csv", "checkpoints/000000128/state.pkl"):  # of which an export has no need
+            with pytest.raises(UserError, match=words):
+                load_run(run)
+        (run / name).write_bytes(whole)
     broken = checkpoint.checkpoints(run)[-1].path / "state.pkl"
     broken.write_bytes(broken.read_bytes()[:100])
     with pytest.raises(UserError, match=r"state\.pkl: cannot be read .* remove this checkpoint"):
-        train(make_experiment(), run, 1, resume=True, progress=False)
+        train(experiment, run, 1, resume=True, progress=False)
+    shutil.rmtree(broken.parent)
+    (run / "episodes.csv").unlink()
+    assert train(experiment, run, 1, resume=True, progress=False).episodes == 4  # of the last 32 steps
 
 
 def test_scenarios_are_spread_over_the_environments_and_padded(
