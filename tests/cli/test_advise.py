@@ -41,3 +41,11 @@ def test_bad_input(cli, args, words):
     assert (status, out) == (2, "")
     assert err.count("\n") == 1
     assert words in err
+
+
+@pytest.mark.parametrize("option", ["--json", "--save-scenario"])
+def test_what_is_read_is_not_overwritten(cli, tmp_path, option):
+    (tmp_path / "mine.yaml").write_text("name: mine\n")
+    status, _, err = cli("advise", "mine.yaml", option, "mine.yaml")
+    assert status == 2
+    assert "mine.yaml: is what is read" in err

@@ -77,7 +77,7 @@ def advise(
 
     for path in (json_file, plot, save_scenario):
         if path is not None:
-            ensure_writable(path)
+            ensure_writable(path, source=Path(subject))
     if plot is not None:
         with optional_parts("drawing"):
             import_module("matplotlib")  # to find out before the work is done
