@@ -33,6 +33,8 @@ def test_a_bare_recording(cli, tmp_path):
         (("sidecar", "--slo", "-1"), "--slo: -1: give a number"),
         (("sidecar", "--slo", "nan"), "--slo: nan: give a number"),
         (("sidecar", "--interval", "1h"), "--interval: 1h"),
+        (("sidecar", "--plot", "q.xyz"), "q.xyz: a picture is a .png, .svg or .pdf"),
+        (("sidecar", "--plot", "ppp3"), "ppp3: a picture is a .png, .svg or .pdf"),
         (("sidecar", "--json", "/proc/a.json"), "/proc/a.json"),
     ],
 )
