@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -104,7 +106,8 @@ def _train(experiment: Experiment, run: Path, seed: int, *, resume: bool, progre
     log = EpisodeLog(run / "episodes.csv", after=done, some=bool(model.ep_info_buffer))
     model.set_logger(configure(str(run / "tensorboard"), ["tensorboard"]))
     callbacks: list[BaseCallback] = [Saver(run, vec, experiment.checkpoint_every), log]
-    with Bar(experiment.total_steps, f"{experiment.name} seed {seed}", quiet=not progress) as bar:
+    bar = Bar(experiment.total_steps, f"{experiment.name} seed {seed}", quiet=not progress)
+    with bar, _diverging(run, model):
         model.learn(
             max(experiment.total_steps - done, 0),
             callback=[*callbacks, bar],
@@ -209,6 +212,20 @@ def _fresh(experiment: Experiment, seed: int) -> tuple[BaseAlgorithm, VecNormali
     model = make_model(experiment, vec, layout, seed, present)
     venv.seed(seed * 1000)  # far enough apart that two runs share no first episode
     return model, vec
+
+
+@contextmanager
+def _diverging(run: Path, model: BaseAlgorithm) -> Iterator[None]:
+    """Around learning: torch refuses to draw from a policy of NaN, which is the settings' fault."""
+    try:
+        yield
+    except ValueError as error:
+        if all(bool(weights.isfinite().all()) for weights in model.policy.parameters()):
+            raise
+        raise UserError(
+            f"{run}: diverged: after {model.num_timesteps} steps the weights are no longer numbers; "
+            "lower algorithm.learning_rate or the weights of env.reward, and train into another folder"
+        ) from error
 
 
 def _rows(env: WritebackEnv) -> int:

@@ -19,7 +19,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from agents import checkpoint
 from agents.callbacks import read_episodes
-from agents.config import Experiment, load_experiment, parse_experiment
+from agents.config import SEED_MAX, Experiment, load_experiment, parse_experiment
 from agents.export import load_run
 from agents.networks import Layout
 from agents.run_folder import locked
@@ -223,6 +223,18 @@ def test_a_damaged_file_of_a_run_is_one_line_that_says_what_to_do(make_experimen
     shutil.rmtree(broken.parent)
     (run / "episodes.csv").unlink()
     assert train(experiment, run, 1, resume=True, progress=False).episodes == 4  # of the last 32 steps
+
+
+def test_the_largest_seed_trains(make_experiment, tmp_path: Path) -> None:
+    experiment = make_experiment(total_steps=32, seeds=[SEED_MAX])
+    assert train(experiment, tmp_path / "run", experiment.seeds[0], progress=False).seed == SEED_MAX
+
+
+def test_a_training_that_diverges_is_one_line(make_experiment, tmp_path: Path) -> None:
+    experiment = make_experiment()
+    algorithm = experiment.algorithm.model_copy(update={"learning_rate": float("inf")})  # unchecked
+    with pytest.raises(UserError, match=r"run: diverged: after .* steps .* lower algorithm\.learning_rate"):
+        train(experiment.model_copy(update={"algorithm": algorithm}), tmp_path / "run", 1, progress=False)
 
 
 def test_scenarios_are_spread_over_the_environments_and_padded(

@@ -248,6 +248,12 @@ def test_a_badly_written_law(refused: Refused, laws: str, words: str) -> None:
     assert words in refused("evaluate", "--scenario", "demo-test", "--laws", laws, "--seeds", 1)
 
 
+def test_a_seed_of_the_file_is_named_with_file_and_key(refused: Refused, tmp_path: Path) -> None:
+    line = refused("train", save(tmp_path / "x.yaml", EXPERIMENT | {"seeds": [-1]}))
+    assert "x.yaml: seeds.0 = -1: " in line
+    assert "--seed" not in line
+
+
 def test_exporting_what_is_no_run(refused: Refused, tmp_path: Path) -> None:
     assert "nowhere: no such run" in refused("export", "nowhere")
     (tmp_path / "empty").mkdir()
@@ -264,7 +270,8 @@ def test_exporting_what_is_no_run(refused: Refused, tmp_path: Path) -> None:
         (("train",), "CONFIG"),
         (("train", "demo", "--sed", "1"), "--sed"),
         (("train", "demo", "--seed", "one"), "--seed"),
-        (("train", "demo", "--seed", "-1"), "seeds are 0 or more"),
+        (("train", "demo", "--seed", "-1"), "--seed -1: seeds are 0 to 4294967295"),
+        (("train", "demo", "--seed", "99999999999"), "--seed 99999999999: seeds are 0 to"),
         (("evaluate", "--scenario", "demo-test", "--seeds", "0"), "--seeds"),
         (("evaluate",), "--scenario"),
         (("control", "x.yaml", "--mode", "acct"), "acct"),

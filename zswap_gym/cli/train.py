@@ -48,15 +48,15 @@ def train(
     from zswap_gym.cli._output import ensure_writable, print_json
 
     with optional_parts("training"):
-        from agents.config import load_experiment
+        from agents.config import SEED_MAX, load_experiment
 
         experiment = load_experiment(config)
         folder = out or experiment.folder
         ensure_writable(folder, folder=True)
+        for number in seed or ():
+            if not 0 <= number <= SEED_MAX:
+                raise UserError(f"--seed {number}: seeds are 0 to {SEED_MAX}; name another")
         seeds = list(dict.fromkeys(seed or experiment.seeds))
-        if any(number < 0 for number in seeds):
-            raise UserError(f"--seed {min(seeds)}: seeds are 0 or more")
-
         from agents.train import train as train_one
 
     runs = []
