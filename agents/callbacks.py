@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
@@ -21,11 +22,14 @@ _LOST = "put it back as it was, or remove it to go on without the episodes so fa
 
 
 class Saver(BaseCallback):
-    """Writes a checkpoint every ``every`` steps, at the next moment between two rollouts."""
+    """Writes a checkpoint every ``every`` steps, at the next moment between two rollouts.
 
-    def __init__(self, run: Path, vec: VecNormalize, every: int) -> None:
+    ``clock`` says how many seconds training has taken so far.
+    """
+
+    def __init__(self, run: Path, vec: VecNormalize, every: int, clock: Callable[[], float]) -> None:
         super().__init__()
-        self.run, self.vec, self.every = run, vec, every
+        self.run, self.vec, self.every, self.clock = run, vec, every, clock
 
     def _on_training_start(self) -> None:
         self.last = self.model.num_timesteps
@@ -35,7 +39,7 @@ class Saver(BaseCallback):
 
     def _on_rollout_start(self) -> None:
         if self.model.num_timesteps - self.last >= self.every:
-            checkpoint.save(self.run, self.model, self.vec)
+            checkpoint.save(self.run, self.model, self.vec, self.clock())
             self.last = self.model.num_timesteps
 
 

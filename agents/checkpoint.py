@@ -89,8 +89,11 @@ def checkpoints(run: Path) -> list[Checkpoint]:
     return [Checkpoint(path) for path in sorted(found, key=lambda path: int(path.name))]
 
 
-def save(run: Path, model: BaseAlgorithm, vec: VecNormalize) -> Checkpoint:
-    """Write a checkpoint of ``model`` between two rollouts, then drop all but the last two."""
+def save(run: Path, model: BaseAlgorithm, vec: VecNormalize, seconds: float) -> Checkpoint:
+    """Write a checkpoint of ``model`` between two rollouts, then drop all but the last two.
+
+    ``seconds`` is what training has taken so far.
+    """
     folder = run / "checkpoints"
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / f"{model.num_timesteps:09d}"
@@ -98,7 +101,7 @@ def save(run: Path, model: BaseAlgorithm, vec: VecNormalize) -> Checkpoint:
     try:
         model.save(temporary / "model.zip")
         (temporary / "normaliser.pkl").write_bytes(pickle.dumps(vec))
-        (temporary / "state.pkl").write_bytes(pickle.dumps(_state(model, vec)))
+        (temporary / "state.pkl").write_bytes(pickle.dumps(_state(model, vec) | {"seconds": seconds}))
         if final.exists():
             shutil.rmtree(final)
         temporary.rename(final)

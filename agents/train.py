@@ -56,7 +56,7 @@ class RunResult:
     return_last: float
     """Of the last tenth."""
     seconds: float
-    """Wall time of training, over all resumptions."""
+    """Wall time of training, over all resumptions; what a kill lost and was learned again counts once."""
     steps_per_s: float
     """Of the last session, learning included."""
 
@@ -98,14 +98,18 @@ def _train(experiment: Experiment, run: Path, seed: int, *, resume: bool, progre
     found = checkpoint.checkpoints(run)
     started = time.perf_counter()
     if found:
-        model, vec = _resumed(experiment, found[-1])
+        model, vec, before = _resumed(experiment, found[-1])
     else:
-        model, vec = _fresh(experiment, seed)
+        (model, vec), before = _fresh(experiment, seed), 0.0
         _describe(run, experiment, seed, vec)
+
+    def clock() -> float:
+        return before + time.perf_counter() - started
+
     done = model.num_timesteps
     log = EpisodeLog(run / "episodes.csv", after=done, some=bool(model.ep_info_buffer))
     model.set_logger(configure(str(run / "tensorboard"), ["tensorboard"]))
-    callbacks: list[BaseCallback] = [Saver(run, vec, experiment.checkpoint_every), log]
+    callbacks: list[BaseCallback] = [Saver(run, vec, experiment.checkpoint_every, clock), log]
     bar = Bar(experiment.total_steps, f"{experiment.name} seed {seed}", quiet=not progress)
     with bar, _diverging(run, model):
         model.learn(
@@ -114,9 +118,9 @@ def _train(experiment: Experiment, run: Path, seed: int, *, resume: bool, progre
             reset_num_timesteps=not found,
             log_interval=_log_interval(experiment),
         )
-    checkpoint.save(run, model, vec)
-    seconds = time.perf_counter() - started
-    result = _result(run, seed, model, seconds, (model.num_timesteps - done) / seconds)
+    seconds = clock()
+    checkpoint.save(run, model, vec, seconds)
+    result = _result(run, seed, model, seconds, (model.num_timesteps - done) / (seconds - before))
     write_atomically(run / "result.json", json.dumps(asdict(result), indent=1))
     vec.close()
     return result
@@ -232,14 +236,17 @@ def _rows(env: WritebackEnv) -> int:
     return sum(cgroup.workload is not None for cgroup in env.scenario.cgroups)
 
 
-def _resumed(experiment: Experiment, last: checkpoint.Checkpoint) -> tuple[BaseAlgorithm, VecNormalize]:
+def _resumed(
+    experiment: Experiment, last: checkpoint.Checkpoint
+) -> tuple[BaseAlgorithm, VecNormalize, float]:
+    """Model and normaliser as they were, and the seconds of training until then."""
     state = last.state()
     vec = last.normaliser()
     vec.set_venv(state["venv"])
     kind = PPO if isinstance(experiment.algorithm, Ppo) else SAC
     model = last.model(kind, env=vec, force_reset=False)
     checkpoint.restore(model, vec, state)
-    return model, vec
+    return model, vec, state.get("seconds", 0.0)  # checkpoints of old have none
 
 
 def _same_run(run: Path, experiment: Experiment, seed: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import pickle
 import shutil
 import subprocess
 import sys
@@ -194,6 +195,15 @@ DAMAGED = [
     ("episodes.csv", b"step,env,return,length\nx,0,-1.0,8\n", "remove it to go on without"),
 ]
 """File, what it is now (None: missing), what is said."""
+
+
+def test_the_seconds_of_a_training_are_those_of_all_its_sessions(make_experiment, tmp_path: Path) -> None:
+    experiment, run = make_experiment(), tmp_path / "run"
+    train(experiment, run, 1, progress=False)
+    (run / "result.json").unlink()
+    file = checkpoint.checkpoints(run)[-1].path / "state.pkl"
+    file.write_bytes(pickle.dumps(pickle.loads(file.read_bytes()) | {"seconds": 1000.0}))
+    assert 1000 < train(experiment, run, 1, resume=True, progress=False).seconds < 1100
 
 
 def test_a_damaged_file_of_a_run_is_one_line_that_says_what_to_do(make_experiment, tmp_path: Path) -> None:

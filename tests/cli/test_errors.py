@@ -285,11 +285,24 @@ def test_wrong_usage(refused: Refused, args: tuple[str, ...], words: str) -> Non
 # --- what is not bad input --------------------------------------------------------------------------
 
 
-def test_an_interrupt_is_130_and_no_traceback(cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zswap_gym.workloads.scenario.load_scenario", _raise(KeyboardInterrupt()))
-    status, _, err = cli("scenarios", "show", "bench-mix")
+@pytest.mark.parametrize(
+    ("where", "args", "hint"),
+    [
+        ("zswap_gym.workloads.scenario.load_scenario", ("scenarios", "show", "bench-mix"), ""),
+        ("zswap_gym.workloads.scenario.load_scenario", ("evaluate", "--scenario", "demo-test"), ""),
+        ("agents.advice.subject.subject", ("advise", "sidecar"), ""),
+        ("zswap_gym.workloads.groundtruth.recordings", ("fidelity", "here"), ""),
+        ("agents.config.load_experiment", ("train", "demo"), "; the same command with --resume goes on"),
+    ],
+)
+def test_an_interrupt_is_130_and_one_line(
+    cli, monkeypatch: pytest.MonkeyPatch, where: str, args: tuple[str, ...], hint: str
+) -> None:
+    monkeypatch.setattr(where, _raise(KeyboardInterrupt()))
+    status, _, err = cli(*args)
     assert status == 130
-    assert "Traceback" not in err
+    assert err.count("\n") == 1
+    assert err.startswith(f"zswap-gym: interrupted{hint}")
 
 
 def test_a_bug_is_not_dressed_up_as_bad_input(cli, monkeypatch: pytest.MonkeyPatch) -> None:
