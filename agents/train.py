@@ -88,14 +88,14 @@ def train(
 
 
 def _train(experiment: Experiment, run: Path, seed: int, *, resume: bool, progress: bool) -> RunResult:
-    if (run / "experiment.yaml").exists():
+    found = checkpoint.checkpoints(run)
+    if found or (run / "experiment.yaml").exists():
         if not resume:
             raise UserError(f"{run}: holds a run already; resume it (--resume) or name another folder")
         _same_run(run, experiment, seed)
         if (run / "result.json").exists():
             return _read_result(run)
         checkpoint.sweep(run)
-    found = checkpoint.checkpoints(run)
     started = time.perf_counter()
     if found:
         model, vec, before = _resumed(experiment, found[-1])
