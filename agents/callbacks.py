@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
@@ -12,16 +14,22 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecNormalize
 
 from agents import checkpoint
+from zswap_gym.atomic import write_atomically
+from zswap_gym.errors import UserError
 
 FIELDS = ("step", "env", "return", "length")
+_LOST = "put it back as it was, or remove it to go on without the episodes so far"
 
 
 class Saver(BaseCallback):
-    """Writes a checkpoint every ``every`` steps, at the next moment between two rollouts."""
+    """Writes a checkpoint every ``every`` steps, at the next moment between two rollouts.
 
-    def __init__(self, run: Path, vec: VecNormalize, every: int) -> None:
+    ``clock`` says how many seconds training has taken so far.
+    """
+
+    def __init__(self, run: Path, vec: VecNormalize, every: int, clock: Callable[[], float]) -> None:
         super().__init__()
-        self.run, self.vec, self.every = run, vec, every
+        self.run, self.vec, self.every, self.clock = run, vec, every, clock
 
     def _on_training_start(self) -> None:
         self.last = self.model.num_timesteps
@@ -31,7 +39,7 @@ class Saver(BaseCallback):
 
     def _on_rollout_start(self) -> None:
         if self.model.num_timesteps - self.last >= self.every:
-            checkpoint.save(self.run, self.model, self.vec)
+            checkpoint.save(self.run, self.model, self.vec, self.clock())
             self.last = self.model.num_timesteps
 
 
@@ -39,18 +47,24 @@ class EpisodeLog(BaseCallback):
     """Appends each finished training episode to a CSV file.
 
     Lines past step ``after`` belong to a session that was killed after its last checkpoint; they
-    will be lived again and are dropped.
+    will be lived again and are dropped. ``some``: the checkpoint knows of episodes before it, so a
+    file without any was damaged.
+
+    Raises:
+        UserError: the file is damaged.
     """
 
-    def __init__(self, path: Path, after: int) -> None:
+    def __init__(self, path: Path, after: int, *, some: bool = False) -> None:
         super().__init__()
         self.path = path
         kept = [row for row in _rows(path) if int(row["step"]) <= after]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(kept)
+        if some and not kept and path.exists():
+            raise UserError(f"{path}: has none of the episodes up to step {after}; {_LOST}")
+        text = io.StringIO()
+        writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(kept)
+        write_atomically(path, text.getvalue())
 
     def _on_step(self) -> bool:
         ended = [(i, info["episode"]) for i, info in enumerate(self.locals["infos"]) if "episode" in info]
@@ -75,10 +89,17 @@ def returns_by_env(path: Path) -> dict[int, list[float]]:
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
+    """The complete lines; the last may have been cut by a kill."""
     if not path.exists():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return [row for row in csv.DictReader(file) if all(row.get(name) for name in FIELDS)]
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [row for row in csv.DictReader(file) if all(row.get(name) for name in FIELDS)]
+        for row in rows:
+            int(row["step"]), int(row["env"]), float(row["return"])
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(f"{path}: cannot be read ({error}); {_LOST}") from error
+    return rows
 
 
 class Bar(BaseCallback):

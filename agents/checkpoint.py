@@ -12,9 +12,11 @@ import pickle
 import random
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +29,7 @@ from zswap_gym.errors import UserError
 KEEP = 2
 """The last one, and one before it in case the disk fails at the wrong moment."""
 
+T = TypeVar("T")
 _BUFFER_ARRAYS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 
 
@@ -46,23 +49,38 @@ class Checkpoint:
         """The model as SB3 saves it."""
         return self.path / "model.zip"
 
+    def model(self, kind: type[BaseAlgorithm], **options: Any) -> BaseAlgorithm:
+        """The model, which is of that kind; ``options`` are those of SB3's ``load``."""
+        with _reading(self.model_file):
+            return kind.load(self.model_file, device="cpu", **options)
+
     def normaliser(self) -> VecNormalize:
         """The normaliser, without environments."""
-        return self._load("normaliser.pkl")  # type: ignore[no-any-return]
+        return self._load("normaliser.pkl", VecNormalize)
 
     def state(self) -> dict[str, Any]:
         """Environments, random generators and the rest."""
-        return self._load("state.pkl")  # type: ignore[no-any-return]
+        return self._load("state.pkl", dict)
 
-    def _load(self, name: str) -> Any:
-        # A pickle runs code when it is read, so only runs of one's own should be resumed or exported.
-        try:
-            return pickle.loads((self.path / name).read_bytes())  # noqa: S301
-        except (OSError, EOFError, pickle.UnpicklingError, AttributeError, ImportError) as error:
-            raise UserError(
-                f"{self.path / name}: cannot be read ({error}); "
-                "remove this checkpoint to go on from the one before"
-            ) from error
+    def _load(self, name: str, kind: type[T]) -> T:
+        with _reading(self.path / name):
+            # A pickle runs code when it is read, so only runs of one's own should be resumed or exported.
+            found = pickle.loads((self.path / name).read_bytes())  # noqa: S301
+            if not isinstance(found, kind):
+                raise TypeError(f"holds {type(found).__name__}, not {kind.__name__}")
+            return found
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    """Around reading a file of a checkpoint: a damaged one says what to do about it."""
+    try:
+        yield
+    except Exception as error:  # a damaged pickle or zip file raises whatever its bytes happen to spell
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"{file}: cannot be read ({reason}); remove this checkpoint to go on from the one before"
+        ) from error
 
 
 def checkpoints(run: Path) -> list[Checkpoint]:
@@ -71,8 +89,11 @@ def checkpoints(run: Path) -> list[Checkpoint]:
     return [Checkpoint(path) for path in sorted(found, key=lambda path: int(path.name))]
 
 
-def save(run: Path, model: BaseAlgorithm, vec: VecNormalize) -> Checkpoint:
-    """Write a checkpoint of ``model`` between two rollouts, then drop all but the last two."""
+def save(run: Path, model: BaseAlgorithm, vec: VecNormalize, seconds: float) -> Checkpoint:
+    """Write a checkpoint of ``model`` between two rollouts, then drop all but the last two.
+
+    ``seconds`` is what training has taken so far.
+    """
     folder = run / "checkpoints"
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / f"{model.num_timesteps:09d}"
@@ -80,7 +101,7 @@ def save(run: Path, model: BaseAlgorithm, vec: VecNormalize) -> Checkpoint:
     try:
         model.save(temporary / "model.zip")
         (temporary / "normaliser.pkl").write_bytes(pickle.dumps(vec))
-        (temporary / "state.pkl").write_bytes(pickle.dumps(_state(model, vec)))
+        (temporary / "state.pkl").write_bytes(pickle.dumps(_state(model, vec) | {"seconds": seconds}))
         if final.exists():
             shutil.rmtree(final)
         temporary.rename(final)

@@ -26,15 +26,24 @@ import zswap_gym
 from zswap_gym.envs.arguments import action_spec
 from zswap_gym.envs.reward import RewardWeights
 from zswap_gym.errors import UserError, nearest
+from zswap_gym.workloads.yaml_file import read_yaml
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Rate = Annotated[float, Field(gt=0, le=1)]
+LogStd = Annotated[float, Field(ge=-20, le=2)]
+"""Within the bounds SB3 keeps SAC's to; beyond them e to its power is 0 or nothing to act on."""
+SEED_MAX = 2**32 - 1
+"""numpy's legacy generator, which SB3 seeds, takes no more."""
+Seed = Annotated[int, Field(ge=0, le=SEED_MAX)]
+WEIGHT_MAX = 1e6
+"""Of the reward, absolute: far beyond any price, and far from where single precision ends."""
 
 
 class _Strict(BaseModel):
     """Frozen, and an unknown key is a mistake that names its nearest neighbour."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -50,8 +59,8 @@ class Ppo(_Strict):
     """Hyperparameters of stable_baselines3.PPO, by its own names."""
 
     name: Literal["ppo"] = "ppo"
-    learning_rate: Annotated[float, Field(gt=0)] = 3e-4
-    n_steps: Positive = 128
+    learning_rate: Rate = 3e-4
+    n_steps: Annotated[int, Field(gt=0, le=100_000)] = 128
     """Decisions per environment between two updates."""
     batch_size: Positive = 256
     n_epochs: Positive = 8
@@ -61,28 +70,30 @@ class Ppo(_Strict):
     ent_coef: Annotated[float, Field(ge=0)] = 0.0
     vf_coef: Annotated[float, Field(ge=0)] = 0.5
     max_grad_norm: Annotated[float, Field(gt=0)] = 0.5
-    log_std_init: float = -0.5
+    log_std_init: LogStd = -0.5
 
 
 class Sac(_Strict):
     """Hyperparameters of stable_baselines3.SAC, by its own names."""
 
     name: Literal["sac"] = "sac"
-    learning_rate: Annotated[float, Field(gt=0)] = 3e-4
-    buffer_size: Positive = 50_000
+    learning_rate: Rate = 3e-4
+    buffer_size: Annotated[int, Field(gt=0, le=10_000_000)] = 50_000
     learning_starts: Annotated[int, Field(ge=0)] = 1_000
     batch_size: Positive = 256
     tau: Annotated[float, Field(gt=0, le=1)] = 0.005
     gamma: Share = 0.99
     train_freq: Positive = 1
     gradient_steps: Positive = 1
-    log_std_init: float = -1.0
+    log_std_init: LogStd = -1.0
 
 
 class Network(_Strict):
     """Size of the networks; the shared policy uses it for the encoder of a cgroup and for the heads."""
 
-    hidden: Annotated[tuple[Positive, ...], Field(min_length=1)] = (64, 64)
+    hidden: Annotated[
+        tuple[Annotated[int, Field(gt=0, le=4096)], ...], Field(min_length=1, max_length=16)
+    ] = (64, 64)
     activation: Literal["tanh", "relu"] = "tanh"
 
 
@@ -114,13 +125,19 @@ class EnvOptions(_Strict):
     @field_validator("action")
     @classmethod
     def _known_bounds(cls, value: dict[str, float]) -> dict[str, float]:
-        action_spec(value)
+        try:
+            action_spec(value)
+        except UserError as error:
+            raise UserError(f"env.{error}") from None
         return value
 
     @field_validator("reward")
     @classmethod
     def _known_terms(cls, value: dict[str, float]) -> dict[str, float]:
-        RewardWeights.of(value)
+        RewardWeights.of(value, "env.reward")
+        for term, weight in value.items():
+            if abs(weight) > WEIGHT_MAX:
+                raise UserError(f"env.reward: {term} = {weight:g}; give a number within {WEIGHT_MAX:g} of 0")
         return value
 
 
@@ -142,8 +159,8 @@ class Experiment(_Strict):
     scenarios: Scenarios
     env: EnvOptions = EnvOptions()
     normalise: Normalise = Normalise()
-    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (1,)
-    n_envs: Positive = 8
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (1,)
+    n_envs: Annotated[int, Field(gt=0, le=1024)] = 8
     total_steps: Positive
     checkpoint_every: Positive = 10_000
     """Steps between checkpoints, rounded up to the algorithm's own rhythm."""
@@ -193,18 +210,7 @@ def load_experiment(name: str | Path) -> Experiment:
     Raises :class:`UserError` in one line: file, key, value, what to do.
     """
     path = _find(str(name))
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "check it"
-        raise UserError(f"{path}{line}: is not valid YAML; {problem}") from error
-    if not isinstance(data, dict):
-        raise UserError(f"{path}: is not a mapping; an experiment has keys such as algorithm and scenarios")
-    return parse_experiment(data, str(path))
+    return parse_experiment(read_yaml(path), str(path))
 
 
 def parse_experiment(data: Mapping[str, Any], where: str) -> Experiment:

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy
@@ -21,10 +20,11 @@ from stable_baselines3.common.vec_env import VecNormalize
 from torch import nn
 
 from agents import checkpoint
-from agents.config import Experiment, Ppo, parse_experiment
+from agents.config import Ppo
 from agents.networks import SharedActor, SharedActorCritic
 from agents.normalise import PooledMeanStd
 from agents.provenance import provenance
+from agents.run_folder import experiment_of, facts_of
 from zswap_gym.errors import UserError
 from zswap_gym.policy.contract import Contract
 from zswap_gym.policy.features import FEATURES
@@ -35,7 +35,7 @@ def export_run(run: str | Path, out: str | Path) -> Path:
     """Export the last checkpoint of a run to the bundle ``out``; returns its path.
 
     Raises:
-        UserError: no such run, no checkpoint yet, or a policy that no host can feed.
+        UserError: no such run, no checkpoint yet, a damaged file, or a policy that no host can feed.
     """
     run = Path(run)
     model, vec, facts = load_run(run)
@@ -63,14 +63,7 @@ def load_run(run: Path) -> tuple[BaseAlgorithm, VecNormalize, dict[str, Any]]:
     kind = PPO if isinstance(experiment.algorithm, Ppo) else SAC
     # Replay buffers come at full size and are not needed to predict.
     extra = {} if kind is PPO else {"buffer_size": 1}
-    model = kind.load(found[-1].model_file, device="cpu", **extra)  # type: ignore[arg-type]
-    return model, found[-1].normaliser(), json.loads((run / "provenance.json").read_text())
-
-
-def experiment_of(run: Path) -> Experiment:
-    """The experiment a run was made from."""
-    file = run / "experiment.yaml"
-    return parse_experiment(yaml.safe_load(file.read_text()), str(file))
+    return found[-1].model(kind, **extra), found[-1].normaliser(), facts_of(run)
 
 
 def to_policy(

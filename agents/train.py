@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +28,11 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from agents import checkpoint
 from agents.callbacks import Bar, EpisodeLog, Saver, returns_by_env
-from agents.config import Experiment, Ppo, load_experiment, parse_experiment
+from agents.config import Experiment, Ppo, load_experiment
 from agents.networks import ACTIVATIONS, Layout, SharedActorCritic, SharedSacPolicy
 from agents.normalise import PooledNormalise
 from agents.provenance import provenance
+from agents.run_folder import experiment_of, facts_of, locked, read_record
 from agents.vecenv import FleetVecEnv
 from zswap_gym.atomic import write_atomically
 from zswap_gym.envs.spaces import H
@@ -53,7 +56,7 @@ class RunResult:
     return_last: float
     """Of the last tenth."""
     seconds: float
-    """Wall time of training, over all resumptions."""
+    """Wall time of training, over all resumptions; what a kill lost and was learned again counts once."""
     steps_per_s: float
     """Of the last session, learning included."""
 
@@ -76,39 +79,48 @@ def train(
         progress: draw a bar on stderr.
 
     Raises:
-        UserError: ``out`` holds another run, or cannot be written.
+        UserError: ``out`` holds another run, another training writes there, or it cannot be written.
     """
     experiment = config if isinstance(config, Experiment) else load_experiment(config)
-    run = Path(out)
     torch.set_num_threads(1)  # these networks are too small to share: two threads halve the speed
-    if (run / "experiment.yaml").exists():
+    with locked(Path(out)):
+        return _train(experiment, Path(out), seed, resume=resume, progress=progress)
+
+
+def _train(experiment: Experiment, run: Path, seed: int, *, resume: bool, progress: bool) -> RunResult:
+    found = checkpoint.checkpoints(run)
+    if found or (run / "experiment.yaml").exists():
         if not resume:
             raise UserError(f"{run}: holds a run already; resume it (--resume) or name another folder")
         _same_run(run, experiment, seed)
         if (run / "result.json").exists():
-            return RunResult(**json.loads((run / "result.json").read_text()))
+            return _read_result(run)
         checkpoint.sweep(run)
-    found = checkpoint.checkpoints(run)
     started = time.perf_counter()
     if found:
-        model, vec = _resumed(experiment, found[-1])
+        model, vec, before = _resumed(experiment, found[-1])
     else:
-        model, vec = _fresh(experiment, seed)
+        (model, vec), before = _fresh(experiment, seed), 0.0
         _describe(run, experiment, seed, vec)
+
+    def clock() -> float:
+        return before + time.perf_counter() - started
+
     done = model.num_timesteps
+    log = EpisodeLog(run / "episodes.csv", after=done, some=bool(model.ep_info_buffer))
     model.set_logger(configure(str(run / "tensorboard"), ["tensorboard"]))
-    log = EpisodeLog(run / "episodes.csv", after=done)
-    callbacks: list[BaseCallback] = [Saver(run, vec, experiment.checkpoint_every), log]
-    with Bar(experiment.total_steps, f"{experiment.name} seed {seed}", quiet=not progress) as bar:
+    callbacks: list[BaseCallback] = [Saver(run, vec, experiment.checkpoint_every, clock), log]
+    bar = Bar(experiment.total_steps, f"{experiment.name} seed {seed}", quiet=not progress)
+    with bar, _diverging(run, model):
         model.learn(
             max(experiment.total_steps - done, 0),
             callback=[*callbacks, bar],
             reset_num_timesteps=not found,
             log_interval=_log_interval(experiment),
         )
-    checkpoint.save(run, model, vec)
-    seconds = time.perf_counter() - started
-    result = _result(run, seed, model, seconds, (model.num_timesteps - done) / seconds)
+    seconds = clock()
+    checkpoint.save(run, model, vec, seconds)
+    result = _result(run, seed, model, seconds, (model.num_timesteps - done) / (seconds - before))
     write_atomically(run / "result.json", json.dumps(asdict(result), indent=1))
     vec.close()
     return result
@@ -206,33 +218,51 @@ def _fresh(experiment: Experiment, seed: int) -> tuple[BaseAlgorithm, VecNormali
     return model, vec
 
 
+@contextmanager
+def _diverging(run: Path, model: BaseAlgorithm) -> Iterator[None]:
+    """Around learning: torch refuses to draw from a policy of NaN, which is the settings' fault."""
+    try:
+        yield
+    except ValueError as error:
+        if all(bool(weights.isfinite().all()) for weights in model.policy.parameters()):
+            raise
+        raise UserError(
+            f"{run}: diverged: after {model.num_timesteps} steps the weights are no longer numbers; "
+            "lower algorithm.learning_rate or the weights of env.reward, and train into another folder"
+        ) from error
+
+
 def _rows(env: WritebackEnv) -> int:
     return sum(cgroup.workload is not None for cgroup in env.scenario.cgroups)
 
 
-def _resumed(experiment: Experiment, last: checkpoint.Checkpoint) -> tuple[BaseAlgorithm, VecNormalize]:
+def _resumed(
+    experiment: Experiment, last: checkpoint.Checkpoint
+) -> tuple[BaseAlgorithm, VecNormalize, float]:
+    """Model and normaliser as they were, and the seconds of training until then."""
     state = last.state()
     vec = last.normaliser()
     vec.set_venv(state["venv"])
     kind = PPO if isinstance(experiment.algorithm, Ppo) else SAC
-    model = kind.load(last.model_file, env=vec, device="cpu", force_reset=False)
+    model = last.model(kind, env=vec, force_reset=False)
     checkpoint.restore(model, vec, state)
-    return model, vec
+    return model, vec, state.get("seconds", 0.0)  # checkpoints of old have none
 
 
 def _same_run(run: Path, experiment: Experiment, seed: int) -> None:
-    import yaml
-
-    before = parse_experiment(
-        yaml.safe_load((run / "experiment.yaml").read_text()), str(run / "experiment.yaml")
-    )
-    facts = json.loads((run / "provenance.json").read_text())
+    before, facts = experiment_of(run), facts_of(run)
     if before.digest() != experiment.digest():
         raise UserError(
             f"{run}: was started with other settings (see experiment.yaml there); name another folder"
         )
     if facts["seed"] != seed:
         raise UserError(f"{run}: was started with seed {facts['seed']}, not {seed}; name another folder")
+
+
+def _read_result(run: Path) -> RunResult:
+    names = [f.name for f in fields(RunResult)]
+    found = read_record(run / "result.json", names, "remove it and resume again: it is written anew")
+    return RunResult(**{name: found[name] for name in names})
 
 
 def _describe(run: Path, experiment: Experiment, seed: int, vec: VecNormalize) -> None:

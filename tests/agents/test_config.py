@@ -31,6 +31,17 @@ def test_the_short_form_has_every_default() -> None:
         ({"algorithm": {"name": "ppo", "batch_size": 100}}, "batch_size = 100 does not divide"),
         ({"env": {"reward": {"dram_hold": -1}}}, "unknown term 'dram_hold'.*'dram_held'"),
         ({"env": {"reward": {"dram_held": 1}}}, "dram_held = 1"),
+        ({"env": {"reward": {"dram_held": -1.0e300}}}, r"env\.reward: dram_held = -1e\+300; .*within 1e\+06"),
+        ({"env": {"reward": {"dram_held": float("nan")}}}, r"env\.reward\.dram_held = nan"),
+        ({"env": {"action": {"max_share": 2}}}, r"env\.action: max_share = 2"),
+        ({"env": {"action": {"age_min_s": float("inf")}}}, r"env\.action\.age_min_s = inf"),
+        ({"algorithm": {"name": "sac", "learning_rate": float("inf")}}, r"algorithm\.learning_rate = inf"),
+        ({"algorithm": {"name": "ppo", "learning_rate": 1e300}}, r"algorithm\.learning_rate = 1e\+300"),
+        ({"algorithm": {"name": "ppo", "log_std_init": 1000}}, r"algorithm\.log_std_init = 1000"),
+        ({"seeds": [-1]}, r"seeds\.0 = -1: .*greater than or equal to 0"),
+        ({"seeds": [1, 99999999999]}, r"seeds\.1 = 99999999999: .*less than or equal to 4294967295"),
+        ({"n_envs": 100_000_000}, r"n_envs = 100000000: .*less than or equal to 1024"),
+        ({"network": {"hidden": [10**9]}}, r"network\.hidden\.0 = 1000000000"),
         ({"n_envs": 0}, "n_envs = 0"),
         ({"total_steps": None}, "total_steps"),
         ({"scenarios": {"train": []}}, r"scenarios\.train"),
@@ -51,10 +62,10 @@ def test_a_missing_key_is_named() -> None:
 def test_files_that_are_no_experiment(tmp_path: Path) -> None:
     broken = tmp_path / "broken.yaml"
     broken.write_text("a: [1,\nb: 2\n")
-    with pytest.raises(UserError, match=r"broken\.yaml line \d+: is not valid YAML"):
+    with pytest.raises(UserError, match=r"broken\.yaml: line \d+: .*; correct the YAML"):
         load_experiment(broken)
     broken.write_text("- 1\n")
-    with pytest.raises(UserError, match="is not a mapping"):
+    with pytest.raises(UserError, match="holds list, wanted a mapping"):
         load_experiment(broken)
     with pytest.raises(UserError, match="no such file"):
         load_experiment(tmp_path / "nothing.yaml")

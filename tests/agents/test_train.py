@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,9 +20,10 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from agents import checkpoint
 from agents.callbacks import read_episodes
-from agents.config import Experiment, load_experiment, parse_experiment
+from agents.config import SEED_MAX, Experiment, load_experiment, parse_experiment
 from agents.export import load_run
 from agents.networks import Layout
+from agents.run_folder import locked
 from agents.train import make_model, normalised, train
 from zswap_gym.errors import UserError
 
@@ -140,14 +143,109 @@ def test_a_place_that_cannot_be_written_costs_no_training(make_experiment, tmp_p
     assert (tmp_path / "file").read_text() == ""
 
 
-def test_a_damaged_checkpoint_says_so(make_experiment, tmp_path: Path) -> None:
+_HOLDS = """
+import sys, time
+from pathlib import Path
+from agents.run_folder import locked
+
+with locked(Path(sys.argv[1])):
+    print("locked", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_second_training_into_the_folder_is_refused_until_the_first_is_gone(
+    make_experiment, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
-    train(make_experiment(), run, 1, progress=False)
+    first = subprocess.Popen([sys.executable, "-c", _HOLDS, str(run)], cwd=ROOT, stdout=subprocess.PIPE)
+    try:
+        assert first.stdout is not None
+        assert first.stdout.readline() == b"locked\n"
+        for resume in (False, True):
+            with pytest.raises(UserError, match="run: another training is writing there"):
+                train(make_experiment(), run, 1, resume=resume, progress=False)
+    finally:
+        first.kill()
+        first.communicate()
+    assert list(run.iterdir()) == []
+    with locked(run):
+        pass
+
+
+def test_a_lock_leaves_no_folder_it_made_for_nothing(tmp_path: Path) -> None:
+    with locked(tmp_path / "deep" / "run"):
+        assert (tmp_path / "deep" / "run").is_dir()
+    assert list(tmp_path.iterdir()) == []
+
+
+DAMAGED = [
+    ("checkpoints/000000128/state.pkl", b"hello, this is no pickle\n", "remove this checkpoint"),
+    ("checkpoints/000000128/state.pkl", b"N.", "holds NoneType, not dict.* remove this checkpoint"),
+    ("checkpoints/000000128/normaliser.pkl", b"", "remove this checkpoint"),
+    ("checkpoints/000000128/model.zip", None, "remove this checkpoint"),
+    ("checkpoints/000000128/model.zip", b"", "remove this checkpoint"),
+    ("checkpoints/000000128/model.zip", b"PK\x03\x04 and so on", "remove this checkpoint"),
+    ("provenance.json", None, "train into another folder"),
+    ("provenance.json", b"", "train into another folder"),
+    ("provenance.json", b"{}", "lacks seed, .*; .* train into another folder"),
+    ("experiment.yaml", None, "no such file.* train into another folder"),
+    ("experiment.yaml", b"", "holds nothing.* train into another folder"),
+    ("experiment.yaml", b"name: \xff", "train into another folder"),
+    ("episodes.csv", b"", "has none of the episodes up to step 128; .* remove it to go on without"),
+    ("episodes.csv", b"step,env,return,length\nx,0,-1.0,8\n", "remove it to go on without"),
+]
+"""File, what it is now (None: missing), what is said."""
+
+
+def test_the_seconds_of_a_training_are_those_of_all_its_sessions(make_experiment, tmp_path: Path) -> None:
+    experiment, run = make_experiment(), tmp_path / "run"
+    train(experiment, run, 1, progress=False)
     (run / "result.json").unlink()
+    file = checkpoint.checkpoints(run)[-1].path / "state.pkl"
+    file.write_bytes(pickle.dumps(pickle.loads(file.read_bytes()) | {"seconds": 1000.0}))
+    assert 1000 < train(experiment, run, 1, resume=True, progress=False).seconds < 1100
+
+
+def test_a_damaged_file_of_a_run_is_one_line_that_says_what_to_do(make_experiment, tmp_path: Path) -> None:
+    experiment, run = make_experiment(total_steps=128), tmp_path / "run"
+    train(experiment, run, 1, progress=False)
+    (run / "result.json").write_text("{")
+    with pytest.raises(UserError, match=r"result\.json: cannot be read .*; remove it and resume"):
+        train(experiment, run, 1, resume=True, progress=False)
+    (run / "result.json").unlink()
+    for name, now, words in DAMAGED:
+        whole = (run / name).read_bytes()
+        (run / name).unlink()
+        if now is not None:
+            (run / name).write_bytes(now)
+        with pytest.raises(UserError, match=words) as caught:
+            train(experiment, run, 1, resume=True, progress=False)
+        assert str(caught.value).startswith(str(run / name))
+        assert "\n" not in str(caught.value)
+        if name not in ("episodes.csv", "checkpoints/000000128/state.pkl"):  # of which an export has no need
+            with pytest.raises(UserError, match=words if now is not None else name):
+                load_run(run)
+        (run / name).write_bytes(whole)
     broken = checkpoint.checkpoints(run)[-1].path / "state.pkl"
     broken.write_bytes(broken.read_bytes()[:100])
     with pytest.raises(UserError, match=r"state\.pkl: cannot be read .* remove this checkpoint"):
-        train(make_experiment(), run, 1, resume=True, progress=False)
+        train(experiment, run, 1, resume=True, progress=False)
+    shutil.rmtree(broken.parent)
+    (run / "episodes.csv").unlink()
+    assert train(experiment, run, 1, resume=True, progress=False).episodes == 4  # of the last 32 steps
+
+
+def test_the_largest_seed_trains(make_experiment, tmp_path: Path) -> None:
+    experiment = make_experiment(total_steps=32, seeds=[SEED_MAX])
+    assert train(experiment, tmp_path / "run", experiment.seeds[0], progress=False).seed == SEED_MAX
+
+
+def test_a_training_that_diverges_is_one_line(make_experiment, tmp_path: Path) -> None:
+    experiment = make_experiment()
+    algorithm = experiment.algorithm.model_copy(update={"learning_rate": float("inf")})  # unchecked
+    with pytest.raises(UserError, match=r"run: diverged: after .* steps .* lower algorithm\.learning_rate"):
+        train(experiment.model_copy(update={"algorithm": algorithm}), tmp_path / "run", 1, progress=False)
 
 
 def test_scenarios_are_spread_over_the_environments_and_padded(

@@ -33,6 +33,8 @@ def test_a_bare_recording(cli, tmp_path):
         (("sidecar", "--slo", "-1"), "--slo: -1: give a number"),
         (("sidecar", "--slo", "nan"), "--slo: nan: give a number"),
         (("sidecar", "--interval", "1h"), "--interval: 1h"),
+        (("sidecar", "--plot", "q.xyz"), "q.xyz: a picture is a .png, .svg or .pdf"),
+        (("sidecar", "--plot", "ppp3"), "ppp3: a picture is a .png, .svg or .pdf"),
         (("sidecar", "--json", "/proc/a.json"), "/proc/a.json"),
     ],
 )
@@ -41,3 +43,11 @@ def test_bad_input(cli, args, words):
     assert (status, out) == (2, "")
     assert err.count("\n") == 1
     assert words in err
+
+
+@pytest.mark.parametrize("option", ["--json", "--save-scenario"])
+def test_what_is_read_is_not_overwritten(cli, tmp_path, option):
+    (tmp_path / "mine.yaml").write_text("name: mine\n")
+    status, _, err = cli("advise", "mine.yaml", option, "mine.yaml")
+    assert status == 2
+    assert "mine.yaml: is what is read" in err

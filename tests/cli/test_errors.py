@@ -115,10 +115,25 @@ def test_a_wrong_value_or_key_of_a_controller(refused: Refused, tmp_path: Path, 
 
 
 @pytest.mark.parametrize("command", [("train",), ("control",), ("scenarios", "show")], ids=" ".join)
-@pytest.mark.parametrize("content", ["a: [", "- a\n- b\n", ""], ids=["no yaml", "a list", "empty"])
-def test_a_config_that_is_no_mapping(refused: Refused, tmp_path: Path, command, content: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("a: [", "line 1: "),
+        ("- a\n- b\n", "holds list"),
+        ("", "holds nothing"),
+        ("name: 2020-99-99", "line 1: '2020-99-99' means nothing (month must be in 1..12)"),
+        ("[" * 100_000, "nested too deeply"),
+        ("name: x\nname: y\n", "line 2: key 'name' is given twice"),
+    ],
+    ids=["no yaml", "a list", "empty", "no date", "deep", "twice"],
+)
+def test_a_config_that_is_no_mapping(
+    refused: Refused, tmp_path: Path, command, content: str, words: str
+) -> None:
     (tmp_path / "x.yaml").write_text(content)
-    assert "x.yaml" in refused(*command, tmp_path / "x.yaml")
+    line = refused(*command, tmp_path / "x.yaml")
+    assert "x.yaml: " in line
+    assert words in line
 
 
 @pytest.mark.parametrize("command", [("train",), ("control",), ("scenarios", "show")], ids=" ".join)
@@ -233,6 +248,12 @@ def test_a_badly_written_law(refused: Refused, laws: str, words: str) -> None:
     assert words in refused("evaluate", "--scenario", "demo-test", "--laws", laws, "--seeds", 1)
 
 
+def test_a_seed_of_the_file_is_named_with_file_and_key(refused: Refused, tmp_path: Path) -> None:
+    line = refused("train", save(tmp_path / "x.yaml", EXPERIMENT | {"seeds": [-1]}))
+    assert "x.yaml: seeds.0 = -1: " in line
+    assert "--seed" not in line
+
+
 def test_exporting_what_is_no_run(refused: Refused, tmp_path: Path) -> None:
     assert "nowhere: no such run" in refused("export", "nowhere")
     (tmp_path / "empty").mkdir()
@@ -249,7 +270,8 @@ def test_exporting_what_is_no_run(refused: Refused, tmp_path: Path) -> None:
         (("train",), "CONFIG"),
         (("train", "demo", "--sed", "1"), "--sed"),
         (("train", "demo", "--seed", "one"), "--seed"),
-        (("train", "demo", "--seed", "-1"), "seeds are 0 or more"),
+        (("train", "demo", "--seed", "-1"), "--seed -1: seeds are 0 to 4294967295"),
+        (("train", "demo", "--seed", "99999999999"), "--seed 99999999999: seeds are 0 to"),
         (("evaluate", "--scenario", "demo-test", "--seeds", "0"), "--seeds"),
         (("evaluate",), "--scenario"),
         (("control", "x.yaml", "--mode", "acct"), "acct"),
@@ -263,11 +285,24 @@ def test_wrong_usage(refused: Refused, args: tuple[str, ...], words: str) -> Non
 # --- what is not bad input --------------------------------------------------------------------------
 
 
-def test_an_interrupt_is_130_and_no_traceback(cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zswap_gym.workloads.scenario.load_scenario", _raise(KeyboardInterrupt()))
-    status, _, err = cli("scenarios", "show", "bench-mix")
+@pytest.mark.parametrize(
+    ("where", "args", "hint"),
+    [
+        ("zswap_gym.workloads.scenario.load_scenario", ("scenarios", "show", "bench-mix"), ""),
+        ("zswap_gym.workloads.scenario.load_scenario", ("evaluate", "--scenario", "demo-test"), ""),
+        ("agents.advice.subject.subject", ("advise", "sidecar"), ""),
+        ("zswap_gym.workloads.groundtruth.recordings", ("fidelity", "here"), ""),
+        ("agents.config.load_experiment", ("train", "demo"), "; the same command with --resume goes on"),
+    ],
+)
+def test_an_interrupt_is_130_and_one_line(
+    cli, monkeypatch: pytest.MonkeyPatch, where: str, args: tuple[str, ...], hint: str
+) -> None:
+    monkeypatch.setattr(where, _raise(KeyboardInterrupt()))
+    status, _, err = cli(*args)
     assert status == 130
-    assert "Traceback" not in err
+    assert err.count("\n") == 1
+    assert err.startswith(f"zswap-gym: interrupted{hint}")
 
 
 def test_a_bug_is_not_dressed_up_as_bad_input(cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,3 +39,14 @@ def test_an_import_goes_on_to_advise(cli, tmp_path):
     status, out, _ = cli("advise", "pages.npz", "--ages", "20,60", "--budgets", "512K")
     assert status == 0
     assert "Largest age this workload supports: 98 s" in out
+
+
+def test_an_import_does_not_overwrite_what_it_reads(cli, tmp_path):
+    text = "scan 5\nalloc 0x1000 4096\n"
+    (tmp_path / "pages.txt").write_text(text)
+    (tmp_path / "link").symlink_to("pages.txt")
+    for target in ("pages.txt", "./pages.txt", "link"):
+        status, out, err = cli("import", "pages.txt", "-o", target)
+        assert (status, out) == (2, "")
+        assert "is what is read, and would be overwritten; name another file" in err
+    assert (tmp_path / "pages.txt").read_text() == text

@@ -341,7 +341,7 @@ def test_load_cannot_be_randomised_for_recordings_alone(write):
         ("a: [1", "line 1"),
         ("name: x\nname: y\n", "line 2: key 'name' is given twice"),
         ("- 1\n", "list"),
-        ("", "NoneType"),
+        ("", "nothing"),
         ("1: 2\n", "mapping"),
         ("a: \x00", "correct the YAML"),
     ],

@@ -21,13 +21,26 @@ if TYPE_CHECKING:
 WIDE = 160
 
 
-def ensure_writable(path: Path, *, folder: bool = False) -> None:
+PICTURES = (".png", ".svg", ".pdf")
+
+
+def ensure_picture(path: Path) -> None:
+    """As :func:`ensure_writable`, for a picture: its suffix says which kind it is to be."""
+    if path.suffix.lower() not in PICTURES:
+        raise UserError(f"{path}: a picture is a .png, .svg or .pdf; name it so")
+    ensure_writable(path)
+
+
+def ensure_writable(path: Path, *, folder: bool = False, source: Path | None = None) -> None:
     """Raise :class:`UserError` unless ``path`` can be written, leaving nothing behind.
 
     Called before any work is done, so that a wrong path costs a second and not a training run.
     With ``folder`` the path is to become (or be) a folder, else a file. Missing parents are fine:
-    the nearest folder that exists is tried with a temporary file.
+    the nearest folder that exists is tried with a temporary file. ``source`` is what the command
+    reads, which is not to be overwritten.
     """
+    if source is not None and path.exists() and source.exists() and path.samefile(source):
+        raise UserError(f"{path}: is what is read, and would be overwritten; name another file to write")
     if folder and path.exists() and not path.is_dir():
         raise UserError(f"{path}: a file is in the way; name a folder to write to")
     if not folder and path.is_dir():

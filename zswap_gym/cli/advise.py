@@ -73,12 +73,13 @@ def advise(
     """
     from zswap_gym.atomic import write_atomically
     from zswap_gym.cli._extras import optional_parts
-    from zswap_gym.cli._output import console, ensure_writable, write_json
+    from zswap_gym.cli._output import console, ensure_picture, ensure_writable, write_json
 
     for path in (json_file, plot, save_scenario):
         if path is not None:
-            ensure_writable(path)
+            ensure_writable(path, source=Path(subject))
     if plot is not None:
+        ensure_picture(plot)
         with optional_parts("drawing"):
             import_module("matplotlib")  # to find out before the work is done
     promise = _promise(slo, psi)

@@ -78,28 +78,10 @@ def read_config(path: Path) -> tuple[dict[str, Any], ControllerConfig]:
 
     Raises :class:`UserError`: no such file, not YAML, an unknown key, a bad value.
     """
-    import yaml
-
     from zswap_gym.controller.config import ControllerConfig
+    from zswap_gym.workloads.yaml_file import read_yaml
 
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(
-            f"{path}: no such file; give a controller YAML, such as those in configs/controller"
-        ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise UserError(
-            f"{path}{line}: not valid YAML; {getattr(error, 'problem', None) or 'check it'}"
-        ) from error
-    except (ValueError, RecursionError) as error:  # a number or a date that is none, endless brackets
-        raise UserError(f"{path}: not valid YAML; {error}") from error
-    if not isinstance(data, dict):
-        raise UserError(f"{path}: is not a mapping; it needs keys such as cgroups and law")
+    data = read_yaml(path)
     host = _checked_host(data.pop("host", {"kind": "linux"}), path)
     return host, ControllerConfig.from_mapping(data, str(path))
 

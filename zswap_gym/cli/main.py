@@ -92,8 +92,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         return _complain(f"{where}{error.strerror}; make room and run it again (train: with --resume)")
     except (KeyboardInterrupt, typer.Abort):
-        print("zswap-gym: interrupted", file=sys.stderr)
-        return INTERRUPTED
+        status = INTERRUPTED
+    if status == INTERRUPTED:  # typer makes this status of most KeyboardInterrupts
+        going_on = "; the same command with --resume goes on from the last checkpoint"
+        print(f"zswap-gym: interrupted{going_on if args[:1] == ['train'] else ''}", file=sys.stderr)
     return status if isinstance(status, int) else 0
 
 

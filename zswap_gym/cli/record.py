@@ -118,7 +118,7 @@ def import_(
     from zswap_gym.workloads.recording_file import save_recording
 
     target = out or text.with_suffix(".npz")
-    ensure_writable(target)
+    ensure_writable(target, source=text)
     recorded = import_text(text, interval_s=parse_duration(interval), contents=contents)
     save_recording(recorded, target)
     _say(target, recorded, [])

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zswap_gym.errors import UserError
-
 if TYPE_CHECKING:
     from zswap_gym.workloads.scenario import Scenario
 
@@ -97,14 +95,12 @@ def plot(
         zswap-gym scenarios plot mine.yaml --seed 3 -o mine.svg
     """
     from zswap_gym.cli._extras import optional_parts
-    from zswap_gym.cli._output import ensure_writable
+    from zswap_gym.cli._output import ensure_picture
     from zswap_gym.workloads.scenario import load_scenario
 
     loaded = load_scenario(scenario)
     target = out or Path(f"{loaded.name}.png")
-    if target.suffix not in (".png", ".svg", ".pdf"):
-        raise UserError(f"{target}: a picture is a .png, .svg or .pdf; name it so")
-    ensure_writable(target)
+    ensure_picture(target)
     with optional_parts("drawing"):
         from agents.scenario_plot import draw
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from zswap_gym.errors import UserError
+
+if TYPE_CHECKING:
+    from agents.train import RunResult
 
 
 def train(
@@ -45,15 +48,15 @@ def train(
     from zswap_gym.cli._output import ensure_writable, print_json
 
     with optional_parts("training"):
-        from agents.config import load_experiment
+        from agents.config import SEED_MAX, load_experiment
 
         experiment = load_experiment(config)
         folder = out or experiment.folder
         ensure_writable(folder, folder=True)
+        for number in seed or ():
+            if not 0 <= number <= SEED_MAX:
+                raise UserError(f"--seed {number}: seeds are 0 to {SEED_MAX}; name another")
         seeds = list(dict.fromkeys(seed or experiment.seeds))
-        if any(number < 0 for number in seeds):
-            raise UserError(f"--seed {min(seeds)}: seeds are 0 or more")
-
         from agents.train import train as train_one
 
     runs = []
@@ -62,9 +65,15 @@ def train(
         runs.append(train_one(experiment, where, number, resume=resume, progress=not as_json))
         if not as_json:
             done = runs[-1]
-            print(
-                f"seed {number}: {done.steps} steps in {done.seconds:.0f} s; mean return of the first tenth "
-                f"of its episodes {done.return_first:.4f}, of the last {done.return_last:.4f}; {where}"
-            )
+            print(f"seed {number}: {done.steps} steps in {done.seconds:.0f} s; {_returns(done)}; {where}")
     if as_json:
         print_json(runs)
+
+
+def _returns(done: RunResult) -> str:
+    if not done.episodes:
+        return "no episode ended"
+    return (
+        f"mean return of the first tenth of its episodes {done.return_first:.4f}, "
+        f"of the last {done.return_last:.4f}"
+    )
