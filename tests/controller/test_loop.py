@@ -162,6 +162,24 @@ def test_a_slow_reading_is_not_acted_on(turned: TurnedHost, config, said: list[s
 # --- observe and act ------------------------------------------------------------------------------
 
 
+def test_an_interval_the_policy_was_not_trained_at_is_said(
+    turned: TurnedHost, config, said: list[str]
+) -> None:
+    class Trained(Always):
+        def describe(self) -> dict[str, Any]:
+            return {"name": "mine.npz", "interval_s": self.interval_s}
+
+    for interval_s in (config().interval_s, 7.0):
+        decider = Trained(NOTHING)
+        decider.interval_s = interval_s
+        Controller(turned, decider, config(), complain=said.append).run(1)
+    assert [line.partition(" and is asked")[0] for line in said] == [
+        "mine.npz was trained to decide every 7 s"
+    ]
+    assert said[0].endswith("set interval to 7s")
+    assert [r["words"] for r in read_log(config().log) if r["kind"] == "note"] == said
+
+
 def test_observe_is_the_default_and_writes_nothing(tree: Path, tmp_path: Path, said: list[str]) -> None:
     log = tmp_path / "seen.jsonl"
     config = ControllerConfig.from_mapping({"cgroups": ["*"], "log": str(log)})

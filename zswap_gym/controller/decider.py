@@ -33,7 +33,10 @@ class Decider(Protocol):
         """One Request per sample, in order, ``dt_s`` > 0 seconds after the decision before."""
 
     def describe(self) -> dict[str, Any]:
-        """Name, kind and digests as JSON values, for the log's start record."""
+        """Name, kind and digests as JSON values, for the log's start record.
+
+        ``interval_s``, where it is there, is the interval it was trained to decide at.
+        """
 
 
 class LawDecider:
@@ -147,6 +150,7 @@ class PolicyDecider:
             "name": self.name,
             "sha256": self._digest,
             "contract": self._policy.contract.digest(),
+            "interval_s": self._policy.contract.decision_interval_s,
             "provenance": dict(self._policy.provenance),
         }
 

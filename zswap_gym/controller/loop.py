@@ -213,22 +213,31 @@ class Controller:
 
     def _begin(self) -> None:
         self._recall()
+        decider = self.judge.decider.describe()
         start = {
             "kind": "start",
-            "decider": self.judge.decider.describe(),
+            "decider": decider,
             "own_cgroup": self._own,
             "config": self.config.to_mapping(),
             "state": self.judge.remember(),
         }
+        records = [start]
+        trained_s, asked_s = decider.get("interval_s", self.config.interval_s), self.config.interval_s
+        if trained_s != asked_s:
+            self._note(
+                records,
+                f"{decider['name']} was trained to decide every {trained_s:g} s and is asked every "
+                f"{asked_s:g} s; set interval to {trained_s:g}s",
+            )
         if self._log is not None:
             try:
                 self._log.check()
-                self._log.append([start])
+                self._log.append(records)
             except OSError as error:
                 raise UserError(
                     f"{self._log.path}: {os.strerror(error.errno or 0).lower()}; name another file under log"
                 ) from error
-        self._listen([start])
+        self._listen(records)
 
     def _end(self) -> None:
         """Say what is still running; its outcome will not be seen. Save the budgets."""
