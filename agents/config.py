@@ -125,10 +125,7 @@ class EnvOptions(_Strict):
     @field_validator("action")
     @classmethod
     def _known_bounds(cls, value: dict[str, float]) -> dict[str, float]:
-        try:
-            action_spec(value)
-        except UserError as error:
-            raise UserError(f"env.{error}") from None
+        action_spec(value, "env.action")
         return value
 
     @field_validator("reward")

@@ -83,11 +83,7 @@ def read_record(file: Path, keys: Sequence[str], remedy: str) -> dict[str, Any]:
     """The JSON object in ``file``, which must have ``keys``. UserError ending in ``remedy`` otherwise."""
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-    except (
-        OSError,
-        ValueError,
-        RecursionError,
-    ) as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
+    except (OSError, ValueError, RecursionError) as error:  # no JSON, and no UTF-8, are ValueErrors
         raise UserError(f"{file}: cannot be read ({error}); {remedy}") from error
     if not isinstance(found, dict):
         raise UserError(f"{file}: holds {type(found).__name__}, wanted an object; {remedy}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from math import isfinite
+from numbers import Real
 
 from zswap_gym.errors import UserError
 
@@ -68,6 +70,16 @@ def _short(text: object) -> str:
     """For a message: what somebody wrote, its middle left out where it is very long."""
     words = repr(text)
     return words if len(words) <= 60 else f"{words[:30]}...{words[-10:]}"
+
+
+def is_finite(value: object) -> bool:
+    """Whether it is a number, of Python's or numpy's, and neither NaN nor beyond what a float holds."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return False
+    try:
+        return isfinite(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return False
 
 
 def pages(size: int) -> int:

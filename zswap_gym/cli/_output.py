@@ -24,11 +24,11 @@ WIDE = 160
 PICTURES = (".png", ".svg", ".pdf")
 
 
-def ensure_picture(path: Path) -> None:
+def ensure_picture(path: Path, *, source: Path | None = None) -> None:
     """As :func:`ensure_writable`, for a picture: its suffix says which kind it is to be."""
     if path.suffix.lower() not in PICTURES:
         raise UserError(f"{path}: a picture is a .png, .svg or .pdf; name it so")
-    ensure_writable(path)
+    ensure_writable(path, source=source)
 
 
 def ensure_writable(path: Path, *, folder: bool = False, source: Path | None = None) -> None:

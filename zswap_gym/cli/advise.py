@@ -75,11 +75,11 @@ def advise(
     from zswap_gym.cli._extras import optional_parts
     from zswap_gym.cli._output import console, ensure_picture, ensure_writable, write_json
 
-    for path in (json_file, plot, save_scenario):
+    for path in (json_file, save_scenario):
         if path is not None:
             ensure_writable(path, source=Path(subject))
     if plot is not None:
-        ensure_picture(plot)
+        ensure_picture(plot, source=Path(subject))
         with optional_parts("drawing"):
             import_module("matplotlib")  # to find out before the work is done
     promise = _promise(slo, psi)

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from zswap_gym.envs.reward import ServiceLevel, is_finite
+from zswap_gym.envs.reward import ServiceLevel
 from zswap_gym.errors import UserError, nearest
 from zswap_gym.policy.actions import ActionSpec
+from zswap_gym.units import is_finite
 from zswap_gym.workloads.scenario import Scenario, check_recordings, load_scenario
 
 
-def action_spec(action: ActionSpec | Mapping[str, float] | None) -> ActionSpec:
+def action_spec(action: ActionSpec | Mapping[str, float] | None, where: str = "action") -> ActionSpec:
     """An ActionSpec from some of its fields, the others as they are.
 
     Raises:
@@ -25,11 +26,11 @@ def action_spec(action: ActionSpec | Mapping[str, float] | None) -> ActionSpec:
         for name in action or {}:
             if name not in known:
                 raise UserError(
-                    f"action: unknown key {name!r}{nearest(name, known)}; it has {', '.join(known)}"
+                    f"{where}: unknown key {name!r}{nearest(name, known)}; it has {', '.join(known)}"
                 )
         action = ActionSpec(**dict(action or {}))  # type: ignore[arg-type]
     if problem := action.problem():
-        raise UserError(f"action: {problem}")
+        raise UserError(f"{where}: {problem}")
     return action
 
 

@@ -10,21 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
-from math import isfinite
-from numbers import Real
 
 import numpy as np
 import numpy.typing as npt
 
 from zswap_gym.errors import UserError, nearest
+from zswap_gym.units import is_finite
 
 Array = npt.NDArray[np.float64]
-
-
-def is_finite(value: object) -> bool:
-    """Whether it is a number, of Python's or numpy's, and neither infinite nor NaN."""
-    return not isinstance(value, bool) and isinstance(value, Real) and isfinite(value)
-
 
 GIB = 1 << 30
 

@@ -7,7 +7,7 @@ without a cgroup are zero; feature 0, ``present``, tells them from idle cgroups.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +37,14 @@ def observation_space(n_max: int, features: Sequence[Feature]) -> Space[Vector]:
 def action_space(n_max: int) -> Space[Vector]:
     """Box (n_max * 2,) float32 in [-1, 1]: minimum age and amount of each row in turn."""
     return cast("Space[Vector]", Box(-1.0, 1.0, (n_max * PER_CGROUP,), np.float32))
+
+
+def action_rows(action: npt.ArrayLike, space: Space[Any]) -> npt.NDArray[np.float64]:
+    """An action of ``space`` (..., n_max * 2) as rows (..., n_max, 2). ValueError: it has another shape."""
+    acted = np.asarray(action, np.float64)
+    if acted.shape != space.shape:
+        raise ValueError(f"an action of shape {acted.shape}; give {space.shape}")
+    return acted.reshape(*acted.shape[:-1], -1, PER_CGROUP)
 
 
 def flat_observation(rows: Vector, host: Vector, n_max: int) -> Vector:

@@ -15,9 +15,10 @@ from gymnasium.vector.utils import batch_space
 from zswap_gym.envs.fleet import Ended, Fleet
 from zswap_gym.envs.privileged import PrivilegedWritebackEnv
 from zswap_gym.envs.reward import COSTS, TERMS, RewardWeights, ServiceLevel
+from zswap_gym.envs.spaces import action_rows
 from zswap_gym.envs.warmstart import episode_start
 from zswap_gym.envs.writeback import DEFAULT_SCENARIO, WritebackEnv
-from zswap_gym.policy.actions import PER_CGROUP, ActionSpec, decode
+from zswap_gym.policy.actions import ActionSpec, decode
 from zswap_gym.policy.features import Observation
 from zswap_gym.workloads.scenario import Scenario
 
@@ -115,10 +116,7 @@ class WritebackVectorEnv(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np.
         if not self.fleet.hosts:
             raise gymnasium.error.ResetNeeded("call reset() first")
         n = self.fleet.tables.shape[1]
-        acted = np.asarray(actions, np.float64)
-        if acted.shape != self.action_space.shape:
-            raise ValueError(f"actions of shape {acted.shape}; give {self.action_space.shape}")
-        acted = acted.reshape(self.num_envs, self.one.n_max, PER_CGROUP)[:, :n]
+        acted = action_rows(actions, self.action_space)[:, :n]
         return self.step_decoded(*decode(acted, self.fleet.tables, self.one.contract.action))
 
     def step_decoded(self, age_s: Array, max_bytes: Array, release_bytes: Array) -> Steps:

@@ -14,12 +14,18 @@ from zswap_gym.envs.arguments import action_spec, loaded, service_level, whole, 
 from zswap_gym.envs.fleet import Fleet
 from zswap_gym.envs.rendering import History, StepView, render_ansi, render_rgb
 from zswap_gym.envs.reward import COSTS, TERMS, RewardWeights, ServiceLevel
-from zswap_gym.envs.spaces import action_space, flat_observation, observation_space, rows_and_host
+from zswap_gym.envs.spaces import (
+    action_rows,
+    action_space,
+    flat_observation,
+    observation_space,
+    rows_and_host,
+)
 from zswap_gym.envs.warmstart import episode_start, scenario_digest
 from zswap_gym.errors import UserError
 from zswap_gym.host.simulated import SimulatedHost
 from zswap_gym.host.types import COLUMN, Request, Table
-from zswap_gym.policy.actions import PER_CGROUP, ActionSpec, decode, from_requests
+from zswap_gym.policy.actions import ActionSpec, decode, from_requests
 from zswap_gym.policy.contract import Contract
 from zswap_gym.policy.features import FEATURES, Feature, Observation
 from zswap_gym.workloads.scenario import Scenario
@@ -233,10 +239,7 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
             ValueError: the action is of another shape.
             ResetNeeded: no episode has begun, or the last one is over.
         """
-        acted = np.asarray(action, np.float64)
-        if acted.shape != self.action_space.shape:
-            raise ValueError(f"an action of shape {acted.shape}; give {self.action_space.shape}")
-        acted = acted.reshape(self.n_max, PER_CGROUP)[: len(self.cgroups)]
+        acted = action_rows(action, self.action_space)[: len(self.cgroups)]
         return self._step(*decode(acted, self.table, self.contract.action))
 
     def step_requests(self, requests: Sequence[Request]) -> Step:

@@ -17,13 +17,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
-from numbers import Real
 
 import numpy as np
 import numpy.typing as npt
 
 from zswap_gym.host.types import COLUMN, NOTHING, Request, Table
 from zswap_gym.policy import rowwise
+from zswap_gym.units import is_finite
 
 Array = npt.NDArray[np.float64]
 
@@ -52,7 +52,7 @@ class ActionSpec:
         """What is wrong with a bound, in words; empty where nothing is."""
         for f in fields(self):
             value = getattr(self, f.name)
-            if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+            if not is_finite(value):
                 return f"{f.name} = {value!r}; give a number"
         bounds = (
             ("age_min_s", self.age_min_s > 0, "above 0"),
