@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecNormalize
 
-from agents import checkpoint
+from zswap_gym.agents import checkpoint
 from zswap_gym.atomic import write_atomically
 from zswap_gym.errors import UserError
 

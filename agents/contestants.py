@@ -157,7 +157,7 @@ def _driver(text: str) -> Driver:
 def _learned(path: Path) -> PolicyDriver:
     if path.is_file():
         return PolicyDriver(Policy.load(path), str(path))
-    from agents.export import load_run, to_policy
+    from zswap_gym.agents.export import load_run, to_policy
     from zswap_gym.policy.contract import Contract
 
     model, vec, facts = load_run(path)

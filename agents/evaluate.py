@@ -8,10 +8,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from agents.contestants import Contestant, contestant
-from agents.provenance import provenance
-from agents.railed import Rails
-from agents.results import Episode, Results, check_pairs
+from zswap_gym.agents.contestants import Contestant, contestant
+from zswap_gym.agents.provenance import provenance
+from zswap_gym.agents.railed import Rails
+from zswap_gym.agents.results import Episode, Results, check_pairs
 from zswap_gym.controller.rails import Limits
 from zswap_gym.envs.reward import TERMS, RewardWeights, ServiceLevel
 from zswap_gym.envs.warmstart import scenario_digest
@@ -45,7 +45,7 @@ def evaluate(
     nothing of a training run's pool is met again.
 
     Args:
-        policies: by name, what :func:`agents.contestants.contestant` understands. A plain list
+        policies: by name, what :func:`zswap_gym.agents.contestants.contestant` understands. A plain list
             names each after its text.
         scenarios: names, files or Scenarios.
         seeds: the same for all.

@@ -19,12 +19,12 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import nn
 
-from agents import checkpoint
-from agents.config import Ppo
-from agents.networks import SharedActor, SharedActorCritic
-from agents.normalise import PooledMeanStd
-from agents.provenance import provenance
-from agents.run_folder import experiment_of, facts_of
+from zswap_gym.agents import checkpoint
+from zswap_gym.agents.config import Ppo
+from zswap_gym.agents.networks import SharedActor, SharedActorCritic
+from zswap_gym.agents.normalise import PooledMeanStd
+from zswap_gym.agents.provenance import provenance
+from zswap_gym.agents.run_folder import experiment_of, facts_of
 from zswap_gym.errors import UserError
 from zswap_gym.policy.contract import Contract
 from zswap_gym.policy.features import FEATURES

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from agents.networks import Layout
+from zswap_gym.agents.networks import Layout
 
 Floats = npt.NDArray[np.floating]
 

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agents.results import OVERALL, Results, Summary
-from agents.statistics import Estimate
-from agents.verdict import verdicts
+from zswap_gym.agents.results import OVERALL, Results, Summary
+from zswap_gym.agents.statistics import Estimate
+from zswap_gym.agents.verdict import verdicts
 from zswap_gym.atomic import write_atomically
 from zswap_gym.envs.reward import RewardWeights
 
@@ -98,7 +98,7 @@ def write_html(
     """Write a self-contained HTML report: conclusions, tables, figures, how it was made.
 
     Args:
-        results: what :func:`agents.evaluate.evaluate` returned.
+        results: what :func:`zswap_gym.agents.evaluate.evaluate` returned.
         path: the file; written at once or not at all.
         title: heading.
         learning: (step, return of the episode that ended there) of the training run, for a curve.

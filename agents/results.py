@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from agents.statistics import Estimate, bootstrap, paired_difference, share_better
+from zswap_gym.agents.statistics import Estimate, bootstrap, paired_difference, share_better
 from zswap_gym.atomic import write_atomically
 from zswap_gym.envs.reward import TERMS
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from agents.config import Experiment, parse_experiment
+from zswap_gym.agents.config import Experiment, parse_experiment
 from zswap_gym.errors import UserError
 from zswap_gym.workloads.yaml_file import read_yaml
 

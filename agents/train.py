@@ -26,14 +26,14 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from agents import checkpoint
-from agents.callbacks import Bar, EpisodeLog, Saver, returns_by_env
-from agents.config import Experiment, Ppo, load_experiment
-from agents.networks import ACTIVATIONS, Layout, SharedActorCritic, SharedSacPolicy
-from agents.normalise import PooledNormalise
-from agents.provenance import provenance
-from agents.run_folder import experiment_of, facts_of, locked, read_record
-from agents.vecenv import FleetVecEnv
+from zswap_gym.agents import checkpoint
+from zswap_gym.agents.callbacks import Bar, EpisodeLog, Saver, returns_by_env
+from zswap_gym.agents.config import Experiment, Ppo, load_experiment
+from zswap_gym.agents.networks import ACTIVATIONS, Layout, SharedActorCritic, SharedSacPolicy
+from zswap_gym.agents.normalise import PooledNormalise
+from zswap_gym.agents.provenance import provenance
+from zswap_gym.agents.run_folder import experiment_of, facts_of, locked, read_record
+from zswap_gym.agents.vecenv import FleetVecEnv
 from zswap_gym.atomic import write_atomically
 from zswap_gym.envs.spaces import H
 from zswap_gym.envs.vector import WritebackVectorEnv

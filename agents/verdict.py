@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from agents.results import OVERALL, Results
-from agents.statistics import Estimate
+from zswap_gym.agents.results import OVERALL, Results
+from zswap_gym.agents.statistics import Estimate
 
 
 def verdicts(results: Results) -> list[str]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from agents.advice.choose import Judged, Slo, best, judge, pareto, search
-from agents.advice.grid import INTERFACES, NEVER, Interface, Point, make_grid
-from agents.advice.measure import Measured
-from agents.advice.subject import age_limit_s, working_set_bytes
+from zswap_gym.agents.advice.choose import Judged, Slo, best, judge, pareto, search
+from zswap_gym.agents.advice.grid import INTERFACES, NEVER, Interface, Point, make_grid
+from zswap_gym.agents.advice.measure import Measured
+from zswap_gym.agents.advice.subject import age_limit_s, working_set_bytes
 from zswap_gym.workloads.scenario import Scenario
 
 SEEDS = 3

@@ -18,8 +18,8 @@ from statistics import NormalDist
 
 import numpy as np
 
-from agents.advice.grid import INTERFACES, NEVER, Interface, Point
-from agents.advice.measure import QUANTITIES, Floats, Measured, Setting
+from zswap_gym.agents.advice.grid import INTERFACES, NEVER, Interface, Point
+from zswap_gym.agents.advice.measure import QUANTITIES, Floats, Measured, Setting
 
 CONFIDENCE = 0.95
 HELD, REFAULT, PSI, WRITTEN, LOADS, SHARE = range(len(QUANTITIES))

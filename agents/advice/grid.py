@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from agents.advice.subject import age_limit_s
+from zswap_gym.agents.advice.subject import age_limit_s
 from zswap_gym.errors import UserError
 from zswap_gym.host.types import Request
 from zswap_gym.units import PAGE_SIZE

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from agents.advice.grid import Point
+from zswap_gym.agents.advice.grid import Point
 from zswap_gym.envs.fleet import Fleet
 from zswap_gym.envs.reward import GIB, TERMS, RewardWeights, ServiceLevel
 from zswap_gym.envs.warmstart import episode_start, scenario_digest

@@ -7,9 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agents.advice.advise import Advice
-from agents.advice.choose import CONFIDENCE, Interval, Judged
-from agents.advice.grid import INTERFACES, size_text
+from zswap_gym.agents.advice.advise import Advice
+from zswap_gym.agents.advice.choose import CONFIDENCE, Interval, Judged
+from zswap_gym.agents.advice.grid import INTERFACES, size_text
 from zswap_gym.units import format_size
 
 if TYPE_CHECKING:

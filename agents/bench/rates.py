@@ -12,7 +12,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from agents.bench.variants import variant
+from zswap_gym.agents.bench.variants import variant
 from zswap_gym.envs.vector import WritebackVectorEnv
 from zswap_gym.envs.writeback import WritebackEnv
 from zswap_gym.kernel import engine, requests

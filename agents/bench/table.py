@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from agents.bench.against import against_reference
-from agents.bench.rates import Rate, env_rate, host_week, machine_rate
-from agents.bench.translation import core_over_c
-from agents.bench.variants import variant
-from agents.bench.whole import ppo_env_share, start_up
+from zswap_gym.agents.bench.against import against_reference
+from zswap_gym.agents.bench.rates import Rate, env_rate, host_week, machine_rate
+from zswap_gym.agents.bench.translation import core_over_c
+from zswap_gym.agents.bench.variants import variant
+from zswap_gym.agents.bench.whole import ppo_env_share, start_up
 
 Say = Callable[[str], Any]
 Figures = dict[str, float | None]

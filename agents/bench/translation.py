@@ -21,7 +21,7 @@ from zswap_gym.kernel.stateref import state_ref
 from zswap_gym.units import PAGE_SIZE, US_PER_S
 from zswap_gym.workloads.archetypes import archetype_plan
 
-SOURCE = Path(__file__).parents[2] / "experiments" / "speed" / "walk.c"
+SOURCE = Path(__file__).resolve().parents[2] / "experiments" / "speed" / "walk.c"
 _C_TYPES = {
     "i8": "int64_t",
     "i4": "int32_t",

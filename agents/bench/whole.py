@@ -11,8 +11,8 @@ import time
 import torch
 from stable_baselines3 import PPO
 
-from agents.bench.variants import variant
-from agents.vecenv import FleetVecEnv
+from zswap_gym.agents.bench.variants import variant
+from zswap_gym.agents.vecenv import FleetVecEnv
 from zswap_gym.envs.vector import WritebackVectorEnv
 
 _START = """

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from agents.advice.advise import Advice, advise
-from agents.advice.choose import HARDLY, HELD, Judged, Slo, chance, judge
-from agents.advice.grid import NEVER
-from agents.advice.measure import Measured
-from agents.advice.subject import subject
+from zswap_gym.agents.advice.advise import Advice, advise
+from zswap_gym.agents.advice.choose import HARDLY, HELD, Judged, Slo, chance, judge
+from zswap_gym.agents.advice.grid import NEVER
+from zswap_gym.agents.advice.measure import Measured
+from zswap_gym.agents.advice.subject import subject
 from zswap_gym.workloads.scenario import Scenario
 from zswap_gym.workloads.traces import trace_names
 

@@ -9,9 +9,9 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from agents.config import load_experiment
-from agents.evaluate import evaluate
-from agents.train import train
+from zswap_gym.agents.config import load_experiment
+from zswap_gym.agents.evaluate import evaluate
+from zswap_gym.agents.train import train
 from zswap_gym.cli.evaluate import HELD_OUT
 from zswap_gym.controller.rails import Limits
 

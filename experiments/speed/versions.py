@@ -19,11 +19,11 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parents[2]
 MEASURE = """
 import json, statistics, time
-from agents.advice.grid import NEVER
-from agents.advice.measure import Measured
-from agents.advice.subject import subject
-from agents.bench.rates import host_week, machine_rate
-from agents.bench.variants import variant
+from zswap_gym.agents.advice.grid import NEVER
+from zswap_gym.agents.advice.measure import Measured
+from zswap_gym.agents.advice.subject import subject
+from zswap_gym.agents.bench.rates import host_week, machine_rate
+from zswap_gym.agents.bench.variants import variant
 from zswap_gym.envs.vector import WritebackVectorEnv
 
 def rate(n):

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents.config import Experiment, parse_experiment
-from agents.results import Episode, Results
+from zswap_gym.agents.config import Experiment, parse_experiment
+from zswap_gym.agents.results import Episode, Results
 from zswap_gym.envs.reward import TERMS
 
 MakeResults = Callable[..., Results]

@@ -9,8 +9,8 @@ import math
 import numpy as np
 import pytest
 
-from agents.advice.advise import advise
-from agents.advice.choose import (
+from zswap_gym.agents.advice.advise import advise
+from zswap_gym.agents.advice.choose import (
     HARDLY,
     HELD,
     PSI,
@@ -24,11 +24,11 @@ from agents.advice.choose import (
     search,
     student,
 )
-from agents.advice.grid import NEVER, Point, default_ages, default_budgets, make_grid, size_text
-from agents.advice.measure import QUANTITIES, Measured
-from agents.advice.report import as_json, draw, reason, text_plot
-from agents.advice.subject import age_limit_s, scenario_of, subject
-from agents.evaluate import evaluate
+from zswap_gym.agents.advice.grid import NEVER, Point, default_ages, default_budgets, make_grid, size_text
+from zswap_gym.agents.advice.measure import QUANTITIES, Measured
+from zswap_gym.agents.advice.report import as_json, draw, reason, text_plot
+from zswap_gym.agents.advice.subject import age_limit_s, scenario_of, subject
+from zswap_gym.agents.evaluate import evaluate
 from zswap_gym.errors import UserError
 from zswap_gym.units import parse_size
 from zswap_gym.workloads.scenario import Scenario
@@ -267,7 +267,9 @@ def test_more_seeds_go_to_the_leader_and_to_what_might_beat_it():
 def test_the_runs_beyond_the_first_look_are_limited(monkeypatch):
     leader = Point("v1", 60, MIB)
     found = made_up({NEVER: 100.0, leader: 50.0}, {NEVER: 0.0, leader: 0.1}, {NEVER: 0.0, leader: 0.0}, 72)
-    monkeypatch.setattr("agents.advice.choose.AGAIN", 6)  # 18 runs: 9 more of the leader, 9 more without it
+    monkeypatch.setattr(
+        "zswap_gym.agents.advice.choose.AGAIN", 6
+    )  # 18 runs: 9 more of the leader, 9 more without it
     assert search(found, [NEVER, leader], Slo(0.2, 0.1), 3)[leader] == 12
 
 
@@ -278,7 +280,9 @@ def test_where_runs_are_long_there_are_fewer(monkeypatch):
     for row in found.host.values():
         row[QUANTITIES.index("zswap_loads_min")] = 1000 / minutes * SMALL.host.page_scale
     assert found.loads(NEVER, range(3)) == pytest.approx(1000)
-    monkeypatch.setattr("agents.advice.choose.MOST_LOADS", 48_500)  # 48 runs: 36 without it, 12 with it
+    monkeypatch.setattr(
+        "zswap_gym.agents.advice.choose.MOST_LOADS", 48_500
+    )  # 48 runs: 36 without it, 12 with it
     assert search(found, [NEVER, leader], Slo(0.2, 0.1), 3)[leader] == 12
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from agents.bench.against import against_reference
-from agents.bench.rates import env_rate, machine_rate
-from agents.bench.translation import SOURCE, core_over_c
-from agents.bench.variants import variant
+from zswap_gym.agents.bench.against import against_reference
+from zswap_gym.agents.bench.rates import env_rate, machine_rate
+from zswap_gym.agents.bench.translation import SOURCE, core_over_c
+from zswap_gym.agents.bench.variants import variant
 from zswap_gym.cli.main import main
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from agents.config import Experiment, Ppo, Sac, experiment_names, load_experiment, parse_experiment
+from zswap_gym.agents.config import Experiment, Ppo, Sac, experiment_names, load_experiment, parse_experiment
 from zswap_gym.errors import UserError
 
 GOOD = {"name": "x", "algorithm": "ppo", "scenarios": {"train": ["a"]}, "total_steps": 1000}

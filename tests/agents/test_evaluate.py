@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from agents.contestants import contestant, parse_arm
-from agents.evaluate import evaluate
-from agents.export import export_run
-from agents.report import prices_of
-from agents.train import train
+from zswap_gym.agents.contestants import contestant, parse_arm
+from zswap_gym.agents.evaluate import evaluate
+from zswap_gym.agents.export import export_run
+from zswap_gym.agents.report import prices_of
+from zswap_gym.agents.train import train
 from zswap_gym.envs.reward import RewardTerms, RewardWeights
 from zswap_gym.errors import UserError
 from zswap_gym.policy.laws import make_law

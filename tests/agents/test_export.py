@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from agents import checkpoint
-from agents.export import export_run, load_run
-from agents.train import train
+from zswap_gym.agents import checkpoint
+from zswap_gym.agents.export import export_run, load_run
+from zswap_gym.agents.train import train
 from zswap_gym.envs.writeback import WritebackEnv
 from zswap_gym.errors import UserError
 from zswap_gym.policy.features import FEATURES

@@ -8,7 +8,7 @@ import torch
 from gymnasium.spaces import Box
 from torch.distributions import Normal
 
-from agents.networks import Layout, SharedActorCritic, SharedSacPolicy
+from zswap_gym.agents.networks import Layout, SharedActorCritic, SharedSacPolicy
 
 F, H = 5, 3
 

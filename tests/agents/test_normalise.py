@@ -10,8 +10,8 @@ import pytest
 from gymnasium.spaces import Box
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from agents.networks import Layout
-from agents.normalise import PooledMeanStd, PooledNormalise
+from zswap_gym.agents.networks import Layout
+from zswap_gym.agents.normalise import PooledMeanStd, PooledNormalise
 
 LAYOUT = Layout(n_max=4, features=3, host=2, presence=0)
 D = 4 * 3 + 2

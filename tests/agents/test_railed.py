@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from agents.contestants import contestant
-from agents.evaluate import evaluate
-from agents.export import export_run
-from agents.railed import Rails
-from agents.train import train
+from zswap_gym.agents.contestants import contestant
+from zswap_gym.agents.evaluate import evaluate
+from zswap_gym.agents.export import export_run
+from zswap_gym.agents.railed import Rails
+from zswap_gym.agents.train import train
 from zswap_gym.controller.rails import Limits
 from zswap_gym.controller.state import BreakerLimits
 from zswap_gym.envs.writeback import WritebackEnv

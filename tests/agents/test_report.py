@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from agents.report import print_report, write_html
-from agents.results import OVERALL, Results, check_pairs
-from agents.verdict import verdict, verdicts
+from zswap_gym.agents.report import print_report, write_html
+from zswap_gym.agents.results import OVERALL, Results, check_pairs
+from zswap_gym.agents.verdict import verdict, verdicts
 from zswap_gym.atomic import write_atomically
 from zswap_gym.errors import UserError
 

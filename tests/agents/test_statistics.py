@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.statistics import bootstrap, iqm, paired_difference, share_better
+from zswap_gym.agents.statistics import bootstrap, iqm, paired_difference, share_better
 
 runs = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=40)
 

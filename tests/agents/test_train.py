@@ -18,13 +18,13 @@ from gymnasium.spaces import Box
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from agents import checkpoint
-from agents.callbacks import read_episodes
-from agents.config import SEED_MAX, Experiment, load_experiment, parse_experiment
-from agents.export import load_run
-from agents.networks import Layout
-from agents.run_folder import locked
-from agents.train import make_model, normalised, train
+from zswap_gym.agents import checkpoint
+from zswap_gym.agents.callbacks import read_episodes
+from zswap_gym.agents.config import SEED_MAX, Experiment, load_experiment, parse_experiment
+from zswap_gym.agents.export import load_run
+from zswap_gym.agents.networks import Layout
+from zswap_gym.agents.run_folder import locked
+from zswap_gym.agents.train import make_model, normalised, train
 from zswap_gym.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -71,9 +71,9 @@ def test_the_same_seed_gives_the_same_weights(make_experiment, tmp_path: Path) -
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from agents import callbacks
-from agents.config import load_experiment
-from agents.train import train
+from zswap_gym.agents import callbacks
+from zswap_gym.agents.config import load_experiment
+from zswap_gym.agents.train import train
 
 def die(self):
     if self.num_timesteps >= int(sys.argv[3]):
@@ -146,7 +146,7 @@ def test_a_place_that_cannot_be_written_costs_no_training(make_experiment, tmp_p
 _HOLDS = """
 import sys, time
 from pathlib import Path
-from agents.run_folder import locked
+from zswap_gym.agents.run_folder import locked
 
 with locked(Path(sys.argv[1])):
     print("locked", flush=True)
@@ -260,7 +260,7 @@ def test_scenarios_are_spread_over_the_environments_and_padded(
     )
     other.write_text(text)
     experiment = make_experiment(scenarios={"train": [tiny, str(other)]}, env={})
-    from agents.train import make_vec_env
+    from zswap_gym.agents.train import make_vec_env
 
     venv = make_vec_env(experiment)
     assert [one.scenario.name for one in venv.ones] == ["tiny", "three"]

@@ -11,8 +11,8 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-from agents.vecenv import FleetVecEnv
 from tests.envs.conftest import SMALL
+from zswap_gym.agents.vecenv import FleetVecEnv
 from zswap_gym.envs.vector import WritebackVectorEnv
 from zswap_gym.envs.writeback import WritebackEnv
 from zswap_gym.workloads.scenario import Scenario

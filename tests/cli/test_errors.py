@@ -290,9 +290,13 @@ def test_wrong_usage(refused: Refused, args: tuple[str, ...], words: str) -> Non
     [
         ("zswap_gym.workloads.scenario.load_scenario", ("scenarios", "show", "bench-mix"), ""),
         ("zswap_gym.workloads.scenario.load_scenario", ("evaluate", "--scenario", "demo-test"), ""),
-        ("agents.advice.subject.subject", ("advise", "sidecar"), ""),
+        ("zswap_gym.agents.advice.subject.subject", ("advise", "sidecar"), ""),
         ("zswap_gym.workloads.groundtruth.recordings", ("fidelity", "here"), ""),
-        ("agents.config.load_experiment", ("train", "demo"), "; the same command with --resume goes on"),
+        (
+            "zswap_gym.agents.config.load_experiment",
+            ("train", "demo"),
+            "; the same command with --resume goes on",
+        ),
     ],
 )
 def test_an_interrupt_is_130_and_one_line(
@@ -312,7 +316,7 @@ def test_a_bug_is_not_dressed_up_as_bad_input(cli, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_missing_extra_is_named(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "agents.train", raising=False)
+    monkeypatch.delitem(sys.modules, "zswap_gym.agents.train", raising=False)
     monkeypatch.setitem(sys.modules, "torch", None)  # importing it raises ModuleNotFoundError
     line = refused("train", "demo")
     assert "training needs torch, which is not installed; pip install 'zswap-gym[train]'" in line

@@ -85,9 +85,9 @@ def advise(
     promise = _promise(slo, psi)
     scenario = _with_interval(_subject(subject, record_for), interval)
     tried: dict[str, Any] = {"ages": _durations(ages), "budgets": _sizes(budgets)}
-    from agents.advice.advise import advise as run
-    from agents.advice.grid import check_grid
-    from agents.advice.report import as_json, draw, print_report
+    from zswap_gym.agents.advice.advise import advise as run
+    from zswap_gym.agents.advice.grid import check_grid
+    from zswap_gym.agents.advice.report import as_json, draw, print_report
 
     check_grid(scenario, **tried)
     with _bar() as (start, tick):
@@ -107,7 +107,7 @@ def advise(
 
 
 def _subject(text: str, record_for: str) -> Scenario:
-    from agents.advice.subject import scenario_of, subject
+    from zswap_gym.agents.advice.subject import scenario_of, subject
     from zswap_gym.workloads.traces import load_trace
 
     if text.isdigit() and not Path(text).exists():
@@ -132,7 +132,7 @@ def _recorded(pid: int, duration: str) -> Path:
 
 
 def _promise(slo: float, psi: float) -> Any:
-    from agents.advice.choose import Slo
+    from zswap_gym.agents.advice.choose import Slo
 
     for name, value in (("--slo", slo), ("--psi", psi)):
         if not 0 <= value < float("inf"):

@@ -34,7 +34,7 @@ def bench(
     if out is not None:
         ensure_writable(out)
     with optional_parts("timing"):
-        from agents.bench.table import measure
+        from zswap_gym.agents.bench.table import measure
 
     figures = measure(quick=quick, say=console().print)
     if out is not None:

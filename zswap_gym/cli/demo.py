@@ -14,8 +14,8 @@ import typer
 from zswap_gym.errors import UserError
 
 if TYPE_CHECKING:
-    from agents.config import Experiment
-    from agents.results import Results
+    from zswap_gym.agents.config import Experiment
+    from zswap_gym.agents.results import Results
     from zswap_gym.controller.config import ControllerConfig
     from zswap_gym.controller.rails import Limits
 
@@ -85,10 +85,10 @@ def demo(
     ensure_writable(out, folder=True)
     _check_is_ours(out)
     with optional_parts("the demo"):
-        from agents.config import load_experiment
-        from agents.export import export_run
-        from agents.report import print_report
-        from agents.train import train
+        from zswap_gym.agents.config import load_experiment
+        from zswap_gym.agents.export import export_run
+        from zswap_gym.agents.report import print_report
+        from zswap_gym.agents.train import train
 
     experiment = load_experiment("demo")
     _clear(out)
@@ -144,8 +144,8 @@ def _sources(scenarios: tuple[str, ...]) -> str:
 
 def _paced(experiment: Experiment, seconds: float) -> Experiment:
     """The experiment with as many steps as fit, going by a short training run; never fewer than its own."""
-    from agents.config import Ppo
-    from agents.train import train
+    from zswap_gym.agents.config import Ppo
+    from zswap_gym.agents.train import train
 
     steps = (
         experiment.algorithm.n_steps * experiment.n_envs if isinstance(experiment.algorithm, Ppo) else 1000
@@ -165,8 +165,8 @@ def _evaluate(experiment: Experiment, out: Path, rails: Limits) -> Results:
 
     All on what training never saw.
     """
-    from agents.contestants import RAILED
-    from agents.evaluate import evaluate
+    from zswap_gym.agents.contestants import RAILED
+    from zswap_gym.agents.evaluate import evaluate
     from zswap_gym.cli.evaluate import HELD_OUT, episode_bar
     from zswap_gym.policy.laws import LAWS
 
@@ -202,8 +202,8 @@ def _settings(experiment: Experiment, out: Path) -> tuple[ControllerConfig, dict
 
 
 def _report(out: Path, results: Results, summary: dict[str, Any], trained: str) -> None:
-    from agents.callbacks import read_episodes
-    from agents.report import write_html
+    from zswap_gym.agents.callbacks import read_episodes
+    from zswap_gym.agents.report import write_html
     from zswap_gym.units import format_size
 
     asked = sum(row["proposed"] for row in summary["cgroups"].values())

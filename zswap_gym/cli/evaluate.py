@@ -89,8 +89,8 @@ def evaluate(
     if out is not None:
         ensure_writable(out, folder=True)
     with optional_parts("evaluating"):
-        from agents.evaluate import evaluate as run
-        from agents.report import print_report, write_html
+        from zswap_gym.agents.evaluate import evaluate as run
+        from zswap_gym.agents.report import print_report, write_html
 
     chosen = range(first_seed, first_seed + seeds)
     with episode_bar((len(who) + ("never" not in who)) * len(scenarios) * seeds, quiet=as_json) as tick:
@@ -133,7 +133,7 @@ def prices(given: Sequence[str]) -> RewardWeights:
 
 def split_laws(text: str) -> list[str]:
     """``"a,b(x=1,y=2)@z=1,w=2"`` as ``["a", "b(x=1,y=2)@z=1,w=2"]``. UserError where one is wrong."""
-    from agents.contestants import contestant
+    from zswap_gym.agents.contestants import contestant
     from zswap_gym.policy.laws import LAWS
 
     if text.strip() == "none":
@@ -151,7 +151,7 @@ def split_laws(text: str) -> list[str]:
 
 def check_policies(specs: Sequence[str]) -> None:
     """UserError where an exported file is missing, damaged or of another contract."""
-    from agents.contestants import RAILED
+    from zswap_gym.agents.contestants import RAILED
     from zswap_gym.controller.decider import load_policy
 
     for spec in specs:

@@ -33,7 +33,7 @@ def export(
         raise UserError(f"{run}: no such run; give the folder that 'zswap-gym train --out' wrote")
     ensure_writable(out)
     with optional_parts("exporting"):
-        from agents.export import export_run
+        from zswap_gym.agents.export import export_run
     written = export_run(run, out)
     size = written.stat().st_size
     if as_json:

@@ -102,7 +102,7 @@ def plot(
     target = out or Path(f"{loaded.name}.png")
     ensure_picture(target)
     with optional_parts("drawing"):
-        from agents.scenario_plot import draw
+        from zswap_gym.agents.scenario_plot import draw
 
         print(f"wrote {draw(loaded, target, seed=seed)}")
 

@@ -10,7 +10,7 @@ import typer
 from zswap_gym.errors import UserError
 
 if TYPE_CHECKING:
-    from agents.train import RunResult
+    from zswap_gym.agents.train import RunResult
 
 
 def train(
@@ -48,7 +48,7 @@ def train(
     from zswap_gym.cli._output import ensure_writable, print_json
 
     with optional_parts("training"):
-        from agents.config import SEED_MAX, load_experiment
+        from zswap_gym.agents.config import SEED_MAX, load_experiment
 
         experiment = load_experiment(config)
         folder = out or experiment.folder
@@ -57,7 +57,7 @@ def train(
             if not 0 <= number <= SEED_MAX:
                 raise UserError(f"--seed {number}: seeds are 0 to {SEED_MAX}; name another")
         seeds = list(dict.fromkeys(seed or experiment.seeds))
-        from agents.train import train as train_one
+        from zswap_gym.agents.train import train as train_one
 
     runs = []
     for number in seeds:

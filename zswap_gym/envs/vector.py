@@ -43,7 +43,7 @@ class WritebackVectorEnv(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np.
     became of the requests of the last step is asked per environment: :meth:`outcomes`.
 
     Gymnasium's vector wrappers of observations want ``AutoresetMode.NEXT_STEP`` and refuse this class;
-    wrap the single environment, or normalise with Stable-Baselines3 (``agents.vecenv.FleetVecEnv``).
+    wrap the single environment, or use ``zswap_gym.agents.vecenv.FleetVecEnv`` with Stable-Baselines3.
 
     Args:
         num_envs: how many.
