@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+
+DAMON = Path(__file__).parents[1] / "data" / "damon"
 
 
 @pytest.mark.parametrize(
@@ -50,3 +54,32 @@ def test_an_import_does_not_overwrite_what_it_reads(cli, tmp_path):
         assert (status, out) == (2, "")
         assert "is what is read, and would be overwritten; name another file" in err
     assert (tmp_path / "pages.txt").read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("damo-raw-form", "damo's raw form, target 0, 6 snapshots"),
+        ("damon-two-targets", "DAMON events of perf script, targets 0, 1 side by side, 12 snapshots"),
+    ],
+)
+def test_an_import_says_first_what_it_recognised(cli, tmp_path, name, said):
+    (tmp_path / "damon.txt").write_text((DAMON / f"{name}.txt").read_text())
+    status, out, _ = cli("import", "damon.txt", "--contents", "kv_zipf")
+    assert (status, out.splitlines()[0]) == (0, f"damon.txt: {said} 5 s apart, intervals of 5 s")
+
+
+def test_an_import_says_what_is_missing(cli, tmp_path):
+    lines = (DAMON / "damo-raw-form.txt").read_text().splitlines(keepends=True)
+    (tmp_path / "damon.txt").write_text("".join(lines[:-2]))  # without the last region
+    status, out, _ = cli("import", "damon.txt", "--contents", "kv_zipf")
+    assert status == 0
+    assert out.splitlines()[0].endswith(
+        "intervals of 5 s; 1 of the regions it announces are missing and count as not accessed"
+    )
+
+
+def test_an_import_of_the_plain_format_says_so(cli, tmp_path):
+    (tmp_path / "plain.txt").write_text("scan 0\ntouch 0 4096\nscan 2\nscan 4\n")
+    status, out, _ = cli("import", "plain.txt", "--contents", "kv_zipf")
+    assert (status, out.splitlines()[0]) == (0, "plain.txt: the plain format, intervals of 2 s")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -86,7 +86,7 @@ def record(
 
 def import_(
     text: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A text file: a DAMON report, or the plain format.")
+        Path, typer.Argument(metavar="FILE", help="A text file: what DAMON saw, or the plain format.")
     ],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The recording; default FILE with .npz.")
@@ -95,11 +95,16 @@ def import_(
     contents: Annotated[
         str | None, typer.Option(help="Archetype whose compressed sizes to use where the text has none.")
     ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Take this target of DAMON's only; without, all, as one program."),
+    ] = None,
 ) -> None:
     """Turn what another tool recorded into a recording.
 
-    Understood are `damo report access --raw_form`, `perf script` of damon:damon_aggregated, and a plain
-    format of lines, numbers decimal or 0x, # for comments:
+    Understood are `damo report access --raw_form`; DAMON's events damon_aggregated and
+    damon_region_aggregated as `perf script`, `trace-cmd report` and tracefs print them; and a plain format of
+    lines, numbers decimal or 0x, # for comments:
 
         scan 5.0                       # a look, seconds
         alloc 0x7f0000000000 65536     # allocated since, address and bytes
@@ -110,6 +115,7 @@ def import_(
     Examples:
 
         zswap-gym import damon.txt --contents kv_zipf -o mine.npz
+        zswap-gym import two-programs.txt --contents kv_zipf --target 1
         zswap-gym import pages.txt
     """
     from zswap_gym.cli._output import ensure_writable
@@ -117,11 +123,27 @@ def import_(
     from zswap_gym.workloads.importers import import_text
     from zswap_gym.workloads.recording_file import save_recording
 
-    target = out or text.with_suffix(".npz")
-    ensure_writable(target, source=text)
-    recorded = import_text(text, interval_s=parse_duration(interval), contents=contents)
-    save_recording(recorded, target)
-    _say(target, recorded, [])
+    to = out or text.with_suffix(".npz")
+    ensure_writable(to, source=text)
+    recorded = import_text(text, interval_s=parse_duration(interval), contents=contents, target=target)
+    save_recording(recorded, to)
+    print(_recognised(text, recorded.meta))
+    _say(to, recorded, [])
+
+
+def _recognised(text: Path, meta: Mapping[str, Any]) -> str:
+    """What an import took the text for, in one line."""
+    said = f"{text}: {meta['format']}"
+    if targets := meta["targets"]:
+        names = ", ".join(targets)
+        said += (
+            f", target{'s' if len(targets) > 1 else ''} {names}{' side by side' if len(targets) > 1 else ''}"
+        )
+        said += f", {meta['snapshots']} snapshots {meta['spacing_s']:.3g} s apart"
+    said += f", intervals of {meta['interval_s']:.3g} s"
+    if missing := meta.get("missing"):
+        said += f"; {missing} of the regions it announces are missing and count as not accessed"
+    return said
 
 
 def _targets(

@@ -1,4 +1,4 @@
-"""Read what other tools recorded: DAMON's text reports, and a plain text format anybody can write.
+"""Read what other tools recorded: what DAMON's tools print, and a plain text format anybody can write.
 
 The plain format, one statement a line, ``#`` starts a comment, numbers decimal or 0x:
 
@@ -8,33 +8,34 @@ The plain format, one statement a line, ``#`` starts a comment, numbers decimal 
     touch ADDRESS BYTES     accessed since the scan before
     size ADDRESS LZO LZ4 ZSTD1 ZSTD3    compressed bytes of the page there; 0 0 0 0 = all zero
 
-A DAMON report (``damo report access --raw_form``, or ``perf script`` of damon:damon_aggregated) has regions
-instead of pages: every page of a region with accesses counts as touched, and what never was in such a
-region is left out, since DAMON does not say whether it is allocated. So it is as coarse as its regions.
+What DAMON saw (:mod:`zswap_gym.workloads.damon`) has regions instead of pages: every page of a region with
+accesses counts as touched, and what never was in such a region is left out, since DAMON does not say
+whether it is allocated. So it is as coarse as its regions.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from zswap_gym.errors import UserError
 from zswap_gym.units import PAGE_SIZE
+from zswap_gym.workloads import damon
 from zswap_gym.workloads.compress import archetype_sizes, draw_sizes
 from zswap_gym.workloads.recording_file import Recorded
 from zswap_gym.workloads.traces import CLASS_MIDDLE, COMP_COLUMNS, KIND_OTHER, KIND_ZERO
 
 MOST_PAGES = 1 << 22
 SAMPLES = 4000
-_UNIT_S = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_END = re.compile(r"^monitoring_end:\s+(.+)$")
-_REGION = re.compile(r"^\s*([0-9a-f]+)-([0-9a-f]+)\s*\(.*?\):\s*(\d+)")
-_PERF = re.compile(
-    r"\s(\d+\.\d+):\s+damon:damon_aggregated:\s+target_id=\d+\s+nr_regions=\d+\s+(\d+)-(\d+):\s+(\d+)"
+STATEMENTS = ("scan", "alloc", "free", "touch", "size")
+PLAIN = "the plain format"
+UNDERSTOOD = (
+    "damo report access --raw_form, perf script, trace-cmd report or tracefs' trace of damon_aggregated, "
+    "and the plain format (see zswap-gym import --help)"
 )
 
 
@@ -48,87 +49,66 @@ class Heard:
     freed: list[tuple[int, int]] = field(default_factory=list)
 
 
-def import_text(path: Path, *, interval_s: float = 5.0, contents: str | None = None) -> Recorded:
-    """The recording in a text file; which format it is shows in its first lines.
+def import_text(
+    path: Path, *, interval_s: float = 5.0, contents: str | None = None, target: str | None = None
+) -> Recorded:
+    """The recording in a text file; which format it is shows in its lines.
+
+    ``meta`` of what is returned says what was recognised: ``format``, ``targets``, ``interval_s`` and, of
+    DAMON, ``spacing_s``, ``snapshots`` and ``missing`` (regions announced and not in the text).
 
     Args:
-        path: a DAMON report or the plain format.
-        interval_s: a DAMON report's snapshots are joined to intervals of about this length.
+        path: what DAMON saw, or the plain format.
+        interval_s: DAMON's snapshots are joined to intervals of about this length, if they come more often.
         contents: archetype whose compressed sizes to draw where the text has none.
+        target: which of DAMON's targets to take; None lays all of them beside each other, as one program.
 
     Raises:
-        UserError: unreadable, malformed (with the line), too short, or no sizes and no ``contents``.
+        UserError: unreadable, of no format understood, malformed (with the line), too short, no such target,
+            or no sizes and no ``contents``.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error}); give a text file") from None
     sizes: dict[int, list[int]] = {}
-    if any(line.startswith("monitoring_end:") for line in lines):
-        heard = _joined(list(_raw_form(path, lines)), interval_s)
-    elif any("damon_aggregated" in line for line in lines):
-        heard = _joined(list(_perf_script(lines)), interval_s)
+    known: dict[str, Any] = {"format": PLAIN, "targets": []}
+    if damon.recognise(lines):
+        looks = damon.read(path, lines, interval_s, target)
+        heard = [Heard(*look) for look in zip(looks.times_s, looks.touched, strict=True)]
+        known = {
+            "format": looks.format,
+            "targets": looks.targets,
+            "spacing_s": looks.spacing_s,
+            "snapshots": looks.snapshots,
+            "missing": looks.missing,
+        }
     else:
+        _expect_plain(path, lines)
+        if target is not None:
+            raise UserError(f"{path}: --target {target}: the plain format has no targets; leave it out")
         heard = list(_plain(path, lines, sizes))
     if len(heard) < 3:
-        raise UserError(f"{path}: {len(heard)} intervals are too few for a recording; record for longer")
-    return _recorded(path, heard, sizes, contents)
+        raise UserError(
+            f"{path}: {known['format']}: {len(heard)} intervals are too few for a recording; "
+            + ("record for longer, or give a shorter --interval" if known["targets"] else "record for longer")
+        )
+    return _recorded(path, heard, sizes, contents, known)
 
 
-def _raw_form(path: Path, lines: list[str]) -> Iterator[Heard]:
-    now: Heard | None = None
+def _expect_plain(path: Path, lines: list[str]) -> None:
+    """UserError where the first statement is none, so that this is no plain format and not a wrong one."""
     for number, line in enumerate(lines, 1):
-        if (end := _END.match(line)) is not None:
-            if now is not None:
-                yield now
-            now = Heard(_seconds(path, number, end[1]))
-        elif (region := _REGION.match(line)) is not None and now is not None and region[3] != "0":
-            now.touched.append((int(region[1], 16) // PAGE_SIZE, -(-int(region[2], 16) // PAGE_SIZE)))
-    if now is not None:
-        yield now
-
-
-def _seconds(path: Path, number: int, text: str) -> float:
-    """``8 m 59.809 s``, ``104.599 ms`` or plain nanoseconds."""
-    words = text.replace(",", "").split()
-    try:
-        if len(words) == 1:
-            return float(words[0]) * 1e-9
-        return sum(float(a) * _UNIT_S[b] for a, b in zip(words[::2], words[1::2], strict=True))
-    except (ValueError, KeyError):
-        raise UserError(f"{path}: line {number}: {text!r} is not a time of damo's; report again") from None
-
-
-def _perf_script(lines: list[str]) -> Iterator[Heard]:
-    now: Heard | None = None
-    for line in lines:
-        if (found := _PERF.search(line)) is None:
-            continue
-        time_s = float(found[1])
-        if now is None or time_s - now.time_s > 0.01:  # one aggregation prints its regions at once
-            if now is not None:
-                yield now
-            now = Heard(time_s)
-        if found[4] != "0":
-            now.touched.append((int(found[2]) // PAGE_SIZE, -(-int(found[3]) // PAGE_SIZE)))
-    if now is not None:
-        yield now
-
-
-def _joined(heard: list[Heard], interval_s: float) -> list[Heard]:
-    """Snapshots of a fraction of a second as intervals of about ``interval_s``."""
-    if not heard:
-        return []
-    out: list[Heard] = []
-    due = heard[0].time_s + interval_s
-    for one in heard:
-        if not out or one.time_s > due:
-            out.append(Heard(one.time_s))
-            due = one.time_s + interval_s
-        out[-1].touched += one.touched
-    for joined in out:
-        joined.time_s -= heard[0].time_s
-    return out
+        words = line.partition("#")[0].split()
+        if words and words[0] not in STATEMENTS:
+            shown = line.strip()[:80]
+            raise UserError(
+                f"{path}: line {number}: {shown!r}: this format is not understood; "
+                f"those that are: {UNDERSTOOD}"
+            )
+        if words:
+            return
+    raise UserError(f"{path}: holds nothing; formats understood: {UNDERSTOOD}")
 
 
 def _plain(path: Path, lines: list[str], sizes: dict[int, list[int]]) -> Iterator[Heard]:
@@ -157,8 +137,8 @@ def _statement(words: list[str], now: Heard | None, sizes: dict[int, list[int]])
         if not np.isfinite(time_s) or (now is not None and time_s <= now.time_s):
             raise ValueError("give one time in seconds, and times must increase")
         return Heard(time_s)
-    if word not in ("touch", "alloc", "free", "size"):
-        raise ValueError("no statement; use scan, alloc, free, touch or size")
+    if word not in STATEMENTS:
+        raise ValueError(f"no statement; use {', '.join(STATEMENTS)}")
     if now is None:
         raise ValueError("the first statement must be a scan")
     numbers = [int(value, 0) for value in values]
@@ -176,7 +156,13 @@ def _statement(words: list[str], now: Heard | None, sizes: dict[int, list[int]])
     return None
 
 
-def _recorded(path: Path, heard: list[Heard], sizes: dict[int, list[int]], contents: str | None) -> Recorded:
+def _recorded(
+    path: Path,
+    heard: list[Heard],
+    sizes: dict[int, list[int]],
+    contents: str | None,
+    known: dict[str, Any],
+) -> Recorded:
     spans = [span for one in heard for span in (*one.touched, *one.allocated)]
     if not spans:
         raise UserError(f"{path}: nothing in it was accessed; check that the right program was recorded")
@@ -208,6 +194,7 @@ def _recorded(path: Path, heard: list[Heard], sizes: dict[int, list[int]], conte
             "kernel": "",
             "backend": "import",
             "interval_s": float(np.median(np.diff([h.time_s for h in heard]))),
+            **known,
         },
     )
 
