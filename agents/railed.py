@@ -13,7 +13,7 @@ from typing import Any
 from zswap_gym.controller.judge import Judge
 from zswap_gym.controller.rails import Limits
 from zswap_gym.envs.writeback import WritebackEnv
-from zswap_gym.host.types import COLUMNS, Request, Sample
+from zswap_gym.host.types import COLUMNS, Outcome, Request, Sample
 from zswap_gym.units import PAGE_SIZE
 
 EVERYONE = ("*",)
@@ -62,5 +62,14 @@ class Rails:
 
     def settle(self, info: dict[str, Any]) -> None:
         """Correct the budgets by what a step's requests did write."""
-        for name, _, pages, *_ in info["outcomes"]:
-            self._judge.settle(self._inodes[name], pages * PAGE_SIZE)
+        for name, errno, pages, _, release_errno, released in info["outcomes"]:
+            self._judge.settle(
+                self._inodes[name],
+                Outcome(
+                    errno,
+                    pages,
+                    pages * PAGE_SIZE,
+                    release_errno=release_errno,
+                    released_bytes=released * PAGE_SIZE,
+                ),
+            )

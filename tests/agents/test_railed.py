@@ -27,6 +27,7 @@ OPEN = Limits(
     bytes_per_minute=1 << 40,
     psi_max_percent=101.0,
     swap_free_min=0.0,
+    backoff_max_s=0.0,
     breaker=BreakerLimits(min_pages=1 << 40),
 )
 
@@ -63,10 +64,10 @@ def test_what_was_not_written_is_not_charged(env: WritebackEnv) -> None:
     for _ in range(3):
         assert rails.allow(env, [Request(1e6, 2 * MIB), NOTHING])[0].max_bytes == 2 * MIB
         info = env.step_requests([NOTHING, NOTHING])[4]
-        rails.settle({**info, "outcomes": ((names[0], 0, 0, 0.1, 0),)})
+        rails.settle({**info, "outcomes": ((names[0], 0, 0, 0.1, 0, 0),)})
     assert rails.allow(env, [Request(1e6, 2 * MIB), Request(1e6, 2 * MIB)])[1].max_bytes == 0
     env.step_requests([NOTHING, NOTHING])
-    rails.settle({"outcomes": ((names[0], 0, 2 * MIB // PAGE_SIZE, 0.1, 0),)})
+    rails.settle({"outcomes": ((names[0], 0, 2 * MIB // PAGE_SIZE, 0.1, 0, 0),)})
     assert rails.allow(env, [Request(1e6, 2 * MIB), NOTHING])[0].max_bytes == 0
 
 

@@ -18,6 +18,7 @@ from zswap_gym.controller.decisions import (
     decision_record,
     digest,
     errno_name,
+    outcome_of,
     outcome_record,
     read_log,
     request_of,
@@ -74,8 +75,17 @@ def test_errno_by_name() -> None:
         "ENODEV",
         "9999",
     ]
-    record = outcome_record(1, "web", 7, Outcome(errno.EINVAL, 3, 12288, 0.5, errno.EAGAIN, ("a note",)))
-    assert (record["errno"], record["release_errno"], record["notes"]) == ("EINVAL", "EAGAIN", ["a note"])
+
+
+@pytest.mark.parametrize("code", [0, errno.EINVAL, 9999])
+def test_an_outcome_stands_beside_what_was_asked_and_goes_round(code: int) -> None:
+    outcome = Outcome(code, 3, 12288, 0.5, errno.EAGAIN, 8192, ("a note",))
+    record = outcome_record(1, "web", 7, Request(60.0, 1 << 20), outcome)
+    assert (record["errno"], record["release_errno"]) == (errno_name(code), "EAGAIN")
+    assert (record["released_bytes"], record["notes"]) == (8192, ["a note"])
+    assert record["asked"] == {"age_s": 60, "max_bytes": 1 << 20, "release_bytes": None}
+    assert outcome_of(json.loads(json.dumps(record))) == outcome
+    assert outcome_record(1, "web", None, None, outcome)["asked"] is None
 
 
 def test_appends_from_many_threads_never_mix(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import nan
@@ -9,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from zswap_gym.controller.judge import FORGET_S, Judge
+from zswap_gym.controller.judge import FORGET_S, Judge, Offers
 from zswap_gym.controller.rails import Limits
-from zswap_gym.host.types import NOTHING, Request, Sample
+from zswap_gym.host.types import NOTHING, Outcome, Request, Sample
 
 Make = Callable[..., Sample]
 MIB = 1 << 20
@@ -105,10 +107,10 @@ def test_cgroups_decided_together_cannot_overdraw_together(sample: Make) -> None
         if not decision.allowed.is_nothing:
             judge.charge(decision.sample.inode, decision.allowed)
     assert judge.host_day.used(1000.0) == 10 * MIB
-    judge.settle(1, 0)
+    judge.settle(1, Outcome())
     assert judge.host_day.used(1000.0) == 6 * MIB
-    judge.settle(1, 0)
-    judge.settle(99, MIB)  # nobody knows it
+    judge.settle(1, Outcome())
+    judge.settle(99, Outcome(bytes=MIB))  # nobody knows it
     assert judge.host_day.used(1000.0) == 6 * MIB
 
 
@@ -131,8 +133,6 @@ def test_a_gap_keeps_the_budgets_and_a_day_forgets_them(sample: Make) -> None:
 
 
 def test_what_is_remembered_goes_round(sample: Make) -> None:
-    import json
-
     judge = judge_of(Always())
     judge.decide([sample()])
     judge.charge(7, Request(300.0, 4 * MIB))
@@ -152,3 +152,94 @@ def test_what_is_remembered_goes_round(sample: Make) -> None:
 def test_what_is_no_memory_raises(saved: dict[str, Any]) -> None:
     with pytest.raises((KeyError, TypeError, ValueError)):
         judge_of(Always()).recall(saved, now_s=10.0)
+
+
+# --- why nothing is done --------------------------------------------------------------------------
+
+
+def reasons_of(judge: Judge, *samples: Sample) -> list[tuple[str, ...]]:
+    decisions, _ = judge.decide(samples)
+    assert all(decision.allowed.is_nothing for decision in decisions)
+    return [decision.reasons for decision in decisions]
+
+
+def test_who_wants_nothing_is_named(sample: Make) -> None:
+    judge = judge_of(Always(NOTHING, "never"))
+    assert reasons_of(judge, sample(), sample(cgroup="db", inode=8, zswapped=0.0)) == [
+        ("not wanted: never asked for nothing",),
+        ("nothing in zswap: never asked for nothing",),
+    ]
+    assert reasons_of(judge, sample()) == [
+        ("stale: no time has passed since the last round, nobody was asked",)
+    ]
+
+
+def test_without_counters_nothing_can_be_seen(sample: Make) -> None:
+    judge = judge_of(Always(NOTHING, "never"))
+    judge.offers = Offers(counters=False)
+    assert reasons_of(judge, sample(zswapped=0.0)) == [
+        ("no counters: memory.stat has no zswap keys, so never asked for nothing",)
+    ]
+
+
+def test_a_kernel_without_writeback_is_asked_for_releases_only(sample: Make) -> None:
+    judge = judge_of(Always())
+    judge.offers = Offers(writeback=False)
+    (decision,), _ = judge.decide([sample()])
+    assert decision.proposed == ASK
+    assert decision.allowed == Request(None, 0, 4 * MIB)
+    assert decision.reasons == (
+        "no writeback: this kernel has no interface for it, only the release is left",
+    )
+    judge.decider.request = Request(300.0, 4 * MIB, 0)
+    (reasons,) = reasons_of(judge, sample(time_s=1030.0))
+    assert reasons[0].startswith("no writeback")
+    judge.decider.request = Request(None, 4 * MIB)
+    (decision,), _ = judge.decide([sample(time_s=1060.0)])
+    assert (decision.allowed, decision.reasons) == (Request(None, 4 * MIB), ())
+
+
+# --- backing off ----------------------------------------------------------------------------------
+
+
+def failed(judge: Judge, outcome: Outcome, sample: Sample) -> tuple[Request, list[str]]:
+    """One round, handed over, with that outcome: what was allowed and by which rails it was cut."""
+    (decision,), _ = judge.decide([sample])
+    if not decision.allowed.is_nothing:
+        judge.charge(sample.inode, decision.allowed)
+        judge.settle(sample.inode, outcome)
+    return decision.allowed, [reason.split(":")[0] for reason in decision.reasons]
+
+
+def test_a_writeback_that_came_to_nothing_is_left_out_with_its_release(sample: Make) -> None:
+    judge = judge_of(Always())
+    outcome = Outcome(errno.EAGAIN, released_bytes=4 * MIB)
+    rounds = [failed(judge, outcome, sample(time_s=1000.0 + 30.0 * n)) for n in range(4)]
+    assert rounds == [(ASK, []), (NOTHING, ["backing off"]), (ASK, []), (NOTHING, ["backing off"])]
+    assert judge.cgroups[7].written_day.used(1090.0) == judge.host_day.used(1090.0) == 0
+
+
+def test_a_release_that_came_to_nothing_backs_off_by_itself(sample: Make) -> None:
+    """The 61 KB cgroup that was asked for 2 MiB in every round."""
+    judge = judge_of(Always(Request(None, 2 * MIB)))
+    outcome = Outcome(release_errno=errno.EAGAIN, released_bytes=4096)
+    allowed = [failed(judge, outcome, sample(time_s=1000.0 + 30.0 * n))[0].release for n in range(15)]
+    assert [n for n, size in enumerate(allowed) if size] == [0, 2, 6, 14]
+    assert judge.cgroups[7].released_minute.used(1000.0 + 30.0 * 14) == 4096
+    partly = Outcome(release_errno=errno.EAGAIN, released_bytes=MIB)
+    for n in range(30, 34):
+        assert failed(judge, partly, sample(time_s=1000.0 + 30.0 * n))[0].release == 2 * MIB
+
+
+def test_backing_off_survives_a_restart(sample: Make) -> None:
+    judge = judge_of(Always())
+    for n in (0, 2):
+        failed(judge, Outcome(errno.EAGAIN), sample(time_s=1000.0 + 30.0 * n))
+    saved = json.loads(json.dumps(judge.remember()))
+    again = judge_of(Always())
+    assert again.recall(saved, now_s=1070.0)
+    for time_s, allowed in ((1070.0, NOTHING), (1164.0, NOTHING), (1165.0, ASK)):
+        assert again.decide([sample(time_s=time_s)])[0][0].allowed == allowed
+    for state in saved["cgroups"].values():  # a state file of before
+        del state["writing"], state["releasing"]
+    assert judge_of(Always()).recall(saved, now_s=1070.0)

@@ -15,7 +15,9 @@ from zswap_gym.errors import UserError
 def test_the_second_is_refused_in_one_line_until_the_first_ends(tmp_path: Path) -> None:
     log, state = tmp_path / "log.jsonl", tmp_path / "state.json"
     with alone([log, state]):
-        refused = pytest.raises(UserError, match=r"state\.json: another controller acts with it; stop")
+        refused = pytest.raises(
+            UserError, match=r"state\.json: another controller acts with it or observes into it; stop"
+        )
         with refused as caught, alone([tmp_path / "own.jsonl", state]):
             pass
         assert "\n" not in str(caught.value)
@@ -45,7 +47,7 @@ def test_a_device_is_shared() -> None:
 
 def test_a_lock_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     with (
-        pytest.raises(UserError, match="mode act locks it with"),
+        pytest.raises(UserError, match="a controller locks it with"),
         alone([tmp_path / "no" / "log"]),
     ):
         pass

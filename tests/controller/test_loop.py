@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -20,6 +21,7 @@ from zswap_gym.controller.config import ControllerConfig
 from zswap_gym.controller.decisions import read_log
 from zswap_gym.controller.lock import alone
 from zswap_gym.controller.loop import Controller, own_cgroup
+from zswap_gym.controller.replay import replay
 from zswap_gym.errors import UserError
 from zswap_gym.host.linux import LinuxHost
 from zswap_gym.host.types import NOTHING, Outcome, Request, Sample
@@ -331,6 +333,93 @@ def test_an_outcome_corrects_the_charge(turned: TurnedHost, config, said: list[s
     assert controller.judge.host_day.used(1010.0) == MIB
 
 
+def test_what_was_released_stands_beside_what_was_asked(turned: TurnedHost, config, said: list[str]) -> None:
+    controller = Controller(turned, Always(), config(), complain=said.append)
+    controller.tick()
+    turned.ended = [("web", Outcome(pages=256, bytes=MIB, released_bytes=3 * MIB))]
+    turned.sleep(10)
+    controller.tick()
+    (outcome,) = records(config(), "outcome")
+    assert outcome["asked"] == {"age_s": 300, "max_bytes": 4 * MIB, "release_bytes": None}
+    assert (outcome["bytes"], outcome["released_bytes"]) == (MIB, 3 * MIB)
+    assert controller.judge.cgroups[7].released_minute.used(1000.0) == 7 * MIB  # 4 of it run still
+
+
+def test_a_cgroup_of_which_nothing_comes_is_asked_more_and_more_rarely(
+    turned: TurnedHost, config, said: list[str]
+) -> None:
+    class Empty(TurnedHost):
+        def outcomes(self) -> list[tuple[str, Outcome]]:
+            ended = [("web", Outcome(errno.EAGAIN, release_errno=errno.EAGAIN))] * len(self.submitted)
+            self.submitted.clear()
+            return ended
+
+    host = Empty(turned.sample()[0])
+    Controller(host, Always(), config(), complain=said.append).run(ticks=16)
+    decisions = records(config(), "decision")
+    assert [r["tick"] for r in decisions if r["allowed"]] == [1, 3, 7, 15]
+    assert {r["reasons"][0].split(":")[0] for r in decisions if not r["allowed"]} == {"backing off"}
+    assert len(records(config(), "outcome")) == 4
+    again = replay(config().log, lambda _: Always())
+    assert (again.decisions, again.mismatches) == (16, [])
+
+
+def test_an_age_that_nothing_has_reached_is_not_asked_for(
+    turned: TurnedHost, config, said: list[str]
+) -> None:
+    turned.has_age = lambda _: False  # type: ignore[method-assign]
+    Controller(turned, Always(Request(1e6, MIB, 0)), config(), complain=said.append).run(ticks=2)
+    assert turned.submitted == []
+    assert [r["reason"] for r in records(config(), "unasked")] == [
+        "too young: nothing in zswap is 1e+06 s old"
+    ] * 2
+    assert replay(config().log, lambda _: Always(Request(1e6, MIB, 0))).mismatches == []
+
+
+# --- the end --------------------------------------------------------------------------------------
+
+
+class Slow(TurnedHost):
+    """Every request ends ``write_s`` after it was handed over, having written nothing."""
+
+    write_s = 2.0
+
+    def submit(self, cgroup: str, request: Request) -> bool:
+        self.ends_at = self.time_s + self.write_s
+        return super().submit(cgroup, request)
+
+    def outcomes(self) -> list[tuple[str, Outcome]]:
+        if self.submitted and self.time_s >= self.ends_at:
+            return [(self.submitted.pop()[0], Outcome(errno.EAGAIN))]
+        return []
+
+
+def test_the_last_rounds_outcomes_are_waited_for_and_settled(
+    turned: TurnedHost, config, said: list[str], tmp_path: Path
+) -> None:
+    host = Slow(turned.sample()[0])
+    plan = config(state=str(tmp_path / "state.json"))
+    Controller(host, Always(), plan, complain=said.append).run(ticks=1)
+    assert 1002.0 <= host.time_s < 1002.1
+    assert [(r["tick"], r["errno"]) for r in records(plan, "outcome")] == [(1, "EAGAIN")]
+    assert said == []
+    saved = json.loads((tmp_path / "state.json").read_text())
+    (state,) = saved["cgroups"].values()
+    assert (
+        state["written_day"]["spent"] == state["released_minute"]["spent"] == saved["host_day"]["spent"] == []
+    )
+    assert state["charged"] is None
+    assert replay(plan.log, lambda _: Always()).mismatches == []
+
+
+def test_the_wait_at_the_end_is_bounded_by_the_deadline(turned: TurnedHost, config, said: list[str]) -> None:
+    host = Slow(turned.sample()[0])
+    host.write_s = 1e9
+    Controller(host, Always(), config(deadline=7), complain=said.append).run(ticks=1)
+    assert 1007.0 <= host.time_s < 1007.1
+    assert said == ["stopped while writes were running in web"]
+
+
 # --- restarts -------------------------------------------------------------------------------------
 
 
@@ -437,14 +526,17 @@ def test_own_cgroup(tree: Path) -> None:
 # --- one at a time --------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("mode", ["observe", "act"])
 @pytest.mark.parametrize("key", ["log", "state"])
-def test_two_do_not_act_with_the_same_file(turned: TurnedHost, config, tmp_path: Path, key: str) -> None:
-    shared = str(tmp_path / "shared")
-    settings = config(**{key: shared})
+def test_two_never_have_the_same_file(
+    turned: TurnedHost, config, tmp_path: Path, key: str, mode: str
+) -> None:
+    shared = tmp_path / "shared"
     with alone([shared]):
-        with pytest.raises(UserError, match="shared: another controller acts with it"):
-            Controller(turned, Always(), settings).run(1)
+        with pytest.raises(UserError, match="shared: another controller acts with it") as caught:
+            Controller(turned, Always(), config(**{key: str(shared)}, mode=mode)).run(1)
+        assert "\n" not in str(caught.value)
         assert turned.read_at == []
-        Controller(turned, Always(), replace(settings, mode="observe")).run(1)
-    Controller(turned, Always(), settings).run(1)
+        assert not shared.exists()
+    Controller(turned, Always(), config(**{key: str(shared)})).run(1)
     assert len(turned.submitted) == 1

@@ -268,7 +268,7 @@ def test_no_span_of_time_ever_holds_more_than_its_cap(steps: list[tuple[float, i
             continue
         state = charge(state, whole(allowed))
         done = int(whole(allowed).writeback_bytes * share) // PAGE_SIZE * PAGE_SIZE
-        state = settle(state, done)
+        state = settle(state, done, 0)
         written.append((now_s, done))
     for span_s, cap in ((60.0, limits.bytes_per_minute), (86400.0, limits.bytes_per_day)):
         for end_s, _ in written:

@@ -61,11 +61,12 @@ def test_a_charge_is_corrected_where_it_was_made() -> None:
         1000,
         500,
     ]
-    state = settle(replace(state, now_s=150.0), 300)
+    state = settle(replace(state, now_s=150.0), 300, 200)
     assert (state.written_minute.used(150.0), state.written_day.used(150.0)) == (300, 300)
+    assert state.released_minute.used(150.0) == 200
     assert state.written_minute.used(162.0) == 0  # it left with the charge, not later
-    assert settle(state, 5) is state  # once
-    over = settle(charge(CgroupState(now_s=100.0), Whole(60, 1000, 0)), 1200)
+    assert settle(state, 5, 5) is state  # once
+    over = settle(charge(CgroupState(now_s=100.0), Whole(60, 1000, 0)), 1200, 0)
     assert over.written_day.used(100.0) == 1200
 
 

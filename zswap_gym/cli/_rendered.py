@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from zswap_gym.host.dialects import writes
 from zswap_gym.host.files import parse_keyed
+from zswap_gym.host.linux import RELEASED_KEYS, WRITTEN_KEYS
 from zswap_gym.host.types import Outcome
 from zswap_gym.units import PAGE_SIZE
 
@@ -41,17 +42,20 @@ class RenderedHost:
     def submit(self, cgroup: str, request: Request) -> bool:
         """Write the request's text to the cgroup's files and wait for both writes."""
         spelt = writes(self.simulated.dialect, request, self._compressed_share(cgroup))
-        began_s, before = self.now(), self._written_pages(cgroup)
+        began_s, before = self.now(), self._pages(cgroup, *WRITTEN_KEYS)
         errno = self.simulated.write(cgroup, *spelt.writeback) if spelt.writeback else 0
-        pages = self._written_pages(cgroup) - before
+        pages = self._pages(cgroup, *WRITTEN_KEYS) - before
+        before = self._pages(cgroup, *RELEASED_KEYS)
         release_errno = self.simulated.write(cgroup, *spelt.release) if spelt.release else 0
-        outcome = Outcome(errno, pages, pages * PAGE_SIZE, self.now() - began_s, release_errno, spelt.notes)
+        released = (self._pages(cgroup, *RELEASED_KEYS) - before) * PAGE_SIZE
+        took_s = self.now() - began_s
+        outcome = Outcome(errno, pages, pages * PAGE_SIZE, took_s, release_errno, released, spelt.notes)
         self._ended.append((cgroup, outcome))
         return True
 
-    def _written_pages(self, cgroup: str) -> int:
+    def _pages(self, cgroup: str, *keys: str) -> int:
         stat = self._stat(cgroup)
-        return stat.get("zswpwb_proactive", stat["zswpwb"])
+        return next(stat[key] for key in keys if key in stat)
 
     def _compressed_share(self, cgroup: str) -> float:
         stat = self._stat(cgroup)

@@ -109,6 +109,7 @@ _RAIL_PARSERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "psi_max_percent": ("psi_max_percent", _number),
     "swap_free_min": ("swap_free_min", _share),
     "sample_age_max_s": ("sample_age_max", _seconds),
+    "backoff_max_s": ("backoff_max", _seconds),
 }
 _BREAKER_PARSERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "share": ("share", _number),

@@ -3,9 +3,11 @@
 One line per record; ``kind`` says which:
 
     start     configuration, who decides, cgroup patterns
+    survey    what this host offers and lacks, after each start
     decision  one cgroup at one tick: the sample's whole row, what was proposed, allowed, and why not more
     busy      the cgroup's previous request still ran, so this one was not handed over
-    outcome   what came of a request
+    unasked   the request came to nothing when it was put as this kernel takes it; the reason says how
+    outcome   what was asked and what came of it
     note      trouble that stopped nothing
 
 A log from its ``start`` on holds enough to make every decision again (:mod:`zswap_gym.controller.replay`).
@@ -29,7 +31,7 @@ import numpy as np
 from zswap_gym.errors import UserError
 from zswap_gym.host.types import COLUMNS, Outcome, Request, Sample
 
-KINDS = ("start", "decision", "busy", "outcome", "note")
+KINDS = ("start", "survey", "decision", "busy", "unasked", "outcome", "note")
 
 FIRST_LINE_MAX = 64 << 20
 """Bytes read of a file's first line; a start record holds a few KiB per cgroup."""
@@ -62,6 +64,10 @@ class Decision:
 def errno_name(code: int) -> str:
     """``EAGAIN`` rather than 11; ``OK`` for 0."""
     return "OK" if code == 0 else errno.errorcode.get(code, str(code))
+
+
+def _errno_of(name: str) -> int:
+    return 0 if name == "OK" else getattr(errno, name, 0) or int(name)
 
 
 def digest(sample: Sample) -> str:
@@ -117,20 +123,37 @@ def decision_record(tick: int, decision: Decision, sample_age_s: float) -> dict[
     }
 
 
-def outcome_record(tick: int, cgroup: str, inode: int | None, outcome: Outcome) -> dict[str, Any]:
+def outcome_record(
+    tick: int, cgroup: str, inode: int | None, asked: Request | None, outcome: Outcome
+) -> dict[str, Any]:
     """What came of a request; ``inode`` is None where its budgets were not settled by this."""
     return {
         "kind": "outcome",
         "tick": tick,
         "cgroup": cgroup,
         "inode": inode,
+        "asked": None if asked is None else request_record(asked),
         "errno": errno_name(outcome.errno),
         "pages": outcome.pages,
         "bytes": outcome.bytes,
         "duration_s": outcome.duration_s,
         "release_errno": errno_name(outcome.release_errno),
+        "released_bytes": outcome.released_bytes,
         "notes": list(outcome.notes),
     }
+
+
+def outcome_of(record: Mapping[str, Any]) -> Outcome:
+    """The Outcome a record stands for."""
+    return Outcome(
+        _errno_of(record["errno"]),
+        record["pages"],
+        record["bytes"],
+        record["duration_s"],
+        _errno_of(record["release_errno"]),
+        record["released_bytes"],
+        tuple(record["notes"]),
+    )
 
 
 def sample_of(record: Mapping[str, Any]) -> Sample:

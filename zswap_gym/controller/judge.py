@@ -11,15 +11,26 @@ from dataclasses import asdict, dataclass, field, replace
 from math import isfinite
 from typing import Any
 
+from zswap_gym.controller.backoff import Backoff
 from zswap_gym.controller.decider import Decider
 from zswap_gym.controller.decisions import Decision
 from zswap_gym.controller.rails import Limits, check
 from zswap_gym.controller.state import Breaker, CgroupState, Window, charge, day, observe, settle
 from zswap_gym.host.dialects import whole
-from zswap_gym.host.types import NOTHING, Request, Sample
+from zswap_gym.host.types import NOTHING, Outcome, Request, Sample
 
 FORGET_S = 86400.0
 """A cgroup not seen for this long is forgotten; shorter gaps keep its budgets and breaker."""
+
+
+@dataclass(frozen=True)
+class Offers:
+    """What this kernel can do for a decision; see :mod:`zswap_gym.controller.survey`."""
+
+    writeback: bool = True
+    """It has an interface for proactive writeback. Without one only releases are asked for."""
+    counters: bool = True
+    """memory.stat has zswap's keys. Without them every cgroup looks as if it had nothing in zswap."""
 
 
 @dataclass
@@ -31,12 +42,14 @@ class Judge:
         fallback: the law used at a tick where ``decider`` fails.
         limits: the rails' settings.
         interval_s: the time step assumed at the first tick.
+        offers: what the kernel can do.
     """
 
     decider: Decider
     fallback: Decider
     limits: Limits
     interval_s: float
+    offers: Offers = Offers()
     cgroups: dict[int, CgroupState] = field(default_factory=dict)
     """By inode."""
     host_day: Window = field(default_factory=day)
@@ -47,7 +60,10 @@ class Judge:
     def decide(
         self, samples: Sequence[Sample], sample_age_s: float = 0.0
     ) -> tuple[list[Decision], list[str]]:
-        """One Decision per sample, in order, and notes about trouble."""
+        """One Decision per sample, in order, and notes about trouble.
+
+        A decision that allows nothing has a reason.
+        """
         now_s = max((s.time_s for s in samples if isfinite(s.time_s)), default=self.last_s)
         dt_s = self.interval_s if self.last_s is None or now_s is None else now_s - self.last_s
         notes: list[str] = []
@@ -63,14 +79,18 @@ class Judge:
                 self.cgroups.get(sample.inode, CgroupState()), sample, sample_age_s, self.limits.breaker
             )
             self.cgroups[sample.inode] = state
+            possible, missing = self._possible(request)
             allowed, reasons = check(
                 sample.cgroup,
                 sample,
-                request,
+                possible,
                 state,
                 self.limits,
                 host_written_today=host_day.used(state.now_s),
             )
+            reasons = missing + reasons
+            if allowed.is_nothing and not reasons:
+                reasons = (self._wanted_nothing(sample, by, dt_s),)
             decisions.append(Decision(sample, request, allowed, reasons, by))
             if not allowed.is_nothing:
                 # For this tick only: cgroups decided together must not overdraw together.
@@ -78,6 +98,23 @@ class Judge:
         self._forget(now_s)
         self.last_s = now_s
         return decisions, notes
+
+    def _possible(self, request: Request) -> tuple[Request, tuple[str, ...]]:
+        """The request without what this kernel cannot do, and a reason where that changed it."""
+        if self.offers.writeback or request.age_s is None or not request.max_bytes > 0:
+            return request, ()
+        reason = "no writeback: this kernel has no interface for it, only the release is left"
+        return Request(None, 0, request.release), (reason,)
+
+    def _wanted_nothing(self, sample: Sample, by: str, dt_s: float) -> str:
+        """Why nothing was proposed, most fundamental first."""
+        if dt_s <= 0:
+            return "stale: no time has passed since the last round, nobody was asked"
+        if not self.offers.counters:
+            return f"no counters: memory.stat has no zswap keys, so {by} asked for nothing"
+        if sample.zswapped == 0:
+            return f"nothing in zswap: {by} asked for nothing"
+        return f"not wanted: {by} asked for nothing"
 
     def _propose(self, samples: Sequence[Sample], dt_s: float, notes: list[str]) -> tuple[list[Request], str]:
         for decider in (self.decider, self.fallback):
@@ -97,14 +134,21 @@ class Judge:
         self.cgroups[inode] = state
         self.host_day = self.host_day.add(state.now_s, whole(request).writeback_bytes)
 
-    def settle(self, inode: int, written_bytes: int) -> None:
-        """A request ended: correct the charge to what was really written."""
+    def settle(self, inode: int, outcome: Outcome) -> None:
+        """A request ended: correct the charge to what was really done; back off where nothing was."""
         state = self.cgroups.get(inode)
         if state is None or state.charged is None:
             return
-        at_s, charged = state.charged
-        self.host_day = self.host_day.add(at_s, written_bytes - charged)
-        self.cgroups[inode] = settle(state, written_bytes)
+        at_s, written, released = state.charged
+        self.host_day = self.host_day.add(at_s, outcome.bytes - written)
+        pace = (self.interval_s, self.limits.backoff_max_s)
+        self.cgroups[inode] = replace(
+            settle(state, outcome.bytes, outcome.released_bytes),
+            writing=state.writing.after(at_s, written, outcome.bytes, outcome.errno, *pace),
+            releasing=state.releasing.after(
+                at_s, released, outcome.released_bytes, outcome.release_errno, *pace
+            ),
+        )
 
     def _forget(self, now_s: float | None) -> None:
         if now_s is not None:
@@ -135,6 +179,8 @@ class Judge:
                 written_day=_window(state["written_day"]),
                 released_minute=_window(state["released_minute"]),
                 breaker=Breaker(**state["breaker"]),
+                writing=Backoff(**state.get("writing", {})),
+                releasing=Backoff(**state.get("releasing", {})),
                 now_s=float(state["now_s"]),
             )
         self.host_day = _window(saved["host_day"])

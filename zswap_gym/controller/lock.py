@@ -1,4 +1,7 @@
-"""One controller at a time: two that act would spend the budgets of one state file twice.
+"""One controller at a time to a log and a state file, whatever its mode.
+
+Two that act would spend the budgets of one state file twice; an observer would put decisions of its own
+between those of the controller whose log it is, and neither could be replayed.
 
 The lock is flock() on a file beside the one it guards, since a state file is replaced at every
 tick and a log may be rotated away. The kernel lets go of it when the process ends, however it
@@ -38,13 +41,17 @@ def _locked(path: Path) -> int:
         fd = os.open(beside, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise UserError(
-            f"{path}: {os.strerror(error.errno or 0).lower()} (mode act locks it with {beside.name}); "
+            f"{path}: {os.strerror(error.errno or 0).lower()} (a controller locks it with {beside.name}); "
             "name another file under log or state"
         ) from error
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(fd)
-        why = "another controller acts with it" if isinstance(error, BlockingIOError) else str(error.strerror)
+        why = (
+            "another controller acts with it or observes into it"
+            if isinstance(error, BlockingIOError)
+            else str(error.strerror)
+        )
         raise UserError(f"{path}: {why}; stop that one, or name other files under log and state") from error
     return fd

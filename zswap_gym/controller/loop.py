@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,16 @@ from zswap_gym.controller.ages import Ages
 from zswap_gym.controller.config import ControllerConfig
 from zswap_gym.controller.decider import Decider, LawDecider
 from zswap_gym.controller.decisions import Decision, DecisionLog, decision_record, outcome_record
-from zswap_gym.controller.judge import Judge
+from zswap_gym.controller.judge import Judge, Offers
 from zswap_gym.controller.lock import alone
 from zswap_gym.errors import UserError
-from zswap_gym.host.types import Host
+from zswap_gym.host.types import Host, Request
 
 NAP_S = 1.0
 """Longest sleep in one go: how long SIGTERM may have to wait."""
+
+END_NAP_S = 0.05
+"""Between two looks at the last writes of a run."""
 
 
 def own_cgroup(proc_root: Path | str = "/proc") -> str | None:
@@ -61,6 +65,7 @@ class Controller:
         decider: the policy or law that proposes; see :func:`zswap_gym.controller.decider.from_config`.
         config: the settings; ``mode`` observe (the default) logs what would be done and does nothing.
         own: the controller's own cgroup, never touched; see :func:`own_cgroup`.
+        offers: what the kernel can do for a decision.
         complain: where troubles are told besides the log.
         listen: given the records of every batch that is logged, or would be if there were a log.
     """
@@ -72,13 +77,14 @@ class Controller:
         config: ControllerConfig,
         *,
         own: str | None = None,
+        offers: Offers = Offers(),  # noqa: B008 - frozen
         complain: Callable[[str], None] = _complain,
         listen: Callable[[Sequence[dict[str, Any]]], None] = lambda _: None,
     ) -> None:
         self.host = host
         self.config = config
         fallback = LawDecider(config.law_spec)
-        self.judge = Judge(decider, fallback, config.limits(own), config.interval_s)
+        self.judge = Judge(decider, fallback, config.limits(own), config.interval_s, offers)
         self.ages = Ages(config.interval_s)
         self.ticks = 0
         self._log = DecisionLog(config.log) if config.log is not None else None
@@ -86,8 +92,8 @@ class Controller:
         self._listen = listen
         self._own = own
         self._stopping = False
-        self._running: dict[str, int] = {}
-        """Inode by cgroup name of requests handed over and not ended."""
+        self._running: dict[str, tuple[int, Request]] = {}
+        """Requests handed over and not ended, with the cgroup's inode, by its name."""
 
     # --- one tick --------------------------------------------------------------------------------
 
@@ -116,29 +122,36 @@ class Controller:
     def _collect(self) -> list[dict[str, Any]]:
         records = []
         for cgroup, outcome in self.host.outcomes():
-            # A request past its deadline ends twice: its charge stands until the kernel lets go.
-            inode = None if outcome.errno == errno.ETIMEDOUT else self._running.pop(cgroup, None)
-            if inode is not None:
-                self.judge.settle(inode, outcome.bytes)
-            records.append(outcome_record(self.ticks, cgroup, inode, outcome))
+            inode, asked = self._running.get(cgroup, (None, None))
+            if outcome.errno == errno.ETIMEDOUT:
+                inode = None  # it ends twice: its charge stands until the kernel lets go
+            elif inode is not None:
+                del self._running[cgroup]
+                self.judge.settle(inode, outcome)
+            records.append(outcome_record(self.ticks, cgroup, inode, asked, outcome))
         return records
 
     def _hand_over(self, decisions: list[Decision]) -> list[dict[str, Any]]:
-        busy = []
+        """Start what is allowed; a record of each request that was not started after all."""
+        records: list[dict[str, Any]] = []
         for decision in decisions:
             if decision.allowed.is_nothing:
                 continue
-            cgroup, inode = decision.sample.cgroup, decision.sample.inode
+            cgroup, inode, asked = decision.sample.cgroup, decision.sample.inode, decision.allowed
+            about = {"tick": self.ticks, "cgroup": cgroup, "inode": inode}
             if self.config.mode == "act":
-                asked = decision.allowed
-                if not self.host.has_age(cgroup):
+                if asked.age_s is not None and not self.host.has_age(cgroup):
                     asked = self.ages.as_size(inode, asked)
-                if not self.host.submit(cgroup, asked):
-                    busy.append({"kind": "busy", "tick": self.ticks, "cgroup": cgroup, "inode": inode})
+                if asked.is_nothing:
+                    age = f"too young: nothing in zswap is {decision.allowed.age_s:g} s old"
+                    records.append({"kind": "unasked", **about, "reason": age})
                     continue
-                self._running[cgroup] = inode
+                if not self.host.submit(cgroup, asked):
+                    records.append({"kind": "busy", **about})
+                    continue
+                self._running[cgroup] = (inode, asked)
             self.judge.charge(inode, decision.allowed)
-        return busy
+        return records
 
     def _note(self, records: list[dict[str, Any]], words: str) -> None:
         records.append({"kind": "note", "tick": self.ticks, "words": words})
@@ -165,11 +178,10 @@ class Controller:
         overruns skips what it missed; nothing is made up for.
 
         Raises:
-            UserError: another controller acts with the same log or state file, the log cannot be
-                written, or the state file cannot be read; all before the first tick.
+            UserError: another controller has the same log or state file, the log cannot be written, or
+                the state file cannot be read; all before the first tick.
         """
-        files = (self.config.log, self.config.state) if self.config.mode == "act" else ()
-        with alone([file for file in files if file is not None]):
+        with alone([file for file in (self.config.log, self.config.state) if file is not None]):
             self._run(ticks)
 
     def _run(self, ticks: int | None) -> None:
@@ -185,7 +197,7 @@ class Controller:
                     break
                 due = max(due + 1, ceil((self.host.now() - start_s) / interval_s))
                 self._wait(start_s + due * interval_s)
-        self._end()
+            self._end()
 
     def _wait(self, due_s: float) -> None:
         while not self._stopping:
@@ -218,6 +230,7 @@ class Controller:
             "kind": "start",
             "decider": decider,
             "own_cgroup": self._own,
+            "offers": asdict(self.judge.offers),
             "config": self.config.to_mapping(),
             "state": self.judge.remember(),
         }
@@ -240,8 +253,16 @@ class Controller:
         self._listen(records)
 
     def _end(self) -> None:
-        """Say what is still running; its outcome will not be seen. Save the budgets."""
+        """Settle the last writes and save the budgets.
+
+        A run that was told to stop does not wait for them. One that comes to its end by itself does,
+        as long as a write may take. What runs even then is said: its outcome will not be seen.
+        """
         records = self._collect()
+        until_s = self.host.now() + self.config.deadline_s
+        while self._running and not self._stopping and self.host.now() < until_s:
+            self.host.sleep(END_NAP_S)
+            records += self._collect()
         if self._running:
             self._note(records, f"stopped while writes were running in {', '.join(sorted(self._running))}")
         self._append(records)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from math import inf, isfinite, isnan
 
+from zswap_gym.controller.backoff import Backoff
 from zswap_gym.controller.state import BreakerLimits, CgroupState
 from zswap_gym.host.dialects import whole
 from zswap_gym.host.types import COLUMNS, NOTHING, Request, Sample
@@ -50,6 +51,8 @@ class Limits:
     """Least free share of the host's swap, and of the cgroup's memory.swap.max."""
     sample_age_max_s: float = 10.0
     """Oldest sample a decision may rest on."""
+    backoff_max_s: float = 3600.0
+    """Longest time for which a cgroup is not asked again after writes of which nothing came."""
     breaker: BreakerLimits = field(default_factory=BreakerLimits)
 
 
@@ -163,6 +166,7 @@ def _writeback_rooms(
         yield 0, f"breaker: pages came back from disk, frozen for {left_s:.0f} s more"
     elif breaker.phase == "half-open":
         yield limits.breaker.probe_bytes, "breaker: half-open, only a probe"
+    yield from _backoff_rooms(state.writing, state.now_s)
     yield limits.bytes_per_write, "bytes-per-write: the most for one write"
     used = state.written_minute.used(state.now_s)
     yield limits.bytes_per_minute - used, f"bytes-per-minute: {format_size(used)} in the last 60 s"
@@ -174,9 +178,16 @@ def _writeback_rooms(
 
 def _release_rooms(state: CgroupState, limits: Limits) -> Iterator[tuple[int, str]]:
     """(bytes at most, the rail's words), for the release."""
+    yield from _backoff_rooms(state.releasing, state.now_s)
     yield limits.bytes_per_write, "release-per-write: the most for one write"
     used = state.released_minute.used(state.now_s)
     yield limits.bytes_per_minute - used, f"release-per-minute: {format_size(used)} in the last 60 s"
+
+
+def _backoff_rooms(backoff: Backoff, now_s: float) -> Iterator[tuple[int, str]]:
+    left_s = backoff.left_s(now_s)
+    if left_s > 0:
+        yield 0, f"backing off: nothing came of {backoff.failures} writes in a row, {left_s:.0f} s more"
 
 
 def _cap(size: int, rooms: Iterator[tuple[int, str]], reasons: list[str]) -> int:

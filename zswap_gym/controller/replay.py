@@ -14,8 +14,8 @@ from typing import Any
 
 from zswap_gym.controller.config import ControllerConfig
 from zswap_gym.controller.decider import Decider, LawDecider, from_config
-from zswap_gym.controller.decisions import Decision, read_log, request_record, sample_of
-from zswap_gym.controller.judge import Judge
+from zswap_gym.controller.decisions import Decision, outcome_of, read_log, request_record, sample_of
+from zswap_gym.controller.judge import Judge, Offers
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ class _Tick:
     """Records of one tick, until the next one begins."""
 
     records: list[dict[str, Any]] = field(default_factory=list)
-    busy: set[int] = field(default_factory=set)
+    not_asked: set[int] = field(default_factory=set)
+    """Inodes of what was allowed and not handed over."""
 
 
 def replay(path: Path | str, make_decider: Callable[[ControllerConfig], Decider] = from_config) -> Replay:
@@ -75,12 +76,12 @@ def replay(path: Path | str, make_decider: Callable[[ControllerConfig], Decider]
             judge = _judge(record, make_decider)
         elif kind == "decision":
             tick.records.append(record)
-        elif kind == "busy":
-            tick.busy.add(record["inode"])
+        elif kind in ("busy", "unasked"):
+            tick.not_asked.add(record["inode"])
         elif kind == "outcome" and record["inode"] is not None and judge is not None:
             _finish(judge, tick, result)  # outcomes of the end of a run come after its last tick
             tick = _Tick()
-            judge.settle(record["inode"], record["bytes"])
+            judge.settle(record["inode"], outcome_of(record))
     _finish(judge, tick, result)
     return result
 
@@ -92,6 +93,7 @@ def _judge(start: Mapping[str, Any], make_decider: Callable[[ControllerConfig], 
         LawDecider(config.law_spec),
         config.limits(start["own_cgroup"]),
         config.interval_s,
+        Offers(**start.get("offers", {})),
     )
     judge.recall(start["state"], inf)
     return judge
@@ -105,7 +107,7 @@ def _finish(judge: Judge | None, tick: _Tick, result: Replay) -> None:
     for record, decision in zip(tick.records, decisions, strict=True):
         result.decisions += 1
         result.mismatches += _compare(record, decision)
-        if not decision.allowed.is_nothing and decision.sample.inode not in tick.busy:
+        if not decision.allowed.is_nothing and decision.sample.inode not in tick.not_asked:
             judge.charge(decision.sample.inode, decision.allowed)
 
 

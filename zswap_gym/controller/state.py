@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from math import exp, floor, isfinite
 from typing import Literal
 
+from zswap_gym.controller.backoff import Backoff
 from zswap_gym.host.dialects import Whole
 from zswap_gym.host.types import Sample
 
@@ -130,8 +131,10 @@ class CgroupState:
     """How old the newest sample was when the decision was made."""
     counters: tuple[float, float, float] | None = None
     """workingset_refault_anon, zswpwb and zswpin of the newest sample."""
-    charged: tuple[float, int] | None = None
-    """When, and how many bytes, were charged for the request that runs now."""
+    charged: tuple[float, int, int] | None = None
+    """When, and how many bytes of writeback and of release, were charged for the request that runs now."""
+    writing: Backoff = field(default_factory=Backoff)
+    releasing: Backoff = field(default_factory=Backoff)
 
 
 def observe(state: CgroupState, sample: Sample, sample_age_s: float, limits: BreakerLimits) -> CgroupState:
@@ -169,18 +172,19 @@ def charge(state: CgroupState, want: Whole) -> CgroupState:
         written_minute=state.written_minute.add(state.now_s, want.writeback_bytes),
         written_day=state.written_day.add(state.now_s, want.writeback_bytes),
         released_minute=state.released_minute.add(state.now_s, want.release_bytes),
-        charged=(state.now_s, want.writeback_bytes),
+        charged=(state.now_s, want.writeback_bytes, want.release_bytes),
     )
 
 
-def settle(state: CgroupState, written_bytes: int) -> CgroupState:
-    """Correct the charge to what was written: less, or more by the kernel's overshoot of a batch."""
+def settle(state: CgroupState, written_bytes: int, released_bytes: int) -> CgroupState:
+    """Correct the charge to what was done: less, or more by the kernel's overshoot of a batch."""
     if state.charged is None:
         return state
-    at_s, charged = state.charged
+    at_s, written, released = state.charged
     return replace(
         state,
-        written_minute=state.written_minute.add(at_s, written_bytes - charged),
-        written_day=state.written_day.add(at_s, written_bytes - charged),
+        written_minute=state.written_minute.add(at_s, written_bytes - written),
+        written_day=state.written_day.add(at_s, written_bytes - written),
+        released_minute=state.released_minute.add(at_s, released_bytes - released),
         charged=None,
     )

@@ -24,7 +24,7 @@ from zswap_gym.units import PAGE_SIZE, US_PER_S
 
 Array = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
-Ended = tuple[str, int, int, float, int]
+Ended = tuple[str, int, int, float, int, int]
 """A request that ended: cgroup, errno, pages, seconds, errno of the release."""
 
 
@@ -107,7 +107,7 @@ class Fleet:
         """Requests of host e that ended in the last step, in order of their end; told once."""
         machine = self.hosts[e].machine
         return tuple(
-            (machine.names[d.cgroup], d.errno, d.pages, d.duration_us / US_PER_S, d.release_errno)
+            (machine.names[d.cgroup], d.errno, d.pages, d.duration_us / US_PER_S, d.release_errno, d.released)
             for d in machine.finished()
         )
 

@@ -124,7 +124,7 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
     ``refault_pct_wss_min`` (disk reads, % of the resident set per minute, worst cgroup),
     ``psi_some_pct`` (worst cgroup) and ``violations`` (cgroups over either bound of ``level``).
     ``info["outcomes"]`` lists the requests that ended, as (cgroup, errno, pages, seconds, errno of the
-    release); ``info["busy"]`` counts requests refused because the last one still ran.
+    release, pages released); ``info["busy"]`` counts requests refused because the last one still ran.
 
     ## Starting State
     A machine at the end of its warm-up: memory, zswap and disk filled by the stage-one reclaimer, with

@@ -71,10 +71,17 @@ def _write(folder: int, file: str, text: str) -> int:
     return 0
 
 
-def _written_pages(folder: int, label: str) -> int:
-    """Pages written back so far: of the proactive kind where the kernel counts them in pages."""
+WRITTEN_KEYS = ("zswpwb_proactive", "zswpwb")
+"""Counters of pages written back, the one that counts nothing else first."""
+
+RELEASED_KEYS = ("pgsteal_proactive", "pgsteal")
+"""Counters of pages reclaimed, the one that counts nothing else (6.15) first."""
+
+
+def _pages(folder: int, label: str, *keys: str) -> int:
+    """What memory.stat counts so far under the first of ``keys`` that the kernel has."""
     stat = parse_keyed(_read("memory.stat", folder), f"{label}/memory.stat")
-    return stat.get("zswpwb_proactive", stat.get("zswpwb", 0))
+    return next((stat[key] for key in keys if key in stat), 0)
 
 
 @dataclass
@@ -308,21 +315,23 @@ class LinuxHost:
     def _run(self, job: _Job) -> Outcome:
         """Writeback, then release, in a worker. Whatever the first says, the second follows (DESIGN 2)."""
         start = time.monotonic()
-        code = pages = release_code = 0
+        code = pages = release_code = released = 0
         notes = list(job.writes.notes)
         try:
             with _open_folder(self.root / job.cgroup) as folder:
                 if os.fstat(folder).st_ino != job.inode:
                     return _gone(OSError(errno.ENODEV, "replaced by another cgroup of the same name"))
                 if job.writes.writeback is not None:
-                    before = _written_pages(folder, job.cgroup)
+                    before = _pages(folder, job.cgroup, *WRITTEN_KEYS)
                     code = _write(folder, *job.writes.writeback)
-                    pages = _written_pages(folder, job.cgroup) - before
+                    pages = _pages(folder, job.cgroup, *WRITTEN_KEYS) - before
                 if job.writes.release is not None:
                     if time.monotonic() - job.submitted_s > self._deadline_s:
                         notes.append("past its deadline: the release was left out")
                     else:
+                        before = _pages(folder, job.cgroup, *RELEASED_KEYS)
                         release_code = _write(folder, *job.writes.release)
+                        released = _pages(folder, job.cgroup, *RELEASED_KEYS) - before
         except OSError as error:
             code = code or error.errno or errno.EIO
             notes.append(str(error.strerror))
@@ -331,7 +340,15 @@ class LinuxHost:
             notes.append(str(error))
         if job.overdue or time.monotonic() - job.submitted_s > self._deadline_s:
             notes.append("late")
-        return Outcome(code, pages, pages * PAGE_SIZE, time.monotonic() - start, release_code, tuple(notes))
+        return Outcome(
+            code,
+            pages,
+            pages * PAGE_SIZE,
+            time.monotonic() - start,
+            release_code,
+            released * PAGE_SIZE,
+            tuple(notes),
+        )
 
     def outcomes(self) -> list[tuple[str, Outcome]]:
         """Requests finished, overdue or dropped since the last call, oldest first."""

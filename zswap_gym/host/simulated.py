@@ -229,6 +229,7 @@ class SimulatedHost:
                 done.pages * PAGE_SIZE,
                 done.duration_us / US_PER_S,
                 done.release_errno,
+                done.released * PAGE_SIZE,
                 self._notes_of.pop(name, ()),
             )
             ended.append((name, outcome))

@@ -148,6 +148,12 @@ class Outcome:
     """Both writes together."""
     release_errno: int = 0
     """Of the memory.reclaim write; EAGAIN means less than asked could be freed."""
+    released_bytes: int = 0
+    """Reclaimed from the cgroup while the memory.reclaim write ran: the growth of memory.stat's
+    pgsteal_proactive, or where the kernel has none (before 6.15) of pgsteal, which counts what kswapd and
+    limits took from it meanwhile too. Not the fall of memory.current: what the programs allocate
+    in the same moment would be taken off it. Anonymous pages count whole, though zswap keeps them compressed.
+    """
     notes: tuple[str, ...] = ()
     """What could not be honoured, in words (e.g. an age on a dialect that has none)."""
 

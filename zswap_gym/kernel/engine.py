@@ -83,7 +83,7 @@ def _give_back(st, c):
 
 
 @njit
-def log_done(st, c, kind, errno, release_errno, pages, duration_us):
+def log_done(st, c, kind, errno, release_errno, pages, released, duration_us):
     """Note in the done log that a request of c ended."""
     host = st.host[0]
     if host.done_len < DONE_LOG:
@@ -94,6 +94,7 @@ def log_done(st, c, kind, errno, release_errno, pages, duration_us):
         rec.errno = errno
         rec.release_errno = release_errno
         rec.pages = pages
+        rec.released = released
         rec.duration_us = duration_us
 
 
@@ -103,9 +104,9 @@ def _report(st, j, errno, t):
     job.errno = errno
     job.ended = t
     if job.report == REPORT_PAIR:
-        log_done(st, job.cg, job.report, job.wb_errno, errno, job.written, t - job.start)
+        log_done(st, job.cg, job.report, job.wb_errno, errno, job.written, job.reclaimed, t - job.start)
     elif job.report:
-        log_done(st, job.cg, job.report, errno, 0, job.written, t - job.start)
+        log_done(st, job.cg, job.report, errno, 0, job.written, 0, t - job.start)
     job.kind = J_NONE
     st.host[0].jobs_changed = 1
 

@@ -79,6 +79,7 @@ DONE = np.dtype(
         ("release_errno", np.int32),
         ("kind", np.int32),
         ("pages", np.int64),
+        ("released", np.int64),  # real pages the release reclaimed
         ("duration_us", np.int64),
     ],
     align=True,

@@ -68,14 +68,18 @@ class WriteResult:
 
 
 class Finished(NamedTuple):
-    """A request that ended: errno and pages of the writeback, errno of the release."""
+    """A request that ended: errno and real pages of the writeback, errno and real pages of the release."""
 
     cgroup: int
     errno: int
     pages: int
     duration_us: int
     release_errno: int
+    released: int
 
+
+_FINISHED = ["cg", "errno", "pages", "duration_us", "release_errno", "released"]
+"""Of the done log, in the order of Finished."""
 
 Meanwhile = Sequence[tuple[int, Callable[[], None]]]
 
@@ -275,7 +279,7 @@ class Machine:
         if n == 0:
             return []
         self.state.host["done_len"] = 0
-        rows = self.state.done[:n][["cg", "errno", "pages", "duration_us", "release_errno"]].tolist()
+        rows = self.state.done[:n][_FINISHED].tolist()
         return [Finished._make(row) for row in rows]
 
     # --- reading ---------------------------------------------------------------------------------

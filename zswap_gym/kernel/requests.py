@@ -77,7 +77,7 @@ def _request(st, c, age_us, amount, release):
         _submit(st, c, J_RECLAIM, release, 0, 0, REPORT_PAIR)
         st.jobs[j].wb_errno = errno
     else:
-        log_done(st, c, REPORT_WRITEBACK, errno, 0, 0, 0)
+        log_done(st, c, REPORT_WRITEBACK, errno, 0, 0, 0, 0)
     return True
 
 
