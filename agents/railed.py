@@ -62,14 +62,16 @@ class Rails:
 
     def settle(self, info: dict[str, Any]) -> None:
         """Correct the budgets by what a step's requests did write."""
-        for name, errno, pages, _, release_errno, released in info["outcomes"]:
-            self._judge.settle(
-                self._inodes[name],
-                Outcome(
+        columns = (column.tolist() for column in info["outcomes"].values())
+        for inode, (ended, errno, pages, _, release_errno, released) in zip(
+            self._inodes.values(), zip(*columns, strict=True), strict=True
+        ):
+            if ended:
+                outcome = Outcome(
                     errno,
                     pages,
                     pages * PAGE_SIZE,
                     release_errno=release_errno,
                     released_bytes=released * PAGE_SIZE,
-                ),
-            )
+                )
+                self._judge.settle(inode, outcome)

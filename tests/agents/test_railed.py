@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from zswap_gym.agents.contestants import contestant
@@ -57,17 +58,22 @@ def test_ages_are_raised_bytes_capped_and_the_rest_let_through(env: WritebackEnv
     assert Rails(OPEN, env).allow(env, asked) == asked
 
 
+def first_ended(pages: int) -> dict[str, np.ndarray]:
+    """Outcomes of two cgroups of which the first one's request ended."""
+    values = {"ended": True, "errno": 0, "pages": pages, "seconds": 0.1, "release_errno": 0, "released": 0}
+    return {name: np.array([value, 0]) for name, value in values.items()}
+
+
 def test_what_was_not_written_is_not_charged(env: WritebackEnv) -> None:
     """Where nothing is old enough the day's budget is whole again afterwards."""
     rails = Rails(replace(OPEN, bytes_per_day=2 * MIB, host_bytes_per_day=2 * MIB), env)
-    names = env.cgroups
     for _ in range(3):
         assert rails.allow(env, [Request(1e6, 2 * MIB), NOTHING])[0].max_bytes == 2 * MIB
         info = env.step_requests([NOTHING, NOTHING])[4]
-        rails.settle({**info, "outcomes": ((names[0], 0, 0, 0.1, 0, 0),)})
+        rails.settle({**info, "outcomes": first_ended(0)})
     assert rails.allow(env, [Request(1e6, 2 * MIB), Request(1e6, 2 * MIB)])[1].max_bytes == 0
     env.step_requests([NOTHING, NOTHING])
-    rails.settle({"outcomes": ((names[0], 0, 2 * MIB // PAGE_SIZE, 0.1, 0, 0),)})
+    rails.settle({"outcomes": first_ended(2 * MIB // PAGE_SIZE)})
     assert rails.allow(env, [Request(1e6, 2 * MIB), NOTHING])[0].max_bytes == 0
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 import pytest
-from gymnasium.utils.env_checker import check_env
+from gymnasium.utils.env_checker import check_env, data_equivalence
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 from stable_baselines3.common.vec_env import DummyVecEnv
@@ -247,7 +247,7 @@ def test_a_copy_in_mid_episode_goes_on_identically(make_env, twin_of) -> None:
         a, b = env.step(action), twin.step(action)
         assert (a[0] == b[0]).all()
         assert a[1:4] == b[1:4]
-        assert a[4] == b[4]
+        assert data_equivalence(a[4], b[4])
         assert env.render() == twin.render()
         if a[3]:
             assert (env.reset()[0] == twin.reset()[0]).all()
@@ -280,7 +280,7 @@ def test_actions_and_requests_are_the_same_thing(make_env) -> None:
     a = by_action.step(action.ravel())
     b = by_request.step_requests([Request(20.5, sizes[0]), Request(None, sizes[1]), NOTHING])
     assert a[1] == pytest.approx(b[1], rel=0.01)
-    assert a[4]["outcomes"][0][0] in ("kv", "agent")
+    assert a[4]["outcomes"]["ended"].tolist()[:2] != [False, False]
 
 
 def test_writeback_without_release_frees_nothing(make_env, make_scenario) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -39,6 +40,19 @@ def whole(name: str, value: object, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
         raise UserError(f"{name} = {value!r}; give a whole number of at least {least}")
     return int(value)
+
+
+def reset_options(options: Mapping[str, Any] | None, known: tuple[str, ...]) -> Mapping[str, Any]:
+    """The options of a reset. UserError where they are no mapping, or one of them is not ``known``."""
+    if options is None:
+        return {}
+    if not isinstance(options, Mapping):
+        raise UserError(f"reset: options = {options!r}; give a mapping, or None")
+    for name in options:
+        if name not in known:
+            there = f"there is only {', '.join(known)}" if known else "a single environment has none"
+            raise UserError(f"reset: unknown option {name!r}{nearest(str(name), known)}; {there}")
+    return options
 
 
 def service_level(level: ServiceLevel | None) -> ServiceLevel:

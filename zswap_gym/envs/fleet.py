@@ -25,7 +25,7 @@ from zswap_gym.units import PAGE_SIZE, US_PER_S
 Array = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Ended = tuple[str, int, int, float, int, int]
-"""A request that ended: cgroup, errno, pages, seconds, errno of the release."""
+"""A request that ended: cgroup, errno, pages, seconds, errno of the release, pages released."""
 
 
 class Fleet:

@@ -14,7 +14,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from zswap_gym.units import format_size
+from zswap_gym.envs.fleet import Fleet
+from zswap_gym.host.types import COLUMN, Table
+from zswap_gym.units import PAGE_SIZE, format_size
 
 WIDTH, HEIGHT = 640, 400
 STEPS = 120
@@ -62,6 +64,29 @@ class StepView(NamedTuple):
     """Pages read back from disk."""
     psi: npt.NDArray[np.float64]
     """Share of the interval in which some thread stalled, percent."""
+
+
+def step_view(
+    fleet: Fleet, e: int, before: Table, asked: npt.NDArray[np.float64], age: npt.NDArray[np.float64]
+) -> StepView:
+    """What the last step of host ``e`` shows, with its table ``before`` and its decision (N,)."""
+    after = fleet.tables[e]
+
+    def column(name: str) -> npt.NDArray[np.float64]:
+        return np.asarray(after[:, COLUMN[name]])
+
+    zswap = column("zswap")
+    written = column("zswpwb") - before[:, COLUMN["zswpwb"]]
+    return StepView(
+        resident=column("memory_current") - zswap,
+        zswap=zswap,
+        disk=np.maximum(column("swap_current") - column("zswapped") - column("swapcached"), 0.0),
+        asked=asked,
+        age=age,
+        written=written * PAGE_SIZE,
+        disk_reads=fleet.meter.disk_reads[e],
+        psi=fleet.meter.psi_pct[e],
+    )
 
 
 @dataclass

@@ -12,8 +12,10 @@ import numpy.typing as npt
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
+from zswap_gym.envs.arguments import reset_options, whole
 from zswap_gym.envs.fleet import Ended, Fleet
 from zswap_gym.envs.privileged import PrivilegedWritebackEnv
+from zswap_gym.envs.rendering import History, step_view
 from zswap_gym.envs.reward import COSTS, TERMS, RewardWeights, ServiceLevel
 from zswap_gym.envs.spaces import action_rows
 from zswap_gym.envs.warmstart import episode_start
@@ -24,6 +26,8 @@ from zswap_gym.workloads.scenario import Scenario
 
 Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
+CameTo = tuple[Array, Array, npt.NDArray[np.int64]]
+"""Of a step: terms (num_envs, len(TERMS)), costs (num_envs, len(COSTS)) and requests refused (num_envs,)."""
 Steps = tuple[Observation, Array, Flags, Flags, dict[str, Any]]
 
 
@@ -37,10 +41,12 @@ class WritebackVectorEnv(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np.
 
     **Autoreset is of the same step** (``AutoresetMode.SAME_STEP``): where an episode ends, the
     observation returned is the first of the next episode, the last one is in ``infos["final_obs"]``
-    and what the step was worth in ``infos["final_info"]``.
+    and what the step was worth in ``infos["final_info"]``. ``reset(options={"reset_mask": mask})`` begins
+    anew where the mask (num_envs,) is true and leaves the others in mid-episode, as ``SyncVectorEnv`` does.
 
-    ``infos`` holds ``terms`` and ``cost`` as dictionaries of arrays (num_envs,), and ``busy``. What
-    became of the requests of the last step is asked per environment: :meth:`outcomes`.
+    ``infos`` holds ``seed``, ``cgroups``, ``terms`` and ``cost`` as dictionaries of arrays (num_envs,), and
+    ``busy``, after a reset as after a step. What became of the requests of the last step is asked per
+    environment: :meth:`outcomes`.
 
     Gymnasium's vector wrappers of observations want ``AutoresetMode.NEXT_STEP`` and refuse this class;
     wrap the single environment, or use ``zswap_gym.agents.vecenv.FleetVecEnv`` with Stable-Baselines3.
@@ -48,9 +54,14 @@ class WritebackVectorEnv(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np.
     Args:
         num_envs: how many.
         scenario, n_max, release, reward, episode_s, snapshots, level, action: as of ``WritebackEnv``.
+        render_mode: as of ``WritebackEnv``; :meth:`render` gives one picture, or text, per environment.
+        max_episode_steps: an episode ends after so many steps where it has not ended before.
     """
 
-    metadata: dict[str, Any] = {"render_modes": [], "autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
+    metadata: dict[str, Any] = {  # noqa: RUF012
+        **WritebackEnv.metadata,
+        "autoreset_mode": AutoresetMode.SAME_STEP,
+    }
     single: ClassVar[type[WritebackEnv]] = WritebackEnv
 
     def __init__(
@@ -65,6 +76,8 @@ class WritebackVectorEnv(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np.
         snapshots: int | None = None,
         level: ServiceLevel | None = None,
         action: ActionSpec | Mapping[str, float] | None = None,
+        render_mode: str | None = None,
+        max_episode_steps: int | None = None,
     ) -> None:
         if num_envs < 1:
             raise ValueError(f"num_envs = {num_envs}; at least one environment")
@@ -77,9 +90,15 @@ class WritebackVectorEnv(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np.
             snapshots=snapshots,
             level=level,
             action=action,
+            render_mode=render_mode,
         )
         """The environment that all are like: spaces, contract, prices. It is never stepped."""
         self.num_envs = num_envs
+        self.render_mode = render_mode
+        self.steps_per_episode = self.one.steps_per_episode
+        if max_episode_steps is not None:
+            steps = whole("max_episode_steps", max_episode_steps, 1)
+            self.steps_per_episode = min(self.steps_per_episode, steps)
         self.single_observation_space = self.one.observation_space
         self.single_action_space = self.one.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -88,14 +107,22 @@ class WritebackVectorEnv(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np.
         self._steps = np.zeros(num_envs, np.int64)
         self._streams: list[np.random.Generator | None] = [None] * num_envs
         self._episodes = np.zeros(num_envs, np.int64)
-        self._all = np.ones(num_envs, np.bool_)
-        self._masks = tuple({f"_{name}": self._all for name in names} for names in (TERMS, COSTS))
+        self._histories: dict[int, History] = {}
+        self._observations: Observation = np.zeros((num_envs, 0), np.float32)
 
     def reset(
-        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+        self, *, seed: int | Sequence[int | None] | None = None, options: Mapping[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Start an episode everywhere; a seed s gives environment i the seed s + i, a list one each."""
-        del options
+        """Start an episode everywhere; a seed s gives environment i the seed s + i, a list one each.
+
+        ``options``: ``reset_mask``, bool (num_envs,): only where it is true.
+
+        Raises:
+            UserError: another option.
+            TypeError, ValueError: a mask or seeds of another type or shape.
+            ResetNeeded: the mask leaves out an environment that has no episode yet.
+        """
+        which = self._reset_mask(reset_options(options, ("reset_mask",)))
         if isinstance(seed, (int, np.integer)):
             seed = [int(seed) + i for i in range(self.num_envs)]
         seeds = [None] * self.num_envs if seed is None else list(seed)
@@ -104,9 +131,20 @@ class WritebackVectorEnv(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np.
         for own in seeds:
             if own is not None and not 0 <= own < 1 << 63:
                 raise ValueError(f"seed {own}: give a number from 0 to 2**63 - 1")
-        for e, own in enumerate(seeds):
-            self._start(e, own)
-        return self.one.observe(self.fleet), self._reset_info(self._all)
+        self._begin(which, seeds)
+        return self._observations.copy(), self._info(which, *self._nothing())
+
+    def _reset_mask(self, options: Mapping[str, Any]) -> Flags:
+        if "reset_mask" not in options:
+            return np.ones(self.num_envs, np.bool_)
+        mask = options["reset_mask"]
+        if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
+            raise TypeError(f"reset_mask: {mask!r}; give a numpy array of bool")
+        if mask.shape != (self.num_envs,) or not mask.any():
+            raise ValueError(f"reset_mask: {mask!r}; give {self.num_envs} values, one of them true at least")
+        if not self.fleet.hosts and not mask.all():
+            raise gymnasium.error.ResetNeeded("call reset() for all environments first")
+        return mask.copy()
 
     def step(self, actions: npt.ArrayLike) -> Steps:
         """One decision of every environment: ``actions`` (num_envs, n_max * 2).
@@ -129,15 +167,17 @@ class WritebackVectorEnv(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np.
         if not age_s.shape == max_bytes.shape == release_bytes.shape == shape:
             shapes = f"{age_s.shape}, {max_bytes.shape} and {release_bytes.shape}"
             raise ValueError(f"requests of shapes {shapes}; give {shape} each")
+        before = fleet.tables
         busy = fleet.step(age_s, max_bytes, release_bytes, one.interval_s)
         rewards = one.weights.reward(fleet.terms)
         self._steps += 1
-        ended: Flags = self._steps >= one.steps_per_episode
-        info = self._step_info(fleet.terms, fleet.costs, busy)
-        observations = one.observe(fleet)
-        if np.count_nonzero(ended):
-            observations, info = self._next_episodes(ended, observations, info)
-        return observations, rewards, np.zeros(self.num_envs, np.bool_), ended, info
+        for e, history in self._histories.items():
+            history.add(step_view(fleet, e, before[e], max_bytes[e], age_s[e]), float(rewards[e]))
+        ended: Flags = self._steps >= self.steps_per_episode
+        self._observations = one.observe(fleet)
+        came_to = fleet.terms, fleet.costs, busy
+        info = self._next_episodes(ended, came_to) if ended.any() else self._info(~ended, *came_to)
+        return self._observations.copy(), rewards, np.zeros(self.num_envs, np.bool_), ended, info
 
     def outcomes(self, e: int) -> tuple[Ended, ...]:
         """Requests of environment e that ended in its last step, as in the single one's info.
@@ -146,7 +186,25 @@ class WritebackVectorEnv(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np.
         """
         return self.fleet.outcomes(e)
 
+    def render(self) -> tuple[Any, ...] | None:
+        """What ``WritebackEnv.render`` gives of each environment's episode; None without a render mode."""
+        if self.render_mode is None:
+            gymnasium.logger.warn("render() needs a render_mode: gymnasium.make_vec(..., render_mode='ansi')")
+            return None
+        if not self.fleet.hosts:
+            raise gymnasium.error.ResetNeeded("call reset() first")
+        steps = self._steps.tolist()
+        return tuple(self.one.picture(self._histories[e], steps[e]) for e in range(self.num_envs))
+
     # --- inside ----------------------------------------------------------------------------------
+
+    def _begin(self, which: Flags, seeds: Sequence[int | None]) -> None:
+        """Start an episode of each of ``which``; what the others have seen stays what it was."""
+        for e in np.flatnonzero(which).tolist():
+            self._start(e, seeds[e])
+        first = self.one.observe(self.fleet)
+        # Not the first of the others: what a host says of its interval is used up when it is looked at.
+        self._observations = first if which.all() else np.where(which[:, None], first, self._observations)
 
     def _start(self, e: int, seed: int | None) -> None:
         stream = self._streams[e]
@@ -157,37 +215,51 @@ class WritebackVectorEnv(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np.
         self.fleet.adopt(e, *episode_start(one.scenario, one.digest, episode, one.snapshots))
         self._episodes[e] = episode
         self._steps[e] = 0
+        if self.render_mode is not None:
+            self._histories[e] = History.start(list(self.fleet.cgroups), one.interval_s)
 
-    def _next_episodes(
-        self, ended: Flags, observations: Observation, info: dict[str, Any]
-    ) -> tuple[Observation, dict[str, Any]]:
+    def _next_episodes(self, ended: Flags, came_to: CameTo) -> dict[str, Any]:
         """Reset where an episode ended; what it ended with moves to final_obs and final_info."""
+        final = self._info(ended, *came_to)
         last = np.full(self.num_envs, None, object)
         for e in np.flatnonzero(ended):
-            last[e] = observations[e]
-            self._start(int(e), None)
-        told = self._reset_info(ended)
-        told |= {"final_obs": last, "_final_obs": ended, "final_info": info, "_final_info": ended}
-        if not ended.all():  # the others are in mid-episode: theirs stays where it is looked for
-            told |= info
-        return self.one.observe(self.fleet), told
+            last[e] = self._observations[e]
+        self._begin(ended, [None] * self.num_envs)
+        terms, costs, busy = came_to
+        began = ended[:, None]
+        info = self._info(
+            np.ones(self.num_envs, np.bool_),
+            np.where(began, 0.0, terms),
+            np.where(began, 0.0, costs),
+            np.where(ended, 0, busy),
+        )
+        return info | {"final_obs": last, "_final_obs": ended, "final_info": final, "_final_info": ended}
 
-    def _reset_info(self, which: Flags) -> dict[str, Any]:
-        names = np.empty(self.num_envs, object)
-        for e in range(self.num_envs):
+    def _nothing(self) -> CameTo:
+        n = self.num_envs
+        return np.zeros((n, len(TERMS))), np.zeros((n, len(COSTS))), np.zeros(n, np.int64)
+
+    def _info(self, here: Flags, terms: Array, costs: Array, busy: npt.NDArray[np.int64]) -> dict[str, Any]:
+        """Of the environments ``here``, with the masks that Gymnasium puts beside each value."""
+        names = np.full(self.num_envs, None, object)
+        for e in np.flatnonzero(here):
             names[e] = self.fleet.cgroups
-        return {"seed": self._episodes.copy(), "_seed": which, "cgroups": names, "_cgroups": which}
-
-    def _step_info(self, terms: Array, costs: Array, busy: npt.NDArray[np.int64]) -> dict[str, Any]:
-        here = self._all
         return {
-            "terms": dict(zip(TERMS, terms.T, strict=True)) | self._masks[0],
+            "seed": np.where(here, self._episodes, 0),
+            "_seed": here,
+            "cgroups": names,
+            "_cgroups": here,
+            "terms": _named(TERMS, terms, here),
             "_terms": here,
-            "cost": dict(zip(COSTS, costs.T, strict=True)) | self._masks[1],
+            "cost": _named(COSTS, costs, here),
             "_cost": here,
             "busy": busy,
             "_busy": here,
         }
+
+
+def _named(names: Sequence[str], values: Array, here: Flags) -> dict[str, Any]:
+    return dict(zip(names, values.T, strict=True)) | {f"_{name}": here for name in names}
 
 
 class PrivilegedWritebackVectorEnv(WritebackVectorEnv):

@@ -10,9 +10,16 @@ import gymnasium
 import numpy as np
 import numpy.typing as npt
 
-from zswap_gym.envs.arguments import action_spec, loaded, service_level, whole, with_options
-from zswap_gym.envs.fleet import Fleet
-from zswap_gym.envs.rendering import History, StepView, render_ansi, render_rgb
+from zswap_gym.envs.arguments import (
+    action_spec,
+    loaded,
+    reset_options,
+    service_level,
+    whole,
+    with_options,
+)
+from zswap_gym.envs.fleet import Ended, Fleet
+from zswap_gym.envs.rendering import History, render_ansi, render_rgb, step_view
 from zswap_gym.envs.reward import COSTS, TERMS, RewardWeights, ServiceLevel
 from zswap_gym.envs.spaces import (
     action_rows,
@@ -24,13 +31,22 @@ from zswap_gym.envs.spaces import (
 from zswap_gym.envs.warmstart import episode_start, scenario_digest
 from zswap_gym.errors import UserError
 from zswap_gym.host.simulated import SimulatedHost
-from zswap_gym.host.types import COLUMN, Request, Table
+from zswap_gym.host.types import Request, Table
 from zswap_gym.policy.actions import ActionSpec, decode, from_requests
 from zswap_gym.policy.contract import Contract
 from zswap_gym.policy.features import FEATURES, Feature, Observation
 from zswap_gym.workloads.scenario import Scenario
 
 DEFAULT_SCENARIO = "bench-mix"
+OUTCOMES = {
+    "ended": np.bool_,
+    "errno": np.int64,
+    "pages": np.int64,
+    "seconds": np.float64,
+    "release_errno": np.int64,
+    "released": np.int64,
+}
+"""Keys and kinds of ``info["outcomes"]``."""
 
 Array = npt.NDArray[np.float64]
 Step = tuple[Observation, float, bool, bool, dict[str, Any]]
@@ -123,8 +139,10 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
     ``info["cost"]`` holds what an operator promises and the reward does not contain:
     ``refault_pct_wss_min`` (disk reads, % of the resident set per minute, worst cgroup),
     ``psi_some_pct`` (worst cgroup) and ``violations`` (cgroups over either bound of ``level``).
-    ``info["outcomes"]`` lists the requests that ended, as (cgroup, errno, pages, seconds, errno of the
-    release, pages released); ``info["busy"]`` counts requests refused because the last one still ran.
+    ``info["seed"]`` is the episode's, ``info["cgroups"]`` names the rows. ``info["outcomes"]`` says of each
+    cgroup (N,) whether its request ``ended``, and with what ``errno``, ``pages``, ``seconds``,
+    ``release_errno`` and pages ``released`` (0 where none ended); ``info["busy"]`` counts requests refused
+    because the last one still ran.
 
     ## Starting State
     A machine at the end of its warm-up: memory, zswap and disk filled by the stage-one reclaimer, with
@@ -223,14 +241,17 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
     ) -> tuple[Observation, dict[str, Any]]:
         """Start an episode. The same seed starts the same one, in any process and at any time.
 
-        Without a seed the next one is drawn from the environment's own stream. No ``options`` exist.
+        Without a seed the next one is drawn from the environment's own stream. No ``options`` exist, so any
+        is refused (UserError). The info has the keys of a step's, at their values where nothing has happened.
         """
+        reset_options(options, ())
         super().reset(seed=seed, options=options)
         episode = int(self.np_random.integers(1 << 62)) if seed is None else seed
         self._fleet.adopt(0, *episode_start(self.scenario, self.digest, episode, self.snapshots))
         self._steps = 0
         self._history = History.start(list(self.cgroups), self.interval_s)
-        return self._observation(), {"seed": episode, "cgroups": self.cgroups}
+        self._episode = episode
+        return self._observation(), self._info(dict.fromkeys(TERMS, 0.0), dict.fromkeys(COSTS, 0.0), (), 0)
 
     def step(self, action: npt.ArrayLike) -> Step:
         """Decode ``action`` (n_max * 2,), carry it out beside the workloads, let one interval pass.
@@ -264,13 +285,13 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         reward = float(self.weights.reward(fleet.terms)[0])
         self._steps += 1
         if self.render_mode is not None:
-            self._history.add(self._view(before, self.table, size, age), reward)
-        info = {
-            "terms": dict(zip(TERMS, fleet.terms[0].tolist(), strict=True)),
-            "cost": dict(zip(COSTS, fleet.costs[0].tolist(), strict=True)),
-            "outcomes": fleet.outcomes(0),
-            "busy": int(busy[0]),
-        }
+            self._history.add(step_view(fleet, 0, before, size, age), reward)
+        info = self._info(
+            dict(zip(TERMS, fleet.terms[0].tolist(), strict=True)),
+            dict(zip(COSTS, fleet.costs[0].tolist(), strict=True)),
+            fleet.outcomes(0),
+            int(busy[0]),
+        )
         return self._observation(), reward, False, self._steps >= self.steps_per_episode, info
 
     def render(self) -> Any:
@@ -279,9 +300,7 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
             gymnasium.logger.warn("render() needs a render_mode: gymnasium.make(..., render_mode='ansi')")
             return None
         self._running()
-        title = f"{self.scenario.name}  step {self._steps}  {self._steps * self.interval_s:.0f} s"
-        draw = render_ansi if self.render_mode == "ansi" else render_rgb
-        return draw(self._history, title)
+        return self.picture(self._history, self._steps)
 
     # --- beside it -------------------------------------------------------------------------------
 
@@ -314,6 +333,35 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         if not self._fleet.hosts:
             raise gymnasium.error.ResetNeeded("call reset() first")
 
+    def _info(
+        self, terms: dict[str, float], cost: dict[str, float], outcomes: tuple[Ended, ...], busy: int
+    ) -> dict[str, Any]:
+        return {
+            "seed": self._episode,
+            "cgroups": self.cgroups,
+            "terms": terms,
+            "cost": cost,
+            "outcomes": self._outcomes(outcomes),
+            "busy": busy,
+        }
+
+    def _outcomes(self, ended: tuple[Ended, ...]) -> dict[str, npt.NDArray[Any]]:
+        """By cgroup, so that every info is of the same shape: of a cgroup one request runs at a time."""
+        rows = {name: i for i, name in enumerate(self.cgroups)}
+        columns: dict[str, npt.NDArray[Any]] = {
+            name: np.zeros(len(rows), kind) for name, kind in OUTCOMES.items()
+        }
+        for cgroup, *values in ended:
+            for column, value in zip(columns.values(), (True, *values), strict=True):
+                column[rows[cgroup]] = value
+        return columns
+
+    def picture(self, history: History, steps: int) -> Any:
+        """What an episode of this scenario came to in so many steps, in the render mode."""
+        title = f"{self.scenario.name}  step {steps}  {steps * self.interval_s:.0f} s"
+        draw = render_ansi if self.render_mode == "ansi" else render_rgb
+        return draw(history, title)
+
     def row_features(self, fleet: Fleet) -> Observation:
         """Rows (E, N, len(features)) of what an observation holds of the hosts of a fleet."""
         return fleet.rows
@@ -324,20 +372,3 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
 
     def _observation(self) -> Observation:
         return np.asarray(self.observe(self._fleet)[0])
-
-    def _view(self, before: Table, after: Table, asked: Array, age: Array) -> StepView:
-        def column(name: str) -> npt.NDArray[np.float64]:
-            return after[:, COLUMN[name]]
-
-        zswap = column("zswap")
-        written = column("zswpwb") - before[:, COLUMN["zswpwb"]]
-        return StepView(
-            resident=column("memory_current") - zswap,
-            zswap=zswap,
-            disk=np.maximum(column("swap_current") - column("zswapped") - column("swapcached"), 0.0),
-            asked=asked,
-            age=age,
-            written=written * 4096.0,
-            disk_reads=self._fleet.meter.disk_reads[0],
-            psi=self._fleet.meter.psi_pct[0],
-        )
