@@ -13,11 +13,12 @@ from zswap_gym.agents.provenance import provenance
 from zswap_gym.agents.railed import Rails
 from zswap_gym.agents.results import Episode, Results, check_pairs
 from zswap_gym.controller.rails import Limits
-from zswap_gym.envs.reward import TERMS, RewardWeights, ServiceLevel
+from zswap_gym.envs.reward import TERMS, RewardWeights
 from zswap_gym.envs.warmstart import scenario_digest
 from zswap_gym.envs.writeback import WritebackEnv
 from zswap_gym.errors import UserError
 from zswap_gym.policy.laws import Law
+from zswap_gym.policy.promise import Promise
 from zswap_gym.policy.runtime import Policy
 from zswap_gym.workloads.scenario import Scenario, load_scenario
 
@@ -33,7 +34,7 @@ def evaluate(
     *,
     reference: str = REFERENCE,
     reward: RewardWeights | Mapping[str, float] | None = None,
-    level: ServiceLevel | None = None,
+    promise: Promise | Mapping[str, float] | None = None,
     release: bool | None = None,
     episode_s: float | None = None,
     rails: Limits | None = None,
@@ -52,7 +53,7 @@ def evaluate(
         reference: whom the others are compared with; added where it is not among the policies.
         reward: weights, the same for all; as WritebackEnv takes them. None = what the trained policies
             among them were trained for, the defaults where there are none.
-        level: service level, the same for all.
+        promise: what broken minutes are counted by, the same for all.
         release: whether a writeback is followed by a release; None = as the scenario says.
         episode_s: length of the episodes, s; None = the scenario's.
         rails: the controller's, kept by those marked ``+rails``; None = its defaults.
@@ -80,7 +81,7 @@ def evaluate(
                 reward=reward,
                 episode_s=episode_s,
                 snapshots=0,
-                level=level,
+                promise=promise,
             )
             for name, one in who.items()
         }
@@ -128,7 +129,7 @@ def run_episode(
             sums[term] += amount
         refaults += info["cost"]["refault_pct_wss_min"]
         psi += info["cost"]["psi_some_pct"]
-        broken += info["cost"]["violations"] > 0
+        broken += info["cost"]["broken_minutes"] > 0
     return Episode(
         policy=name,
         scenario=scenario,

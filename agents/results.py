@@ -40,7 +40,7 @@ class Episode:
     psi_some_pct: float
     """Mean over the decisions of the worst cgroup's pressure, %."""
     violation_share: float
-    """Share of decisions after which some cgroup had broken a service level."""
+    """Share of decisions with which a minute ended that broke the promise for some cgroup."""
     decide_us: float
     """Wall time per decision of the policy alone, median."""
 

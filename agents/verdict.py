@@ -27,7 +27,7 @@ def verdict(results: Results, policy: str, scenario: str) -> str:
     theirs = results.summary(rule, scenario).violation_share
     if ours.low > theirs.high:
         sentence += (
-            f". It breaks the service level more often: after {100 * ours.value:.0f} % of decisions, "
+            f". It breaks the promise more often: after {100 * ours.value:.0f} % of decisions, "
             f"the rule after {100 * theirs.value:.0f} %"
         )
     return sentence + "."

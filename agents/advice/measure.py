@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from zswap_gym.agents.advice.grid import Point
 from zswap_gym.envs.fleet import Fleet
-from zswap_gym.envs.reward import GIB, TERMS, RewardWeights, ServiceLevel
+from zswap_gym.envs.reward import GIB, TERMS, psi_pct, step_costs
 from zswap_gym.envs.warmstart import episode_start, scenario_digest
 from zswap_gym.host.types import COLUMN
 from zswap_gym.policy.actions import from_requests
@@ -70,10 +70,10 @@ def run(scenario: Scenario, digest: str, seed: int, setting: Setting, fleet: Fle
         fleet.step(age[None], (size * asks)[None], (release * asks)[None], interval)
         before, table = table, fleet.tables[0]
         sums += fleet.terms[0]
-        worst += fleet.costs[0, :2]
+        worst += step_costs(fleet.step_account, fleet.tables[:, :, _ANON])[0, :2]
         rows[:, 0] += 0.5 * (before[:, _CURRENT] + table[:, _CURRENT])
-        rows[:, 1] += fleet.meter.disk_reads[0] / np.maximum(table[:, _ANON] / PAGE_SIZE, 1.0)
-        rows[:, 2] += fleet.meter.psi_pct[0]
+        rows[:, 1] += fleet.step_account.reads[0] / np.maximum(table[:, _ANON] / PAGE_SIZE, 1.0)
+        rows[:, 2] += psi_pct(fleet.step_account)[0]
         rows[:, 5] += table[:, _ZSWAP] / np.maximum(table[:, _ZSWAPPED], 1.0)
         share += table[:, _ZSWAP].sum() / max(table[:, _ZSWAPPED].sum(), 1.0)
     hours = steps * interval / 3600.0
@@ -135,7 +135,7 @@ class Measured:
         if kernel not in self._arms:
             same = self.scenario.dialect == kernel
             arm = self.scenario if same else self.scenario.arm(dialect=kernel)
-            fleet = Fleet(1, RewardWeights().critical_factor, ServiceLevel())
+            fleet = Fleet(1)
             self._arms[kernel] = arm, scenario_digest(arm), fleet
         return self._arms[kernel]
 

@@ -45,7 +45,7 @@ def test_the_verdict_is_honest(make_results, edge: float, words: str) -> None:
 
 def test_broken_promises_are_said_even_of_a_winner(make_results) -> None:
     results = make_results({"agent": 0.3, "tuned": 0.1}, learned=("agent",), violations={"agent": 0.4})
-    assert "breaks the service level more often: after 40 % of decisions, the rule after 0 %" in verdict(
+    assert "breaks the promise more often: after 40 % of decisions, the rule after 0 %" in verdict(
         results, "agent", "calm"
     )
 

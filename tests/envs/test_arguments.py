@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.envs.conftest import MakeEnv
-from zswap_gym.envs.reward import RewardWeights, ServiceLevel
+from zswap_gym.envs.reward import RewardWeights
 from zswap_gym.envs.vector import WritebackVectorEnv
 from zswap_gym.errors import UserError
 from zswap_gym.policy.actions import ActionSpec
@@ -29,9 +29,8 @@ from zswap_gym.workloads.scenario import Scenario
         ({"reward": [1, 2]}, "reward: [1, 2]; give weights by name"),
         ({"reward": RewardWeights(dram_held=1.0)}, "reward: dram_held = 1.0"),
         ({"reward": RewardWeights(stall_s=float("nan"))}, "reward: stall_s = nan; give a number"),
-        ({"level": {"psi_some_pct": 1}}, "level = {'psi_some_pct': 1}; give a"),
-        ({"level": ServiceLevel(float("nan"), 2)}, "level: refault_pct_wss_min = nan"),
-        ({"level": ServiceLevel(0.2, -1)}, "level: psi_some_pct = -1; give a number of at least 0"),
+        ({"promise": {"minutes": 95}}, "promise: minutes = 95; give a number above 0, at most 1"),
+        ({"promise": "minute=0.9"}, "promise: unknown key 'minute' (did you mean 'minutes'?)"),
         ({"action": {"age_min_s": 0}}, "action: age_min_s = 0; give a number above 0"),
         ({"action": {"age_min_s": 10_000}}, "action: age_max_s = 7200.0; give a number above age_min_s"),
         ({"action": {"max_share": 2}}, "action: max_share = 2; give a number above 0, at most 1"),

@@ -88,8 +88,9 @@ def test_costs_are_beside_the_reward(make_env) -> None:
     env = make_env()
     env.reset(seed=1)
     calm = env.step_requests([NOTHING] * 3)[4]["cost"]
-    steps = [env.step_requests([Request(0.0, 64 << 20)] * 3)[4]["cost"] for _ in range(4)]
+    steps = [env.step_requests([Request(0.0, 64 << 20)] * 3)[4]["cost"] for _ in range(6)]
     rough = max(steps, key=lambda cost: cost["refault_pct_wss_min"])
     assert rough["refault_pct_wss_min"] > max(calm["refault_pct_wss_min"], 1.0)
-    assert 1 <= rough["violations"] <= 3
+    assert 1 <= steps[4]["broken_minutes"] <= 3  # the minute ends with the sixth decision of ten seconds
+    assert sum(cost["broken_minutes"] for cost in steps) == steps[4]["broken_minutes"]
     assert 0.0 <= rough["psi_some_pct"] <= 100.0

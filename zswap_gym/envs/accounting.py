@@ -1,4 +1,4 @@
-"""From two looks at machines to what the interval between them cost.
+"""From two looks at machines to what the interval between them cost, and to the accounts of their cgroups.
 
 Counters are read from the model, not from the samples: some terms (stores turned down, stalled
 thread-seconds) are in no file a kernel offers. A policy never sees them, only its reward does.
@@ -12,19 +12,18 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from zswap_gym.envs.compiled import STALL, charge
-from zswap_gym.envs.reward import COSTS, TERMS, ServiceLevel
-from zswap_gym.host.types import COLUMN, Table
+from zswap_gym.envs.compiled import LOOKED, STALL, account, charge, first_look, first_reading
+from zswap_gym.envs.reward import COUNTS, TERMS
 from zswap_gym.kernel.layout import STAT
 from zswap_gym.kernel.machine import Machine
-from zswap_gym.kernel.requests import read_meters
+from zswap_gym.policy.promise import MINUTE_S, SUMS, Account, Promise
 from zswap_gym.units import US_PER_S
 from zswap_gym.workloads.events import RealisedEvent
 
 Array = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
 
-_PSI = COLUMN["psi_some_total_us"]
-_COLUMNS = np.array([_PSI, COLUMN["anon"]])
+_MINUTE_US = int(MINUTE_S * US_PER_S)
 
 
 class Meter:
@@ -32,61 +31,109 @@ class Meter:
 
     Args:
         size: E.
-        rows: indices in a machine of the cgroups in the sample tables, the same for all.
+        cgroups: C, of a machine, the root and parents included.
         critical_factor: how much a stalled second counts inside a critical window.
-        level: the service level that violations are counted against.
     """
 
-    def __init__(self, size: int, rows: Sequence[int], critical_factor: float, level: ServiceLevel) -> None:
-        self.rows = np.asarray(rows, np.intp)
-        self._level = np.array([level.refault_pct_wss_min, level.psi_some_pct])
+    def __init__(self, size: int, cgroups: int, critical_factor: float) -> None:
         self._extra = critical_factor - 1.0
         self._windows: list[_Windows | None] = [None] * size
         self._now_us = np.zeros(size, np.int64)
-        self._held = np.zeros(size, np.int64)
-        self._stat = np.zeros((size, 0, len(STAT)), np.int64)
-        self._psi = np.zeros((size, len(self.rows)))
-        self.disk_reads = np.zeros((size, len(self.rows)))
-        """Pages read from disk in the last interval, per host and row."""
-        self.psi_pct = np.zeros((size, len(self.rows)))
-        """Pressure in the last interval, per host and row, percent."""
+        self._own = np.zeros((size, cgroups), np.int64)
+        self._stat = np.zeros((size, cgroups, len(STAT)), np.int64)
+        self.counts = np.zeros((size, cgroups, len(COUNTS)))
+        """Of every cgroup of the machines in the last interval: what the host's terms are added up from."""
 
-    def start(self, e: int, machine: Machine, events: Sequence[RealisedEvent], table: Table) -> None:
+    def start(self, e: int, machine: Machine, events: Sequence[RealisedEvent]) -> None:
         """Take the reading that the first interval of host e is charged from.
 
         Args:
             e: which host.
             machine: its machine.
             events: of its scenario as drawn; those of kind ``critical`` weigh stalls.
-            table: (N, K), its sample table of now.
         """
-        if self._stat.shape[1] != len(machine.names):
-            self._stat = np.zeros((len(self._stat), len(machine.names), len(STAT)), np.int64)
-        one = slice(e, e + 1)
-        read_meters(machine.block, self._now_us[one], self._held[one], self._stat[e])
+        first_reading(machine.block, self._now_us[e : e + 1], self._own[e], self._stat[e])
         self._windows[e] = _Windows.of(machine, events)
-        self._psi[e] = table[:, _PSI]
 
-    def read(self, blocks: npt.NDArray[np.uint64], tables: Table) -> tuple[Array, Array]:
-        """Charge the time since the last reading.
+    def read(self, blocks: npt.NDArray[np.uint64]) -> Array:
+        """Charge the machines with ``blocks`` (E, words) for the time since the last reading.
 
-        ``blocks`` (E, words) are those of the machines, ``tables`` (E, N, K) their sample tables of now.
-        Returns terms (E, len(TERMS)) and costs (E, len(COSTS)).
+        Returns terms (E, len(TERMS)).
         """
-        size = len(self._now_us)
-        terms, costs = np.empty((size, len(TERMS))), np.empty((size, len(COSTS)))
+        terms = np.empty((len(blocks), len(TERMS)))
         critical = [e for e, windows in enumerate(self._windows) if windows is not None]
         before = [(int(self._now_us[e]), self._stat[e, :, STALL].copy()) for e in critical]
-        charge(
-            blocks, self.rows, self._level, tables, _COLUMNS, self._now_us, self._held, self._stat, self._psi,
-            self.disk_reads, self.psi_pct, terms, costs,
-        )  # fmt: skip
+        self.counts = np.empty_like(self.counts)
+        charge(blocks, self._now_us, self._own, self._stat, self.counts, terms)
         for e, (from_us, stalled_us) in zip(critical, before, strict=True):
             windows = self._windows[e]
             assert windows is not None
             extra = windows.stalled(self._stat[e, :, STALL] - stalled_us, from_us, int(self._now_us[e]))
             terms[e, 1] += self._extra * extra
-        return terms, costs
+        return terms
+
+
+class Accounts:
+    """The accounts of E hosts with N sampled cgroups: of the last step, and since each began.
+
+    Args:
+        size: E.
+        rows: indices in a machine of the sampled cgroups, the same for all.
+        promise: what broken minutes are counted by.
+    """
+
+    def __init__(self, size: int, rows: Sequence[int], promise: Promise) -> None:
+        self.rows = np.asarray(rows, np.int64)
+        self._limit_pct = promise.disk_reads_pct_min
+        self._cpu_us = np.zeros((size, 2))
+        self._began_us = np.zeros(size, np.int64)
+        self._looked_us = np.zeros(size, np.int64)
+        self._seen = np.zeros((size, len(rows), LOOKED))
+        self._minute = np.zeros((size, len(rows)))
+        self.step_sums = np.zeros((size, len(rows), len(SUMS)))
+        """(E, N, len(SUMS)): the account of the last step as one array."""
+        self.sums = np.zeros((size, len(rows), len(SUMS)))
+        """The same since each host's start."""
+
+    @property
+    def step(self) -> Account:
+        """The last step's, (E, N)."""
+        return Account.of(self.step_sums)
+
+    @property
+    def total(self) -> Account:
+        """Since each host's start, (E, N)."""
+        return Account.of(self.sums)
+
+    def start(self, e: int, machine: Machine) -> None:
+        """Begin the account of host e, and its first minute."""
+        self._cpu_us[e] = machine.host.compressor.compress_us, machine.host.compressor.decompress_us
+        self._began_us[e] = self._looked_us[e] = machine.now_us
+        first_look(machine.block, self.rows, self._seen[e])
+        self._minute[e] = 0.0
+        self.step_sums, self.sums = self.step_sums.copy(), self.sums.copy()  # earlier ones are handed out
+        self.step_sums[e] = self.sums[e] = 0.0
+
+    def begin_step(self) -> None:
+        """What is looked at from here on is the next step."""
+        self.step_sums = np.zeros_like(self.step_sums)
+
+    def next_stop(self, until_us: Integers) -> Integers:
+        """Where to look next on the way to ``until_us`` (E,): at the end of the present minute, or there."""
+        minute_us = self._looked_us - (self._looked_us - self._began_us) % _MINUTE_US + _MINUTE_US
+        stop: Integers = np.minimum(minute_us, until_us)
+        return stop
+
+    def look(self, blocks: npt.NDArray[np.uint64]) -> None:
+        """Add what happened since the last look, at or before :meth:`next_stop`."""
+        account(
+            blocks, self.rows, self._cpu_us, self._limit_pct, self._began_us, self._looked_us, self._seen,
+            self._minute, self.step_sums,
+        )  # fmt: skip
+
+    def end_step(self) -> None:
+        """Add the step to the total."""
+        self.sums = self.sums + self.step_sums
 
 
 class _Windows:

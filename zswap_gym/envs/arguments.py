@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from zswap_gym.envs.reward import ServiceLevel
 from zswap_gym.errors import UserError, nearest
 from zswap_gym.policy.actions import ActionSpec
 from zswap_gym.units import is_finite
@@ -53,18 +52,6 @@ def reset_options(options: Mapping[str, Any] | None, known: tuple[str, ...]) -> 
             there = f"there is only {', '.join(known)}" if known else "a single environment has none"
             raise UserError(f"reset: unknown option {name!r}{nearest(str(name), known)}; {there}")
     return options
-
-
-def service_level(level: ServiceLevel | None) -> ServiceLevel:
-    """The level, or the usual one. UserError where a bound of it means nothing."""
-    if level is None:
-        return ServiceLevel()
-    if not isinstance(level, ServiceLevel):
-        raise UserError(f"level = {level!r}; give a zswap_gym.envs.reward.ServiceLevel")
-    for name, value in asdict(level).items():
-        if not is_finite(value) or value < 0:
-            raise UserError(f"level: {name} = {value!r}; give a number of at least 0")
-    return level
 
 
 def loaded(scenario: str | Path | Scenario) -> Scenario:

@@ -1,4 +1,4 @@
-"""Compiled: what every decision of many hosts needs, requests in the kernel's units, terms and costs.
+"""Compiled: what every decision of many hosts needs, requests in the kernel's units, terms and accounts.
 
 A handful of numbers each, on which numpy would spend its time being called.
 """
@@ -7,22 +7,30 @@ from __future__ import annotations
 
 import numpy as np
 
-from zswap_gym.envs.reward import COSTS, GIB, TERMS
+from zswap_gym.envs.reward import COUNTS, GIB, TERMS
 from zswap_gym.kernel.jit import entry, inline
 from zswap_gym.kernel.layout import INF_PAGES, STAT
-from zswap_gym.kernel.requests import bytes_held, read_counters
+from zswap_gym.kernel.memcg import usage
+from zswap_gym.kernel.requests import read_counters
 from zswap_gym.kernel.stateref import state_ref
+from zswap_gym.policy.promise import MINUTE_S, SUMS
 from zswap_gym.units import PAGE_SIZE, US_PER_S
 
-_PSWPIN, _ZSWPIN, _PSWPOUT, _REFUSED, _OOM, STALL = (
-    STAT.index(name)
-    for name in ("pswpin", "zswpin", "pswpout", "stores_refused", "events_oom_kill", "stall_us")
-)
 _ALL = float(INF_PAGES)  # what is more would not fit an int64
+_MINUTE_US = int(MINUTE_S * US_PER_S)
+_COUNTED = ("stall_us", "pswpin", "zswpin", "pswpout", "stores_refused", "events_oom_kill")
+STALL, _PSWPIN, _ZSWPIN, _PSWPOUT, _REFUSED, _OOM = (STAT.index(name) for name in _COUNTED)
+_ZSWPOUT, _ZSWPWB = STAT.index("zswpout"), STAT.index("zswpwb")
+assert ("held_bytes", *_COUNTED) == COUNTS
 assert TERMS == (
     "dram_held", "stall_s", "disk_refaults", "zswap_loads", "bytes_written", "rejects", "oom_kills"
 )  # fmt: skip
-assert COSTS == ("refault_pct_wss_min", "psi_some_pct", "violations")
+assert SUMS == (
+    "elapsed_us", "minutes", "broken", "stalled_us", "cpu_us", "held_byte_us", "footprint_byte_us", "reads",
+    "written",
+)  # fmt: skip
+LOOKED = 8
+"""What is kept of a look at a cgroup: bytes held, footprint, pressure, five counters."""
 
 
 @entry
@@ -44,52 +52,138 @@ def whole_requests(age_s, max_bytes, release_bytes, limit_s, age_us, pages, rele
 
 
 @inline
-def _charge_terms(st, stat, seconds, held, terms):
-    """Fill ``terms`` (len(TERMS),): ``held`` bytes on average, own counters since ``stat`` (c, STAT)."""
-    terms[:] = 0.0
-    terms[0] = held / GIB * seconds / 3600.0
-    for c in range(len(stat)):
-        terms[1] += (st.stat[c, STALL] - stat[c, STALL]) / US_PER_S
-        terms[2] += st.stat[c, _PSWPIN] - stat[c, _PSWPIN]
-        terms[3] += st.stat[c, _ZSWPIN] - stat[c, _ZSWPIN]
-        terms[4] += (st.stat[c, _PSWPOUT] - stat[c, _PSWPOUT]) * PAGE_SIZE
-        terms[5] += st.stat[c, _REFUSED] - stat[c, _REFUSED]
-        terms[6] += st.stat[c, _OOM] - stat[c, _OOM]
+def own_bytes(st, own):
+    """Bytes each cgroup holds itself into ``own`` (c,): what it and its children hold less the latter."""
+    for c in range(len(own)):
+        cg = st.cgs[c]
+        own[c] = (cg.resident + cg.base) * PAGE_SIZE + cg.zbytes
+    for c in range(1, len(own)):  # parents come before their children
+        cg = st.cgs[c]
+        own[cg.parent] -= (cg.resident + cg.base) * PAGE_SIZE + cg.zbytes
 
 
 @inline
-def _charge_costs(st, stat, seconds, rows, level, psi, table, at, reads, psi_pct, costs):
-    """Fill ``costs`` (len(COSTS),); ``psi`` (N,), the last some-totals in us, is brought up to date."""
-    costs[:] = 0.0
-    for i in range(len(rows)):
-        reads[i] = st.stat[rows[i], _PSWPIN] - stat[rows[i], _PSWPIN]
-        rate = reads[i] / max(table[i, at[1]] / PAGE_SIZE, 1.0) * (100.0 * 60.0 / seconds)
-        psi_pct[i] = (table[i, at[0]] - psi[i]) * (100.0 / (seconds * US_PER_S))
-        psi[i] = table[i, at[0]]
-        costs[0] = max(costs[0], rate)
-        costs[1] = max(costs[1], psi_pct[i])
-        costs[2] += rate > level[0] or psi_pct[i] > level[1]
+def _count(st, own, stat, counts):
+    """Fill ``counts`` (c, len(COUNTS)): own bytes held on average, own counters since ``stat`` (c, STAT)."""
+    for c in range(len(stat)):
+        counts[c, 0] = 0.5 * own[c]
+        counts[c, 1] = st.stat[c, STALL] - stat[c, STALL]
+        counts[c, 2] = st.stat[c, _PSWPIN] - stat[c, _PSWPIN]
+        counts[c, 3] = st.stat[c, _ZSWPIN] - stat[c, _ZSWPIN]
+        counts[c, 4] = st.stat[c, _PSWPOUT] - stat[c, _PSWPOUT]
+        counts[c, 5] = st.stat[c, _REFUSED] - stat[c, _REFUSED]
+        counts[c, 6] = st.stat[c, _OOM] - stat[c, _OOM]
+    own_bytes(st, own)
+    for c in range(len(stat)):
+        counts[c, 0] += 0.5 * own[c]
+
+
+@inline
+def _add_up(counts, seconds, terms):
+    """Fill ``terms`` (len(TERMS),) of the host from ``counts`` (c, len(COUNTS)) of its cgroups."""
+    terms[:] = 0.0
+    for c in range(len(counts)):
+        terms[0] += counts[c, 0]  # half bytes: exact in any order
+        terms[1] += counts[c, 1] / US_PER_S
+        terms[2] += counts[c, 2]
+        terms[3] += counts[c, 3]
+        terms[4] += counts[c, 4] * PAGE_SIZE
+        terms[5] += counts[c, 5]
+        terms[6] += counts[c, 6]
+    terms[0] = terms[0] / GIB * seconds / 3600.0
 
 
 @entry
-def charge(blocks, rows, level, tables, at, now_us, held, stat, psi, reads, psi_pct, terms, costs):
+def charge(blocks, now_us, own, stat, counts, terms):
     """Charge E machines for the time since the last reading, and read them.
 
-    ``rows`` (N,) are the machine's indices of the sampled cgroups, ``level`` the two bounds of a
-    ServiceLevel, ``tables`` (E, N, K) the sample tables of now, ``at`` the columns of the some-total of
-    pressure and of resident bytes. The last reading is brought up to date: ``now_us`` and ``held`` (E,),
-    own counters ``stat`` (E, c, len(STAT)), ``psi`` (E, N). Filled are pages read and pressure in percent
-    per row (E, N), ``terms`` (E, len(TERMS)) and ``costs`` (E, len(COSTS)). A parent's row shows its own
-    counts only; rows are leaves unless somebody chose otherwise.
+    The last reading is brought up to date: ``now_us`` (E,), own bytes ``own`` (E, c) and own counters
+    ``stat`` (E, c, len(STAT)). Filled are ``counts`` (E, c, len(COUNTS)) of every cgroup of the machine, and
+    what they add up to, ``terms`` (E, len(TERMS)).
     """
     for e in range(len(blocks)):
         st = state_ref(blocks[e])
         seconds = (st.host[0].now - now_us[e]) / US_PER_S
         now_us[e] = st.host[0].now
-        before = held[e]
-        held[e] = bytes_held(st)
-        _charge_terms(st, stat[e], seconds, 0.5 * (before + held[e]), terms[e])
-        _charge_costs(
-            st, stat[e], seconds, rows, level, psi[e], tables[e], at, reads[e], psi_pct[e], costs[e]
-        )
+        _count(st, own[e], stat[e], counts[e])
+        _add_up(counts[e], seconds, terms[e])
         read_counters(st, stat[e])
+
+
+@entry
+def first_reading(block, now_us, own, stat):
+    """Of one machine: boot time (1,), own bytes (c,), own counters (c, STAT)."""
+    st = state_ref(block)
+    now_us[0] = st.host[0].now
+    own_bytes(st, own)
+    read_counters(st, stat)
+
+
+@inline
+def _look(st, c):
+    """LOOKED numbers of cgroup c; the footprint as :func:`zswap_gym.policy.promise.footprint`."""
+    cg = st.cgs[c]
+    on_disk = max(cg.slots - cg.zpages - cg.swapcached, 0)
+    return (
+        np.float64(usage(st, c) * PAGE_SIZE),
+        np.float64(max(cg.mapped + cg.zpages + on_disk, 1) * PAGE_SIZE),
+        np.float64(cg.some_us),
+        np.float64(st.stat[c, _ZSWPOUT]),
+        np.float64(st.stat[c, _ZSWPIN]),
+        np.float64(st.stat[c, _ZSWPWB]),
+        np.float64(st.stat[c, _PSWPIN]),
+        np.float64(st.stat[c, _PSWPOUT]),
+    )
+
+
+@inline
+def _keep(seen, look):
+    for k in range(LOOKED):
+        seen[k] = look[k]
+
+
+@entry
+def first_look(block, rows, seen):
+    """``seen`` (N, LOOKED) of the cgroups ``rows`` of one machine."""
+    st = state_ref(block)
+    for i in range(len(rows)):
+        _keep(seen[i], _look(st, rows[i]))
+
+
+@entry
+def account(blocks, rows, cpu_us, limit_pct, began_us, looked_us, seen, minute, sums):
+    """Add to accounts of E machines what happened since the last look, at most a minute of the episode.
+
+    ``rows`` (N,) are the machine's indices of the sampled cgroups, ``cpu_us`` (E, 2) what compressing and
+    decompressing a page takes, ``limit_pct`` the promise's disk reads, ``began_us`` (E,) when minutes began
+    to count. Brought up to date: ``looked_us`` (E,) and ``seen`` (E, N, LOOKED), the last look, and
+    ``minute`` (E, N), pages read in the present minute. Added to: ``sums`` (E, N, len(SUMS)).
+    A parent's counters are its own; rows are leaves unless somebody chose otherwise.
+    """
+    for e in range(len(blocks)):
+        st = state_ref(blocks[e])
+        elapsed = st.host[0].now - looked_us[e]
+        if elapsed == 0:
+            continue
+        looked_us[e] = st.host[0].now
+        ended = (looked_us[e] - began_us[e]) % _MINUTE_US == 0
+        for i in range(len(rows)):
+            now = _look(st, rows[i])
+            last = seen[e, i]
+            out = sums[e, i]
+            reads = now[6] - last[6]
+            minute[e, i] += reads
+            out[0] += elapsed
+            if ended:
+                resident = max(st.cgs[rows[i]].mapped, 1) * PAGE_SIZE
+                out[1] += 1.0
+                out[2] += minute[e, i] * (100.0 * PAGE_SIZE) / resident > limit_pct
+                minute[e, i] = 0.0
+            out[3] += now[2] - last[2]
+            loaded = now[4] - last[4] + (now[5] - last[5])
+            out[4] += (now[3] - last[3]) * cpu_us[e, 0] + loaded * cpu_us[e, 1]
+            out[5] += 0.5 * (last[0] + now[0]) * elapsed
+            out[6] += 0.5 * (last[1] + now[1]) * elapsed
+            out[7] += reads
+            out[8] += now[7] - last[7]
+            _keep(last, now)

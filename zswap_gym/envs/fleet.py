@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from zswap_gym.envs.accounting import Meter
+from zswap_gym.envs.accounting import Accounts, Meter
 from zswap_gym.envs.compiled import whole_requests
-from zswap_gym.envs.reward import ServiceLevel
 from zswap_gym.envs.warmstart import WarmStart
 from zswap_gym.host.dialects import AGE_LIMIT_S, V1
 from zswap_gym.host.simulated import SimulatedHost, tell_hints
@@ -20,6 +19,7 @@ from zswap_gym.host.simulated_table import read_tables
 from zswap_gym.host.types import COLUMNS, Table
 from zswap_gym.kernel import engine, requests
 from zswap_gym.policy.features import FeatureExtractor, Observation
+from zswap_gym.policy.promise import Account, Promise
 from zswap_gym.units import PAGE_SIZE, US_PER_S
 
 Array = npt.NDArray[np.float64]
@@ -34,13 +34,13 @@ class Fleet:
     Args:
         size: E.
         critical_factor: how much a stalled second counts inside a critical window.
-        level: the service level that violations are counted against.
+        promise: what broken minutes are counted by; None = the usual one.
     """
 
-    def __init__(self, size: int, critical_factor: float, level: ServiceLevel) -> None:
+    def __init__(self, size: int, critical_factor: float = 1.0, promise: Promise | None = None) -> None:
         self.size = size
         self.critical_factor = critical_factor
-        self.level = level
+        self.promise = promise or Promise()
         self.hosts: list[SimulatedHost] = []
         """The hosts; empty until every one of them has been given a start."""
         self.tables: Table = np.zeros((size, 0, len(COLUMNS)))
@@ -49,15 +49,32 @@ class Fleet:
         """(E, N, F): features of the last samples."""
         self.terms: Array
         """(E, len(TERMS)): what the last step came to."""
-        self.costs: Array
-        """(E, len(COSTS)): service quantities of the last step."""
         self.extractor: FeatureExtractor
         self.meter: Meter
+        self.accounts: Accounts
 
     @property
     def cgroups(self) -> tuple[str, ...]:
         """Names of the sampled cgroups."""
         return tuple(self.hosts[0].cgroups())
+
+    @property
+    def step_account(self) -> Account:
+        """(E, N): what the last step did to each cgroup."""
+        return self.accounts.step
+
+    @property
+    def account(self) -> Account:
+        """(E, N): what was done to each cgroup since its host was given its start."""
+        return self.accounts.total
+
+    @property
+    def counts(self) -> Array:
+        """(E, C, len(COUNTS)): what the host's terms are added up from, of every cgroup of the machine.
+
+        Those of the sampled cgroups are at ``hosts[0].rows``.
+        """
+        return self.meter.counts
 
     def adopt(self, e: int, start: WarmStart, stream: int) -> None:
         """Let host e go on from ``start``, which stays as it is, with random stream ``stream``.
@@ -73,7 +90,8 @@ class Fleet:
         self._blocks[e], self._clocks[e] = machine.block, self.hosts[e].clock
         self.tables[e], self.rows[e] = start.table, start.rows
         self.extractor.adopt(e, start.extractor)
-        self.meter.start(e, machine, start.events, start.table)
+        self.meter.start(e, machine, start.events)
+        self.accounts.start(e, machine)
 
     def _build(self, start: WarmStart) -> None:
         host, size = start.host, self.size
@@ -84,7 +102,8 @@ class Fleet:
         self.tables = np.stack([start.table] * size)
         self.rows = np.stack([start.rows] * size)
         self.extractor = FeatureExtractor(start.extractor.interval_s, (size, len(self._at)))
-        self.meter = Meter(size, host.rows, self.critical_factor, self.level)
+        self.meter = Meter(size, len(host.machine.names), self.critical_factor)
+        self.accounts = Accounts(size, host.rows, self.promise)
 
     def step(self, age_s: Array, max_bytes: Array, release_bytes: Array, seconds: float) -> Integers:
         """Start one request per cgroup and let ``seconds`` pass; updates all of the above.
@@ -96,12 +115,22 @@ class Fleet:
         busy, now_us = np.empty(self.size, np.int64), np.empty(self.size, np.int64)
         requests.request_all(self._blocks, self._at, age_us, amount, release, busy, now_us)
         now_us += round(seconds * US_PER_S)
-        engine.advance(self._blocks, now_us, -1)
+        self._pass(now_us)
         self.tables = read_tables(self._blocks, self._at, self._clocks)
         tell_hints(self.hosts, self.tables, now_us)
         self.rows = self.extractor.update(self.tables)
-        self.terms, self.costs = self.meter.read(self._blocks, self.tables)
+        self.terms = self.meter.read(self._blocks)
         return busy
+
+    def _pass(self, until_us: Integers) -> None:
+        """Let time pass up to ``until_us`` (E,), with a look at every end of a minute on the way."""
+        self.accounts.begin_step()
+        stop: Integers | None = None
+        while stop is None or (stop < until_us).any():
+            stop = self.accounts.next_stop(until_us)
+            engine.advance(self._blocks, stop, -1)
+            self.accounts.look(self._blocks)
+        self.accounts.end_step()
 
     def outcomes(self, e: int) -> tuple[Ended, ...]:
         """Requests of host e that ended in the last step, in order of their end; told once."""

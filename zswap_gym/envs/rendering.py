@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zswap_gym.envs.fleet import Fleet
+from zswap_gym.envs.reward import psi_pct
 from zswap_gym.host.types import COLUMN, Table
 from zswap_gym.units import PAGE_SIZE, format_size
 
@@ -84,8 +85,8 @@ def step_view(
         asked=asked,
         age=age,
         written=written * PAGE_SIZE,
-        disk_reads=fleet.meter.disk_reads[e],
-        psi=fleet.meter.psi_pct[e],
+        disk_reads=fleet.step_account.reads[e],
+        psi=psi_pct(fleet.step_account)[e],
     )
 
 

@@ -1,8 +1,8 @@
 """What a decision was worth: named terms in physical units, their prices, and the cost beside them.
 
 A step's terms are what happened to the whole host between two decisions. The reward is the sum
-of weight times term, nothing else. Service levels are *not* in the sum: they are reported as
-``info["cost"]``, so that a policy that buys reward with broken promises is seen to do so.
+of weight times term, nothing else. What is promised to each cgroup is *not* in that sum: it is reported
+as ``info["cost"]``, so that a policy that buys reward with broken promises is seen to do so.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from zswap_gym.errors import UserError, nearest
-from zswap_gym.units import is_finite
+from zswap_gym.policy.promise import MINUTE_S, Account, reads_pct
+from zswap_gym.units import US_PER_S, is_finite
 
 Array = npt.NDArray[np.float64]
 
@@ -50,6 +51,12 @@ class RewardTerms:
 
 TERMS: tuple[str, ...] = tuple(f.name for f in fields(RewardTerms))
 """Names of the terms, in the order in which they are summed."""
+
+COUNTS = (
+    "held_bytes", "stall_us", "pswpin", "zswpin", "pswpout", "stores_refused", "events_oom_kill"
+)  # fmt: skip
+"""What the terms of a host are added up from, cgroup by cgroup: each one's own, in units in which sums are
+exact: bytes held on average, us, pages, kills."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,30 +141,32 @@ def _in_order(weights: RewardWeights) -> Array:
 
 
 @dataclass(frozen=True, slots=True)
-class ServiceLevel:
-    """What an operator promises each cgroup; a step in which one is over counts as a violation.
-
-    0.2 % of the working set a minute is Google's figure for promotions out of compressed memory.
-    Disk reads take some 16 times longer, so the same number here is a looser promise in time; the
-    pressure bound (TMO's 0.1 %) is the one that speaks of time.
-    """
-
-    refault_pct_wss_min: float = 0.2
-    psi_some_pct: float = 0.1
-
-
-@dataclass(frozen=True, slots=True)
 class Cost:
-    """Service quantities of one step: the worst cgroup's, and how many broke the promise."""
+    """What the promise is about, in one step: the worst cgroup's, and how many minutes were broken."""
 
     refault_pct_wss_min: float
     """Disk reads in percent of the resident set per minute, worst cgroup."""
     psi_some_pct: float
     """Share of the interval in which some thread stalled on memory, percent, worst cgroup. A stall counts
     where it begins, so one that outlasts the interval can make it more than 100."""
-    violations: float
-    """Cgroups over either bound."""
+    broken_minutes: float
+    """Minutes that ended in the step and were over the promise's disk reads, of all cgroups."""
 
 
 COSTS: tuple[str, ...] = tuple(f.name for f in fields(Cost))
 """Names of the service quantities, in order."""
+
+
+def step_costs(step: Account, resident: Array) -> Array:
+    """(E, len(COSTS)) from the account (E, N) of a step and the bytes (E, N) resident at its end."""
+    made = np.empty((len(resident), len(COSTS)))
+    made[:, 0] = (reads_pct(step.reads, resident) * (MINUTE_S * US_PER_S / step.elapsed_us)).max(axis=1)
+    made[:, 1] = psi_pct(step).max(axis=1)
+    made[:, 2] = step.broken.sum(axis=1)
+    return made
+
+
+def psi_pct(step: Account) -> Array:
+    """Share of the time of an account (...,) in which some thread was stalled on memory, percent."""
+    share: Array = 100.0 * step.stalled_us / step.elapsed_us
+    return share

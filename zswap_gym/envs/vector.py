@@ -16,12 +16,13 @@ from zswap_gym.envs.arguments import reset_options, whole
 from zswap_gym.envs.fleet import Ended, Fleet
 from zswap_gym.envs.privileged import PrivilegedWritebackEnv
 from zswap_gym.envs.rendering import History, step_view
-from zswap_gym.envs.reward import COSTS, TERMS, RewardWeights, ServiceLevel
+from zswap_gym.envs.reward import COSTS, TERMS, RewardWeights
 from zswap_gym.envs.spaces import action_rows
 from zswap_gym.envs.warmstart import episode_start
 from zswap_gym.envs.writeback import DEFAULT_SCENARIO, WritebackEnv
 from zswap_gym.policy.actions import ActionSpec, decode
 from zswap_gym.policy.features import Observation
+from zswap_gym.policy.promise import Account, Promise
 from zswap_gym.workloads.scenario import Scenario
 
 Array = npt.NDArray[np.float64]
@@ -53,7 +54,7 @@ class WritebackVectorEnv(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np.
 
     Args:
         num_envs: how many.
-        scenario, n_max, release, reward, episode_s, snapshots, level, action: as of ``WritebackEnv``.
+        scenario, n_max, release, reward, episode_s, snapshots, promise, action: as of ``WritebackEnv``.
         render_mode: as of ``WritebackEnv``; :meth:`render` gives one picture, or text, per environment.
         max_episode_steps: an episode ends after so many steps where it has not ended before.
     """
@@ -74,7 +75,7 @@ class WritebackVectorEnv(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np.
         reward: RewardWeights | Mapping[str, float] | None = None,
         episode_s: float | None = None,
         snapshots: int | None = None,
-        level: ServiceLevel | None = None,
+        promise: Promise | Mapping[str, float] | str | None = None,
         action: ActionSpec | Mapping[str, float] | None = None,
         render_mode: str | None = None,
         max_episode_steps: int | None = None,
@@ -88,7 +89,7 @@ class WritebackVectorEnv(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np.
             reward=reward,
             episode_s=episode_s,
             snapshots=snapshots,
-            level=level,
+            promise=promise,
             action=action,
             render_mode=render_mode,
         )
@@ -103,12 +104,14 @@ class WritebackVectorEnv(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np.
         self.single_action_space = self.one.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self.fleet = Fleet(num_envs, self.one.weights.critical_factor, self.one.level)
+        self.fleet = Fleet(num_envs, self.one.weights.critical_factor, self.one.promise)
         self._steps = np.zeros(num_envs, np.int64)
         self._streams: list[np.random.Generator | None] = [None] * num_envs
         self._episodes = np.zeros(num_envs, np.int64)
         self._histories: dict[int, History] = {}
         self._observations: Observation = np.zeros((num_envs, 0), np.float32)
+        self.final_account = Account.zeros((num_envs, 0))
+        """(num_envs, N): :attr:`account` as the episodes that ended last left it, where they ended."""
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: Mapping[str, Any] | None = None
@@ -175,7 +178,7 @@ class WritebackVectorEnv(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np.
             history.add(step_view(fleet, e, before[e], max_bytes[e], age_s[e]), float(rewards[e]))
         ended: Flags = self._steps >= self.steps_per_episode
         self._observations = one.observe(fleet)
-        came_to = fleet.terms, fleet.costs, busy
+        came_to = fleet.terms, one.costs(fleet), busy
         info = self._next_episodes(ended, came_to) if ended.any() else self._info(~ended, *came_to)
         return self._observations.copy(), rewards, np.zeros(self.num_envs, np.bool_), ended, info
 
@@ -195,6 +198,14 @@ class WritebackVectorEnv(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np.
             raise gymnasium.error.ResetNeeded("call reset() first")
         steps = self._steps.tolist()
         return tuple(self.one.picture(self._histories[e], steps[e]) for e in range(self.num_envs))
+
+    @property
+    def account(self) -> Account:
+        """(num_envs, N): what was done to each cgroup since its episode began.
+
+        Of an episode that the last step ended it is :attr:`final_account`.
+        """
+        return self.fleet.account
 
     # --- inside ----------------------------------------------------------------------------------
 
@@ -221,6 +232,7 @@ class WritebackVectorEnv(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np.
     def _next_episodes(self, ended: Flags, came_to: CameTo) -> dict[str, Any]:
         """Reset where an episode ended; what it ended with moves to final_obs and final_info."""
         final = self._info(ended, *came_to)
+        self.final_account = self.account
         last = np.full(self.num_envs, None, object)
         for e in np.flatnonzero(ended):
             last[e] = self._observations[e]

@@ -14,13 +14,12 @@ from zswap_gym.envs.arguments import (
     action_spec,
     loaded,
     reset_options,
-    service_level,
     whole,
     with_options,
 )
 from zswap_gym.envs.fleet import Ended, Fleet
 from zswap_gym.envs.rendering import History, render_ansi, render_rgb, step_view
-from zswap_gym.envs.reward import COSTS, TERMS, RewardWeights, ServiceLevel
+from zswap_gym.envs.reward import COSTS, TERMS, RewardWeights, step_costs
 from zswap_gym.envs.spaces import (
     action_rows,
     action_space,
@@ -31,10 +30,11 @@ from zswap_gym.envs.spaces import (
 from zswap_gym.envs.warmstart import episode_start, scenario_digest
 from zswap_gym.errors import UserError
 from zswap_gym.host.simulated import SimulatedHost
-from zswap_gym.host.types import Request, Table
+from zswap_gym.host.types import COLUMN, Request, Table
 from zswap_gym.policy.actions import ActionSpec, decode, from_requests
 from zswap_gym.policy.contract import Contract
 from zswap_gym.policy.features import FEATURES, Feature, Observation
+from zswap_gym.policy.promise import Account, Promise
 from zswap_gym.workloads.scenario import Scenario
 
 DEFAULT_SCENARIO = "bench-mix"
@@ -138,7 +138,8 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
     one GiB*h of memory; :class:`zswap_gym.envs.reward.RewardWeights` says what each weight rests on.
     ``info["cost"]`` holds what an operator promises and the reward does not contain:
     ``refault_pct_wss_min`` (disk reads, % of the resident set per minute, worst cgroup),
-    ``psi_some_pct`` (worst cgroup) and ``violations`` (cgroups over either bound of ``level``).
+    ``psi_some_pct`` (worst cgroup) and ``broken_minutes`` (minutes that ended in the step and were over
+    ``promise.disk_reads_pct_min``, of all cgroups). :attr:`account` sums up the episode per cgroup.
     ``info["seed"]`` is the episode's, ``info["cgroups"]`` names the rows. ``info["outcomes"]`` says of each
     cgroup (N,) whether its request ``ended``, and with what ``errno``, ``pages``, ``seconds``,
     ``release_errno`` and pages ``released`` (0 where none ended); ``info["busy"]`` counts requests refused
@@ -163,7 +164,7 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
     | reward | None | ``RewardWeights``, or a mapping that replaces some of the weights |
     | episode_s | None | length of an episode in seconds; None = the scenario's |
     | snapshots | None | size of the pool of warm starts; None = the scenario's, 0 = one per seed |
-    | level | None | ``ServiceLevel`` that violations are counted against |
+    | promise | None | ``Promise``, or what replaces some of it, as mapping or text: what broken minutes are counted by |
     | action | None | ``ActionSpec``, or a mapping that replaces some of its bounds; part of the contract |
     | render_mode | None | "ansi": the last step as text; "rgb_array": the episode as a picture |
 
@@ -201,7 +202,7 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         reward: RewardWeights | Mapping[str, float] | None = None,
         episode_s: float | None = None,
         snapshots: int | None = None,
-        level: ServiceLevel | None = None,
+        promise: Promise | Mapping[str, float] | str | None = None,
         action: ActionSpec | Mapping[str, float] | None = None,
         render_mode: str | None = None,
     ) -> None:
@@ -219,7 +220,7 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
             )
         self.render_mode = render_mode
         self.weights = RewardWeights.of(reward)
-        self.level = service_level(level)
+        self.promise = Promise.of(promise)
         self.interval_s = self.scenario.episode.decision_interval
         self.steps_per_episode = self.scenario.episode.steps
         snapshots = self.scenario.episode.snapshots if snapshots is None else snapshots
@@ -229,7 +230,7 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         self.contract = self._contract()
         self.observation_space = observation_space(self.n_max, self.features)
         self.action_space = action_space(self.n_max)
-        self._fleet = Fleet(1, self.weights.critical_factor, self.level)
+        self._fleet = Fleet(1, self.weights.critical_factor, self.promise)
 
     def _contract(self) -> Contract:
         return Contract(self.n_max, self.interval_s, self._action)
@@ -288,7 +289,7 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
             self._history.add(step_view(fleet, 0, before, size, age), reward)
         info = self._info(
             dict(zip(TERMS, fleet.terms[0].tolist(), strict=True)),
-            dict(zip(COSTS, fleet.costs[0].tolist(), strict=True)),
+            dict(zip(COSTS, self.costs(fleet)[0].tolist(), strict=True)),
             fleet.outcomes(0),
             int(busy[0]),
         )
@@ -326,6 +327,12 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """An observation as (n_max, F) rows and (H,) host features; leading axes are kept."""
         return rows_and_host(observation, len(self.features))
+
+    @property
+    def account(self) -> Account:
+        """What was done to each cgroup since the episode began, (N,): what a promise is judged by."""
+        self._running()
+        return self._fleet.account.take(0)
 
     # --- inside ----------------------------------------------------------------------------------
 
@@ -365,6 +372,10 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
     def row_features(self, fleet: Fleet) -> Observation:
         """Rows (E, N, len(features)) of what an observation holds of the hosts of a fleet."""
         return fleet.rows
+
+    def costs(self, fleet: Fleet) -> Array:
+        """(E, len(COSTS)): what the last step of the hosts of a fleet meant to the promise."""
+        return step_costs(fleet.step_account, fleet.tables[:, :, COLUMN["anon"]])
 
     def observe(self, fleet: Fleet) -> Observation:
         """Flat observations (E, n_max * F + H) of the hosts of a fleet."""

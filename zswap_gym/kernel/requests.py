@@ -106,24 +106,8 @@ def request_all(blocks, cgroups, age_us, amount, release, busy, now_us):
 
 
 @inline
-def bytes_held(st):
-    """What the top-level cgroups use, in whole pages and zswap's bytes."""
-    root = st.cgs[0]
-    return (root.resident + root.base) * 4096 + root.zbytes
-
-
-@inline
 def read_counters(st, stat):
     """All own counters into ``stat`` (c, len(STAT))."""
     for c in range(len(st.cgs)):
         for k in range(stat.shape[1]):
             stat[c, k] = st.stat[c, k]
-
-
-@entry
-def read_meters(block, now_us, held, stat):
-    """Of one machine: boot time (1,), bytes the top-level cgroups hold (1,), own counters (c, STAT)."""
-    st = state_ref(block)
-    now_us[0] = st.host[0].now
-    held[0] = bytes_held(st)
-    read_counters(st, stat)

@@ -181,6 +181,11 @@ class Account:
     """Pages written to it."""
 
     @classmethod
+    def of(cls, sums: Array) -> Account:
+        """The account whose fields are the last axis of ``sums`` (..., len(SUMS)): views of it."""
+        return cls(*(sums[..., k] for k in range(len(SUMS))))
+
+    @classmethod
     def zeros(cls, shape: int | tuple[int, ...]) -> Account:
         """An account of nothing."""
         return cls(*(np.zeros(shape) for _ in fields(cls)))
@@ -195,6 +200,10 @@ class Account:
     def sum(self, axis: int = 0) -> Account:
         """Sums along an axis: over runs, seeds or hosts."""
         return Account(*(getattr(self, f.name).sum(axis=axis) for f in fields(self)))
+
+
+SUMS: tuple[str, ...] = tuple(f.name for f in fields(Account))
+"""Names of an account's sums, in order."""
 
 
 @dataclass(frozen=True, slots=True)
