@@ -178,7 +178,7 @@ def test_a_summary_needs_no_log_and_reads_none(cli, tmp_path: Path, monkeypatch:
     ]
     assert told[0].pop("log") != told[1].pop("log")
     assert told[0] == told[1]
-    assert sorted(told[0]["cgroups"]) == ["batch.slice", "batch.slice/job1", "old", "web"]
+    assert sorted(told[0]["cgroups"]) == ["batch.slice/job1", "old", "web"]
 
 
 def test_a_summary_keeps_no_records() -> None:

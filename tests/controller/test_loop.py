@@ -20,8 +20,9 @@ import pytest
 from zswap_gym.controller.config import ControllerConfig
 from zswap_gym.controller.decisions import read_log
 from zswap_gym.controller.lock import alone
-from zswap_gym.controller.loop import Controller, own_cgroup
+from zswap_gym.controller.loop import Controller
 from zswap_gym.controller.replay import replay
+from zswap_gym.controller.state import Breaker, CgroupState
 from zswap_gym.errors import UserError
 from zswap_gym.host.linux import LinuxHost
 from zswap_gym.host.types import NOTHING, Outcome, Request, Sample
@@ -51,12 +52,15 @@ class Always:
 class TurnedHost:
     """A host whose clock moves when it sleeps, and by ``takes_s`` when it is read."""
 
+    page_size = 4096
+
     def __init__(self, sample: Sample) -> None:
         self.time_s = 1000.0
         self.takes_s: list[float] = []
         self.read_at: list[float] = []
         self.submitted: list[tuple[str, Request]] = []
         self.ended: list[tuple[str, Outcome]] = []
+        self.boot_id = "first"
         self.busy = False
         self.broken = False
         self._sample = sample
@@ -130,7 +134,9 @@ def contents(tree: Path) -> dict[str, str]:
 
 
 def linux(tree: Path, **options: Any) -> LinuxHost:
-    return LinuxHost(tree / "cgroup", proc_root=tree / "proc", sys_root=tree / "sys", **options)
+    """Every cgroup that matches, whatever it contains."""
+    roots = {"proc_root": tree / "proc", "sys_root": tree / "sys"}
+    return LinuxHost(tree / "cgroup", **{"levels": "listed", **roots, **options})
 
 
 def move_on(tree: Path, time_s: float) -> None:
@@ -432,6 +438,47 @@ def test_budgets_survive_a_restart(turned: TurnedHost, config, said: list[str], 
     turned.time_s = 5.0  # the machine booted
     Controller(turned, Always(), plan, complain=said.append).run(ticks=1)
     assert turned.submitted[-1][1].max_bytes == 4 * MIB
+    assert f"{plan.state}: the machine booted since; budgets and breakers start afresh" in said
+
+
+def test_a_state_file_of_another_boot_is_dropped_and_that_is_said(
+    turned: TurnedHost, config, said: list[str], tmp_path: Path
+) -> None:
+    """Saved 60 s after an earlier boot, read 1000 s after this one: the inode is another cgroup's."""
+    plan = config(state=str(tmp_path / "state.json"))
+    turned.time_s = 60.0
+    controller = Controller(turned, Always(), plan, complain=said.append)
+    controller.judge.cgroups[7] = CgroupState(breaker=Breaker("open", 50.0, 4800.0), now_s=50.0)
+    controller.run(ticks=1)
+    assert turned.submitted == []  # frozen
+    turned.time_s, turned.boot_id = 1000.0, "second"
+    Controller(turned, Always(), plan, complain=said.append).run(ticks=1)
+    assert [request for _, request in turned.submitted] == [ASK]
+    words = f"{plan.state}: it was saved in another boot; budgets and breakers start afresh"
+    assert words in said
+    assert words in [record["words"] for record in records(plan, "note")]
+    turned.sleep(120)
+    Controller(turned, Always(), plan, complain=said.append).run(ticks=1)  # the same boot: taken up
+    assert said.count(words) == 1
+
+
+@pytest.mark.parametrize(("saved_ago_s", "taken"), [(940.0, True), (0.0, False), (86400.0, False)])
+def test_a_state_file_that_names_no_boot_must_be_as_old_as_it_says(
+    turned: TurnedHost, config, said: list[str], tmp_path: Path, saved_ago_s: float, taken: bool
+) -> None:
+    path = tmp_path / "state.json"
+    plan = config(state=str(path))
+    turned.time_s = 60.0
+    Controller(turned, Always(), plan, complain=said.append).run(ticks=1)
+    old = json.loads(path.read_text())
+    del old["boot_id"]
+    path.write_text(json.dumps(old))
+    os.utime(path, (time.time() - saved_ago_s,) * 2)
+    turned.time_s = 1000.0
+    controller = Controller(turned, Always(), plan, complain=said.append)
+    controller.run(ticks=1)
+    assert (controller.judge.host_day.used(1000.0) == 8 * MIB) == taken
+    assert any("does not say in which boot it was saved" in words for words in said) == (not taken)
 
 
 def test_a_state_file_that_is_none_is_said(
@@ -514,13 +561,6 @@ def test_sigterm_ends_the_process_even_with_a_write_stuck_in_the_kernel(tree: Pa
         daemon.kill()
     assert (daemon.returncode, out) == (0, "stopped\n")
     assert json.loads(log.read_text().splitlines()[-1])["words"] == "stopped while writes were running in web"
-
-
-def test_own_cgroup(tree: Path) -> None:
-    assert own_cgroup(tree / "proc") == "system.slice/zswap-gym.service"
-    (tree / "proc" / "self" / "cgroup").write_text("9:name=systemd:/x\n0::/\n")
-    assert own_cgroup(tree / "proc") is None
-    assert own_cgroup(tree / "no") is None
 
 
 # --- one at a time --------------------------------------------------------------------------------

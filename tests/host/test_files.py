@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf
 
 import pytest
@@ -21,12 +22,14 @@ from zswap_gym.host.files import (
     format_number,
     format_pressure,
     format_uptime,
+    keys_of,
     parse_flag,
     parse_keyed,
     parse_limit,
     parse_meminfo,
     parse_number,
     parse_pressure,
+    parse_switch,
     parse_uptime,
     psi_percent,
 )
@@ -80,14 +83,9 @@ def test_flags() -> None:
 
 def test_pressure_goes_round() -> None:
     some, full = parse_pressure(REAL_PRESSURE, "memory.pressure")
-    assert some == Pressure(1.53, 12.0, 0.07, 483123)
+    assert some == Pressure(1.53, 12.0, 0.0, 483123)  # avg300 is nobody's concern
     assert full.total_us == 120001
-    assert format_pressure(some, full) == REAL_PRESSURE
-
-
-def test_old_kernels_have_no_full_line() -> None:
-    some, full = parse_pressure("some avg10=1.00 avg60=0.00 avg300=0.00 total=5\n", "cpu.pressure")
-    assert (some.avg10, full) == (1.0, Pressure())
+    assert format_pressure(replace(some, avg300=0.07), full) == REAL_PRESSURE
 
 
 @given(st.integers(0, 100 * files.PSI_FIXED))
@@ -99,13 +97,13 @@ def test_pressure_averages_are_cut_as_the_kernel_cuts_them(average: int) -> None
 
 
 def test_meminfo() -> None:
-    found = parse_meminfo(REAL_MEMINFO)
+    names = [line.partition(":")[0] for line in REAL_MEMINFO.splitlines() if "kB" in line]
+    found = parse_meminfo(REAL_MEMINFO, names)
     assert found["Zswap"] == 5124 * 1024
     assert found["VmallocTotal"] == 34359738367 * 1024
-    assert found["HugePages_Total"] == 0
-    sizes = {name: value for name, value in found.items() if name != "HugePages_Total"}
     printed = [line for line in REAL_MEMINFO.splitlines(keepends=True) if "kB" in line]
-    assert format_meminfo(sizes) == "".join(printed)
+    assert format_meminfo(found) == "".join(printed)
+    assert parse_meminfo(REAL_MEMINFO, ("Zswap", "Zswapped")) == {"Zswap": 5124 * 1024}
 
 
 @given(st.integers(0, 10**15), st.integers(0, 10**15))
@@ -117,39 +115,92 @@ def test_uptime() -> None:
     assert format_uptime(3902_907_654, 7002_890_000) == "3902.90 7002.89\n"
 
 
+def _events(text: str, file: str) -> dict[str, int]:
+    return parse_keyed(text, file, ("anon", "zswap"))
+
+
+def _meminfo(text: str, file: str) -> dict[str, int]:
+    return parse_meminfo(text, ("MemTotal", "MemFree"), file)
+
+
+FULL = "full avg10=0.00 avg60=0.00 avg300=0.00 total=5\n"
+
+
 @pytest.mark.parametrize(
     ("parse", "text", "line"),
     [
         (parse_keyed, "anon 1\nzswap twelve\n", 2),
         (parse_keyed, "anon 1\n\nfile 2\n", 2),
-        (parse_keyed, "anon 1 2\n", 1),
-        (parse_keyed, "anon -1\n", 1),
-        (parse_keyed, "anon 1_000\n", 1),
-        (parse_keyed, "anon \u0661\n", 1),
-        (parse_keyed, "anon 1\nfile " + "9" * 5000, 2),
-        (parse_number, "9" * 400, 1),
-        (parse_limit, "9" * 5000, 1),
-        (parse_pressure, f"some avg10={'9' * 400}.00 avg60=0.00 avg300=0.00 total=0\n", 1),
-        (parse_uptime, "9" * 400 + ".00 0.00\n", 1),
+        (_events, "anon 1 2\n", 1),
+        (_events, "anon -1\n", 1),
+        (_events, "anon nan\n", 1),
+        (_events, "anon\n", 1),
+        (_events, "anon 1_000\n", 1),
+        (_events, "anon \u0661\n", 1),
+        (_events, "file 5\nanon 1\nanon 2\n", 3),
+        (_events, "anon 1\nzswap 12", 2),
+        (_events, "anon 18446744073709551616\n", 1),
+        (_events, "anon 1\nzswap " + "9" * 5000 + "\n", 2),
+        (parse_number, "9" * 400 + "\n", 1),
+        (parse_number, "4026", 1),
+        (parse_number, "1\n2\n", 1),
+        (parse_limit, "9" * 5000 + "\n", 1),
         (parse_limit, "unlimited\n", 1),
         (parse_limit, "", 1),
+        (parse_limit, "max", 1),
         (parse_number, "max\n", 1),
+        (parse_switch, "2\n", 1),
+        (parse_switch, "", 1),
         (parse_flag, "1\n", 1),
-        (parse_pressure, "some avg10=0.00 avg60=0.00 total=5\n", 1),
-        (parse_pressure, "some avg10=0.0x avg60=0.00 avg300=0.00 total=5\n", 1),
-        (parse_pressure, "some avg10=0 avg60=0.00 avg300=0.00 total=5\n", 1),
-        (parse_pressure, "some avg10=0.00 avg60=0.00 avg300=0.00 total=\n", 1),
-        (parse_pressure, "all of it\n", 1),
-        (parse_meminfo, "MemTotal 5 kB\n", 1),
-        (parse_meminfo, "MemTotal: 5 kB\nMemFree: five kB\n", 2),
-        (parse_meminfo, "MemTotal: 5 MB\n", 1),
+        (parse_pressure, f"some avg10={'9' * 400}.00 avg60=0.00 avg300=0.00 total=0\n{FULL}", 1),
+        (parse_pressure, f"some avg10=0.00 avg300=0.00 total=5\n{FULL}", 1),
+        (parse_pressure, f"some avg10=0.0x avg60=0.00 avg300=0.00 total=5\n{FULL}", 1),
+        (parse_pressure, f"some avg10=0 avg60=0.00 avg300=0.00 total=5\n{FULL}", 1),
+        (parse_pressure, f"some avg10=nan avg60=0.00 avg300=0.00 total=5\n{FULL}", 1),
+        (parse_pressure, f"some avg10=0.00 avg60=0.00 avg300=0.00 total=\n{FULL}", 1),
+        (parse_pressure, f"some avg10=0.00 avg10=9.00 avg60=0.00 avg300=0.00 total=5\n{FULL}", 1),
+        (parse_pressure, f"some avg10=100.01 avg60=0.00 avg300=0.00 total=5\n{FULL}", 1),
+        (parse_pressure, f"{FULL}some avg10=0.00 avg60=0.00 avg300=0.00 total=48", 2),
+        (_meminfo, "MemTotal: 5 kB\nMemFree: five kB\n", 2),
+        (_meminfo, "MemTotal: 5 MB\n", 1),
+        (_meminfo, "MemTotal: 5\n", 1),
+        (_meminfo, "MemTotal: -5 kB\n", 1),
+        (_meminfo, "MemTotal: 5 6 kB\n", 1),
         (parse_uptime, "soon\n", 1),
         (parse_uptime, "17 4\n", 1),
+        (parse_uptime, "17.25 4.00\n18.25 4.00\n", 1),
+        (parse_uptime, "9" * 400 + ".00 0.00\n", 1),
+        (parse_uptime, "\n", 1),
     ],
-    ids=range(25),
+    ids=range(42),
 )
-def test_garbage_is_named_by_file_and_line(parse, text: str, line: int) -> None:
+def test_what_is_needed_and_wrong_is_named_by_file_and_line(parse, text: str, line: int) -> None:
     with pytest.raises(FormatError, match=rf"^web/the\.file, line {line}: ") as caught:
         parse(text, "web/the.file")
     assert isinstance(caught.value, UserError)
     assert "\n" not in str(caught.value)
+
+
+def test_what_nobody_needs_may_be_anything() -> None:
+    text = "\nanon 1\n\tzswap \t2  \nfile -1\nslab\nnode 0 1 2\n\0\u0661\nanon 1\nhalf a li"
+    assert _events(text, "memory.stat") == {"anon": 1, "zswap": 2}
+    columns = "        total:    used:    free:\nMem:  1055760384 1041887232 13873152\n"  # 2.4
+    assert _meminfo(f"{columns}\nMemTotal: 5 kB\nMemFree:\t 7 kB\r\n", "meminfo") == {
+        "MemTotal": 5 << 10,
+        "MemFree": 7 << 10,
+    }
+    some, _ = parse_pressure(f"\nsome avg10=1.00 avg60=2.00 avg300=x avg900 total=5\n{FULL}io 5\n", "p")
+    assert some == Pressure(1.0, 2.0, 0.0, 5)
+    assert parse_uptime("\n17.25 x\n") == 17.25
+    assert (parse_switch("0", "w"), parse_switch(" 1\n", "w")) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("kind", ["some", "full"])
+def test_a_pressure_file_without_one_of_its_lines_is_not_the_kernels(kind: str) -> None:
+    text = "".join(line for line in REAL_PRESSURE.splitlines(keepends=True) if not line.startswith(kind))
+    with pytest.raises(FormatError, match=f"^web/memory.pressure: no {kind}, though"):
+        parse_pressure(text, "web/memory.pressure")
+
+
+def test_keys_of() -> None:
+    assert keys_of("anon 1\n\nzswap\n") == {"anon", "zswap"}

@@ -28,6 +28,7 @@ class RenderedHost:
 
     def __init__(self, host: SimulatedHost) -> None:
         self.simulated = host
+        self.page_size, self.boot_id = host.page_size, host.boot_id
         self._ended: list[tuple[str, Outcome]] = []
 
     def cgroups(self) -> list[str]:

@@ -123,11 +123,15 @@ def run_controller(
     """Run the loop and return a summary of what it decided; see :class:`zswap_gym.cli._decisions.Summary`."""
     from zswap_gym.cli._decisions import Summary
     from zswap_gym.controller.decider import from_config
-    from zswap_gym.controller.loop import Controller, own_cgroup
+    from zswap_gym.controller.loop import Controller
+    from zswap_gym.controller.preconditions import on_this_host, own_cgroup
 
     decider = from_config(settings)  # first of all: a wrong policy or law should cost no compile
+    own = None
+    if host["kind"] == "linux":
+        settings = on_this_host(settings, source)
+        own = own_cgroup(settings).name
     machine = _host(settings, host, source)
-    own = own_cgroup(settings.proc_root) if host["kind"] == "linux" else None
     summary = Summary()
 
     def listen(records: Sequence[Mapping[str, Any]]) -> None:
@@ -158,6 +162,8 @@ def _host(settings: ControllerConfig, host: Mapping[str, Any], source: str) -> H
         return LinuxHost(
             settings.cgroup_root,
             patterns=settings.cgroups or ("*",),
+            levels=settings.levels,
+            page_size=settings.page_size,
             proc_root=settings.proc_root,
             sys_root=settings.sys_root,
             hints=settings.hints,

@@ -15,9 +15,13 @@ from zswap_gym.controller.rails import Limits
 from zswap_gym.controller.state import BreakerLimits
 from zswap_gym.errors import UserError, nearest
 from zswap_gym.policy.laws import make_law
-from zswap_gym.units import parse_duration, parse_size
+from zswap_gym.units import PAGE_SIZE, parse_duration, parse_size
 
 MODES = ("observe", "act")
+LEVELS = ("leaves", "listed")
+PSI_RULES = ("needed", "ignore")
+MAX_PAGE_SIZE = 1 << 20
+"""Of any kernel (Hexagon's)."""
 
 
 def _key(name: str, parse: Callable[[Any], Any], default: Any) -> Any:
@@ -47,12 +51,6 @@ def _texts(value: Any) -> tuple[str, ...]:
     ):
         raise UserError(f"must be a list of texts, not {value!r}")
     return tuple(value)
-
-
-def _mode(value: Any) -> str:
-    if value not in MODES:
-        raise UserError(f"must be one of {', '.join(MODES)}, not {value!r}{nearest(str(value), MODES)}")
-    return str(value)
 
 
 def _number(value: Any) -> float:
@@ -89,6 +87,28 @@ def _bytes(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, str)):
         raise UserError(f"must be a size such as 32M, not {value!r}")
     return int(_number(parse_size(value)))
+
+
+def _one_of(*choices: str) -> Callable[[Any], str]:
+    def parse(value: Any) -> str:
+        if value not in choices:
+            raise UserError(
+                f"must be one of {', '.join(choices)}, not {value!r}{nearest(str(value), choices)}"
+            )
+        return str(value)
+
+    return parse
+
+
+def _page_size(value: Any) -> int | None:
+    if value is None:
+        return None
+    size = _bytes(value)
+    if size & (size - 1) or not PAGE_SIZE <= size <= MAX_PAGE_SIZE:
+        raise UserError(
+            f"must be a power of two from 4K to 1M, not {value!r}; leave it out to ask the machine"
+        )
+    return size
 
 
 def _arguments(value: Any) -> Mapping[str, Any]:
@@ -152,12 +172,26 @@ def _named(value: Any, parsers: Mapping[str, tuple[str, Callable[[Any], Any]]]) 
 class ControllerConfig:
     """All settings of the controller. Keys in a file drop the unit from the field's name."""
 
-    mode: Literal["observe", "act"] = _key("mode", _mode, "observe")
+    mode: Literal["observe", "act"] = _key("mode", _one_of(*MODES), "observe")
     """observe: decide and log. act: also write."""
     interval_s: float = _key("interval", _some_seconds, 30.0)
     """Between decisions; a policy does best at the interval it was trained for."""
     cgroups: tuple[str, ...] = _key("cgroups", _texts, ())
-    """Shell patterns of the cgroups to look at, and the only ones that may be acted on."""
+    """Shell patterns of the cgroups to look at, and the only ones that may be acted on.
+
+    They count from cgroup_root; one that begins with a slash counts from the mount, as in
+    /proc/PID/cgroup, or is a whole path.
+    """
+    levels: Literal["leaves", "listed"] = _key("levels", _one_of(*LEVELS), "leaves")
+    """leaves: decide for those that match and hold no other that does. listed: for all that match."""
+    own_cgroup: str | None = _key("own_cgroup", _optional_text, None)
+    """The controller's own cgroup, written as a pattern is; "/" = it lives outside of cgroup_root.
+    None: it is looked for, and mode act refuses to start where it is not found."""
+    psi: Literal["needed", "ignore"] = _key("psi", _one_of(*PSI_RULES), "needed")
+    """needed: where the kernel tells no memory pressure nothing is done, and mode act refuses to start.
+    ignore: go on without."""
+    page_size: int | None = _key("page_size", _page_size, None)
+    """What the kernel counts pages in; None: as this machine says. For trees copied from another one."""
     policy: str | None = _key("policy", _optional_text, None)
     """An exported policy; None: the law decides."""
     law: str = _key("law", _text, "never")
@@ -217,7 +251,13 @@ class ControllerConfig:
 
     def limits(self, own_cgroup: str | None) -> Limits:
         """The rails' settings with the allow-list and the controller's own cgroup filled in."""
-        return replace(self.rails, allow=self.cgroups, own_cgroup=own_cgroup)
+        return replace(
+            self.rails,
+            allow=self.cgroups,
+            own_cgroup=own_cgroup,
+            psi=self.psi,
+            page_size=self.page_size or PAGE_SIZE,
+        )
 
     def to_mapping(self) -> dict[str, Any]:
         """The resolved settings as plain values, such that ``from_mapping`` gives them back."""

@@ -157,8 +157,8 @@ def outcome_of(record: Mapping[str, Any]) -> Outcome:
 
 
 def sample_of(record: Mapping[str, Any]) -> Sample:
-    """The Sample a decision record was made from."""
-    row = dict(zip(COLUMNS, map(float, record["row"]), strict=True))
+    """The Sample a decision record was made from; a column that is newer than the log has its default."""
+    row = dict(zip(COLUMNS, map(float, record["row"]), strict=False))
     return Sample(record["cgroup"], record["inode"], **row)
 
 

@@ -15,8 +15,9 @@ from zswap_gym.controller.backoff import Backoff
 from zswap_gym.controller.decider import Decider
 from zswap_gym.controller.decisions import Decision
 from zswap_gym.controller.rails import Limits, check
-from zswap_gym.controller.state import Breaker, CgroupState, Window, charge, day, observe, settle
+from zswap_gym.controller.state import Breaker, CgroupState, Window, charge, day, observe, settle, spend
 from zswap_gym.host.dialects import whole
+from zswap_gym.host.names import above
 from zswap_gym.host.types import NOTHING, Outcome, Request, Sample
 
 FORGET_S = 86400.0
@@ -56,6 +57,8 @@ class Judge:
     """Written back by all cgroups."""
     last_s: float | None = None
     """Boot time of the tick before."""
+    _above: dict[int, tuple[int, ...]] = field(default_factory=dict, repr=False)
+    """By inode of a cgroup, those of the cgroups that contain it, at the newest tick."""
 
     def decide(
         self, samples: Sequence[Sample], sample_age_s: float = 0.0
@@ -72,32 +75,45 @@ class Judge:
         requests = [NOTHING] * len(samples)
         if samples and dt_s > 0:
             requests, by = self._propose(samples, dt_s, notes)
+        self._observe(samples, sample_age_s)
         decisions = []
-        host_day = self.host_day
+        # Spent for this tick only: who is decided for together must not overdraw together.
+        host_day, spent = self.host_day, dict(self.cgroups)
         for sample, request in zip(samples, requests, strict=True):
-            state = observe(
-                self.cgroups.get(sample.inode, CgroupState()), sample, sample_age_s, self.limits.breaker
-            )
-            self.cgroups[sample.inode] = state
+            inode = sample.inode
             possible, missing = self._possible(request)
             allowed, reasons = check(
                 sample.cgroup,
                 sample,
                 possible,
-                state,
+                spent[inode],
                 self.limits,
-                host_written_today=host_day.used(state.now_s),
+                host_written_today=host_day.used(spent[inode].now_s),
+                above=[spent[i] for i in self._above[inode]],
             )
             reasons = missing + reasons
             if allowed.is_nothing and not reasons:
                 reasons = (self._wanted_nothing(sample, by, dt_s),)
             decisions.append(Decision(sample, request, allowed, reasons, by))
             if not allowed.is_nothing:
-                # For this tick only: cgroups decided together must not overdraw together.
-                host_day = host_day.add(state.now_s, whole(allowed).writeback_bytes)
+                want = whole(allowed, self.limits.page_size)
+                host_day = host_day.add(spent[inode].now_s, want.writeback_bytes)
+                for i in (inode, *self._above[inode]):
+                    spent[i] = spend(spent[i], spent[inode].now_s, want.writeback_bytes, want.release_bytes)
         self._forget(now_s)
         self.last_s = now_s
         return decisions, notes
+
+    def _observe(self, samples: Sequence[Sample], sample_age_s: float) -> None:
+        """Take in the samples, and who contains whom: what one writes is its containers' memory too."""
+        for sample in samples:
+            state = self.cgroups.get(sample.inode, CgroupState())
+            self.cgroups[sample.inode] = observe(state, sample, sample_age_s, self.limits.breaker)
+        inodes = {sample.cgroup: sample.inode for sample in samples}
+        self._above = {
+            inode: tuple(inodes[name] for name in above(cgroup) if name in inodes)
+            for cgroup, inode in inodes.items()
+        }
 
     def _possible(self, request: Request) -> tuple[Request, tuple[str, ...]]:
         """The request without what this kernel cannot do, and a reason where that changed it."""
@@ -130,9 +146,10 @@ class Judge:
 
     def charge(self, inode: int, request: Request) -> None:
         """A request was handed over (or, observing, would have been): its budgets are spent."""
-        state = charge(self.cgroups[inode], whole(request))
-        self.cgroups[inode] = state
-        self.host_day = self.host_day.add(state.now_s, whole(request).writeback_bytes)
+        want = whole(request, self.limits.page_size)
+        state = self.cgroups[inode] = charge(self.cgroups[inode], want)
+        self._spend(self._above.get(inode, ()), state.now_s, want.writeback_bytes, want.release_bytes)
+        self.host_day = self.host_day.add(state.now_s, want.writeback_bytes)
 
     def settle(self, inode: int, outcome: Outcome) -> None:
         """A request ended: correct the charge to what was really done; back off where nothing was."""
@@ -141,6 +158,9 @@ class Judge:
             return
         at_s, written, released = state.charged
         self.host_day = self.host_day.add(at_s, outcome.bytes - written)
+        self._spend(
+            self._above.get(inode, ()), at_s, outcome.bytes - written, outcome.released_bytes - released
+        )
         pace = (self.interval_s, self.limits.backoff_max_s)
         self.cgroups[inode] = replace(
             settle(state, outcome.bytes, outcome.released_bytes),
@@ -149,6 +169,11 @@ class Judge:
                 at_s, released, outcome.released_bytes, outcome.release_errno, *pace
             ),
         )
+
+    def _spend(self, inodes: Sequence[int], at_s: float, written_bytes: int, released_bytes: int) -> None:
+        for inode in inodes:
+            if inode in self.cgroups:
+                self.cgroups[inode] = spend(self.cgroups[inode], at_s, written_bytes, released_bytes)
 
     def _forget(self, now_s: float | None) -> None:
         if now_s is not None:

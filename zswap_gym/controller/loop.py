@@ -12,9 +12,10 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from zswap_gym.controller.decider import Decider, LawDecider
 from zswap_gym.controller.decisions import Decision, DecisionLog, decision_record, outcome_record
 from zswap_gym.controller.judge import Judge, Offers
 from zswap_gym.controller.lock import alone
+from zswap_gym.controller.state import other_boot
 from zswap_gym.errors import UserError
 from zswap_gym.host.types import Host, Request
 
@@ -33,24 +35,6 @@ NAP_S = 1.0
 
 END_NAP_S = 0.05
 """Between two looks at the last writes of a run."""
-
-
-def own_cgroup(proc_root: Path | str = "/proc") -> str | None:
-    """The cgroup v2 this process lives in, relative to the mount; None where that cannot be told.
-
-    /proc/self/cgroup holds one line per hierarchy; version 2 is number 0 with no controllers:
-
-        0::/system.slice/zswap-gym.service
-    """
-    try:
-        text = Path(proc_root, "self", "cgroup").read_text(encoding="utf-8")
-    except OSError:
-        return None
-    for line in text.splitlines():
-        number, _, path = line.partition("::")
-        if number == "0":
-            return path.strip("/") or None
-    return None
 
 
 def _complain(message: str) -> None:
@@ -64,7 +48,7 @@ class Controller:
         host: real or simulated.
         decider: the policy or law that proposes; see :func:`zswap_gym.controller.decider.from_config`.
         config: the settings; ``mode`` observe (the default) logs what would be done and does nothing.
-        own: the controller's own cgroup, never touched; see :func:`own_cgroup`.
+        own: the controller's own cgroup, never touched; see :mod:`zswap_gym.controller.preconditions`.
         offers: what the kernel can do for a decision.
         complain: where troubles are told besides the log.
         listen: given the records of every batch that is logged, or would be if there were a log.
@@ -82,7 +66,7 @@ class Controller:
         listen: Callable[[Sequence[dict[str, Any]]], None] = lambda _: None,
     ) -> None:
         self.host = host
-        self.config = config
+        self.config = config = replace(config, page_size=config.page_size or host.page_size)
         fallback = LawDecider(config.law_spec)
         self.judge = Judge(decider, fallback, config.limits(own), config.interval_s, offers)
         self.ages = Ages(config.interval_s)
@@ -224,7 +208,7 @@ class Controller:
                 signal.signal(number, handler)
 
     def _begin(self) -> None:
-        self._recall()
+        forgotten = self._recall()
         decider = self.judge.decider.describe()
         start = {
             "kind": "start",
@@ -235,6 +219,8 @@ class Controller:
             "state": self.judge.remember(),
         }
         records = [start]
+        if forgotten is not None:
+            self._note(records, forgotten)
         trained_s, asked_s = decider.get("interval_s", self.config.interval_s), self.config.interval_s
         if trained_s != asked_s:
             self._note(
@@ -270,17 +256,29 @@ class Controller:
 
     # --- budgets across restarts -----------------------------------------------------------------
 
-    def _recall(self) -> None:
+    def _recall(self) -> str | None:
+        """Take up what an earlier run saved; where that is of another boot, say so instead."""
         path = self.config.state
         if path is None:
-            return
+            return None
         try:
             saved = json.loads(Path(path).read_text(encoding="utf-8"))
-            self.judge.recall(saved, self.host.now())
+            if None in (
+                saved["time_s"],
+                saved["host_day"],
+                saved["cgroups"],
+            ):  # it ended before its first sample
+                return None
+            saved_ago_s = time.time() - Path(path).stat().st_mtime
+            why = other_boot(saved, self.host.boot_id, self.host.now(), saved_ago_s)
+            if why is None:
+                self.judge.recall(saved, self.host.now())
+                return None
         except FileNotFoundError:
-            return
+            return None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path}: not a state file of the controller ({error}); remove it") from error
+        return f"{path}: {why}; budgets and breakers start afresh"
 
     def _remember(self) -> None:
         path = self.config.state
@@ -289,7 +287,8 @@ class Controller:
         target = Path(path)
         temporary = target.with_name(f".{target.name}.new")
         try:
-            temporary.write_text(json.dumps(self.judge.remember()), encoding="utf-8")
+            saved = {"boot_id": self.host.boot_id, **self.judge.remember()}
+            temporary.write_text(json.dumps(saved), encoding="utf-8")
             temporary.replace(target)
         except OSError as error:
             self._complain(

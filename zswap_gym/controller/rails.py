@@ -7,18 +7,21 @@ it; one the policy asked for by itself stands on its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from math import inf, isfinite, isnan
+from typing import Literal
 
 from zswap_gym.controller.backoff import Backoff
-from zswap_gym.controller.state import BreakerLimits, CgroupState
+from zswap_gym.controller.state import BreakerLimits, CgroupState, Window
 from zswap_gym.host.dialects import whole
 from zswap_gym.host.types import COLUMNS, NOTHING, Request, Sample
 from zswap_gym.units import PAGE_SIZE, format_size
 
 MIB, GIB = 1 << 20, 1 << 30
+
+PsiRule = Literal["needed", "ignore"]
 
 _MAY_BE_INFINITE = ("memory_max", "memory_high", "swap_max", "zswap_max", "hint_seconds_to_event")
 
@@ -30,7 +33,12 @@ class Limits:
     allow: tuple[str, ...] = ()
     """Shell patterns over cgroup names; ``*`` matches ``/`` too. None allowed: nothing is done."""
     own_cgroup: str | None = None
-    """The controller's own: it and what contains it are never touched."""
+    """The controller's own: it and what contains it are never touched. "" and None protect nothing: it
+    lies outside of the root, or is not known, which mode act refuses (controller/preconditions.py)."""
+    psi: PsiRule = "needed"
+    """What to do where neither the cgroup nor the machine tells its pressure: nothing, or ignore that."""
+    page_size: int = PAGE_SIZE
+    """Of the machine: what is asked of the kernel is whole pages of it."""
     age_floor_s: float = 120.0
     """No entry younger than this is written back. 120 s is the field's floor for "cold" (Google, DAMON)."""
     bytes_per_write: int = 32 * MIB
@@ -40,9 +48,9 @@ class Limits:
     they are charged when the outcome is known.
     """
     bytes_per_minute: int = 64 * MIB
-    """Per cgroup in any 60 s, for writeback and for release."""
+    """Per cgroup with all that is decided for below it, in any 60 s, for writeback and for release."""
     bytes_per_day: int = 8 * GIB
-    """Written back per cgroup in any 24 h."""
+    """Written back per cgroup, likewise, in any 24 h."""
     host_bytes_per_day: int = 32 * GIB
     """Written back by all cgroups together in any 24 h: the swap device's endurance."""
     psi_max_percent: float = 5.0
@@ -67,6 +75,7 @@ def check(
     limits: Limits,
     *,
     host_written_today: int = 0,
+    above: Sequence[CgroupState] = (),
 ) -> Verdict:
     """What may be done of ``request``, and why not more.
 
@@ -77,6 +86,7 @@ def check(
         state: what is remembered of this cgroup.
         limits: the settings.
         host_written_today: bytes written back by all cgroups in the last 24 h.
+        above: what is remembered of the cgroups that contain it: theirs are the same bytes.
 
     Returns:
         The allowed request, and one reason per rail that changed it: empty where it is unchanged.
@@ -90,13 +100,13 @@ def check(
         return NOTHING, (refusal,)
     reasons: list[str] = []
     age_s = _allowed_age(request, limits, reasons)
-    want = whole(request)
-    writeback = _cap(
-        want.writeback_bytes, _writeback_rooms(sample, state, limits, host_written_today), reasons
-    )
+    path = (state, *above)
+    want = whole(request, limits.page_size)
+    rooms = _writeback_rooms(sample, path, limits, host_written_today)
+    writeback = _cap(want.writeback_bytes, rooms, limits.page_size, reasons)
     tied = request.release_bytes is None and request.age_s is not None
     release = min(want.release_bytes, writeback) if tied else want.release_bytes
-    release = _cap(release, _release_rooms(state, limits), reasons)
+    release = _cap(release, _release_rooms(path, limits), limits.page_size, reasons)
     if not reasons:
         return request, ()
     if not writeback and not release:
@@ -132,6 +142,8 @@ def _refusals(cgroup: str, sample: Sample, state: CgroupState, limits: Limits) -
     if not state.sample_age_s <= limits.sample_age_max_s:
         yield f"stale: the sample is {state.sample_age_s:.1f} s old"
     pressure = max(sample.psi_some_avg10, sample.psi_some_avg60)
+    if sample.psi_unknown and limits.psi == "needed":
+        yield "psi: this kernel does not tell memory pressure; psi: ignore goes on without"
     if pressure >= limits.psi_max_percent:
         yield f"psi: memory pressure {pressure:.2f} % is not below {limits.psi_max_percent:g} %"
     if sample.host_swap_free <= limits.swap_free_min * sample.host_swap_total:
@@ -154,12 +166,18 @@ def _allowed_age(request: Request, limits: Limits, reasons: list[str]) -> float 
     return limits.age_floor_s
 
 
+def _used(path: Sequence[CgroupState], window: Callable[[CgroupState], Window]) -> int:
+    """The most that was spent by a cgroup of ``path``, whose first is the one decided for."""
+    return max(window(state).used(path[0].now_s) for state in path)
+
+
 def _writeback_rooms(
-    sample: Sample, state: CgroupState, limits: Limits, host_written_today: int
+    sample: Sample, path: Sequence[CgroupState], limits: Limits, host_written_today: int
 ) -> Iterator[tuple[int, str]]:
     """(bytes at most, the rail's words), for the writeback."""
     if sample.zswap_writeback == 0:
-        yield 0, "writeback-disabled: memory.zswap.writeback is 0"
+        yield 0, "writeback-disabled: memory.zswap.writeback is 0 here or in a cgroup above"
+    state = path[0]
     breaker = state.breaker
     if breaker.phase == "open":
         left_s = max(breaker.since_s + breaker.freeze_s - state.now_s, 0.0)
@@ -168,19 +186,19 @@ def _writeback_rooms(
         yield limits.breaker.probe_bytes, "breaker: half-open, only a probe"
     yield from _backoff_rooms(state.writing, state.now_s)
     yield limits.bytes_per_write, "bytes-per-write: the most for one write"
-    used = state.written_minute.used(state.now_s)
+    used = _used(path, lambda state: state.written_minute)
     yield limits.bytes_per_minute - used, f"bytes-per-minute: {format_size(used)} in the last 60 s"
-    used = state.written_day.used(state.now_s)
+    used = _used(path, lambda state: state.written_day)
     yield limits.bytes_per_day - used, f"bytes-per-day: {format_size(used)} in the last 24 h"
     used = host_written_today
     yield limits.host_bytes_per_day - used, f"host-bytes-per-day: {format_size(used)} in the last 24 h"
 
 
-def _release_rooms(state: CgroupState, limits: Limits) -> Iterator[tuple[int, str]]:
+def _release_rooms(path: Sequence[CgroupState], limits: Limits) -> Iterator[tuple[int, str]]:
     """(bytes at most, the rail's words), for the release."""
-    yield from _backoff_rooms(state.releasing, state.now_s)
+    yield from _backoff_rooms(path[0].releasing, path[0].now_s)
     yield limits.bytes_per_write, "release-per-write: the most for one write"
-    used = state.released_minute.used(state.now_s)
+    used = _used(path, lambda state: state.released_minute)
     yield limits.bytes_per_minute - used, f"release-per-minute: {format_size(used)} in the last 60 s"
 
 
@@ -190,10 +208,10 @@ def _backoff_rooms(backoff: Backoff, now_s: float) -> Iterator[tuple[int, str]]:
         yield 0, f"backing off: nothing came of {backoff.failures} writes in a row, {left_s:.0f} s more"
 
 
-def _cap(size: int, rooms: Iterator[tuple[int, str]], reasons: list[str]) -> int:
+def _cap(size: int, rooms: Iterator[tuple[int, str]], page_size: int, reasons: list[str]) -> int:
     """``size`` (whole pages) cut to the least room, down to whole pages; a reason for each cut."""
     for room, words in rooms:
         if size > max(room, 0):
-            size = max(room, 0) // PAGE_SIZE * PAGE_SIZE
+            size = max(room, 0) // page_size * page_size
             reasons.append(f"{words}; {format_size(size)} allowed")
     return size

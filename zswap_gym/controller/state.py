@@ -6,15 +6,19 @@ removed and made again under its old name starts afresh.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import exp, floor, isfinite
-from typing import Literal
+from typing import Any, Literal
 
 from zswap_gym.controller.backoff import Backoff
 from zswap_gym.host.dialects import Whole
 from zswap_gym.host.types import Sample
 
 MINUTE_S, DAY_S = 60.0, 86400.0
+
+SAVED_WITHIN_S = 600.0
+"""A state file that does not name its boot was saved at most this long after its newest sample."""
 
 
 @dataclass(frozen=True)
@@ -165,15 +169,20 @@ def observe(state: CgroupState, sample: Sample, sample_age_s: float, limits: Bre
     )
 
 
-def charge(state: CgroupState, want: Whole) -> CgroupState:
-    """Charge a request as if it did all it asks for, before it runs."""
+def spend(state: CgroupState, at_s: float, written_bytes: int, released_bytes: int) -> CgroupState:
+    """With so many bytes more spent at ``at_s``; negative gives back what was not used after all."""
     return replace(
         state,
-        written_minute=state.written_minute.add(state.now_s, want.writeback_bytes),
-        written_day=state.written_day.add(state.now_s, want.writeback_bytes),
-        released_minute=state.released_minute.add(state.now_s, want.release_bytes),
-        charged=(state.now_s, want.writeback_bytes, want.release_bytes),
+        written_minute=state.written_minute.add(at_s, written_bytes),
+        written_day=state.written_day.add(at_s, written_bytes),
+        released_minute=state.released_minute.add(at_s, released_bytes),
     )
+
+
+def charge(state: CgroupState, want: Whole) -> CgroupState:
+    """Charge a request as if it did all it asks for, before it runs."""
+    spent = spend(state, state.now_s, want.writeback_bytes, want.release_bytes)
+    return replace(spent, charged=(state.now_s, want.writeback_bytes, want.release_bytes))
 
 
 def settle(state: CgroupState, written_bytes: int, released_bytes: int) -> CgroupState:
@@ -181,10 +190,28 @@ def settle(state: CgroupState, written_bytes: int, released_bytes: int) -> Cgrou
     if state.charged is None:
         return state
     at_s, written, released = state.charged
-    return replace(
-        state,
-        written_minute=state.written_minute.add(at_s, written_bytes - written),
-        written_day=state.written_day.add(at_s, written_bytes - written),
-        released_minute=state.released_minute.add(at_s, released_bytes - released),
-        charged=None,
-    )
+    return replace(spend(state, at_s, written_bytes - written, released_bytes - released), charged=None)
+
+
+def other_boot(saved: Mapping[str, Any], boot_id: str, now_s: float, saved_ago_s: float) -> str | None:
+    """Why what was saved is of another boot, in words; None where it is of this one.
+
+    Inode numbers and boot times start again at every boot, so that what was remembered of one cgroup
+    would be taken for another's.
+
+    Args:
+        saved: as written by the controller: ``time_s``, the boot time of its newest sample, and
+            since 0.8 ``boot_id``.
+        boot_id: of this boot, "" where that is not known.
+        now_s: boot time now.
+        saved_ago_s: age of the file on the wall clock. Where either boot is not named it must agree.
+    """
+    then_s = float(saved["time_s"])
+    if then_s > now_s:
+        return "the machine booted since"
+    there = saved.get("boot_id", "")
+    if there and boot_id:
+        return None if there == boot_id else "it was saved in another boot"
+    if -SAVED_WITHIN_S <= now_s - then_s - saved_ago_s <= SAVED_WITHIN_S:
+        return None
+    return "it does not say in which boot it was saved, and its age does not fit this one"

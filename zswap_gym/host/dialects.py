@@ -98,20 +98,20 @@ class Whole:
     release_bytes: int = 0
 
 
-def _page_bytes(size: int) -> int:
+def _page_bytes(size: int, page_size: int) -> int:
     """Whole pages, at least one: below a page, version 1 says EINVAL and memory.reclaim does nothing."""
-    return 0 if size <= 0 else max(PAGE_SIZE, size // PAGE_SIZE * PAGE_SIZE)
+    return 0 if size <= 0 else max(page_size, size // page_size * page_size)
 
 
-def whole(request: Request) -> Whole:
+def whole(request: Request, page_size: int = PAGE_SIZE) -> Whole:
     """Round a Request to what a kernel can be asked: age up (an entry is never younger than asked
-    for), at least 1 s and at most a u32; sizes down to whole pages, at least one.
+    for), at least 1 s and at most a u32; sizes down to whole pages of the kernel's, at least one.
     """
     age, writeback = 0, 0
     if request.age_s is not None and request.max_bytes > 0:
         age = int(min(max(ceil(request.age_s), 1), AGE_LIMIT_S))
-        writeback = _page_bytes(request.max_bytes)
-    return Whole(age, writeback, _page_bytes(request.release))
+        writeback = _page_bytes(request.max_bytes, page_size)
+    return Whole(age, writeback, _page_bytes(request.release, page_size))
 
 
 @dataclass(frozen=True)
@@ -123,18 +123,20 @@ class Writes:
     notes: tuple[str, ...] = ()
 
 
-def writeback_size(dialect: Dialect, size: int, compressed_share: float) -> int:
+def writeback_size(dialect: Dialect, size: int, compressed_share: float, page_size: int = PAGE_SIZE) -> int:
     """The number to write for ``size`` uncompressed bytes: v4 and v5 count them compressed."""
-    return _page_bytes(ceil(size * compressed_share)) if dialect.unit == "compressed" else size
+    return _page_bytes(ceil(size * compressed_share), page_size) if dialect.unit == "compressed" else size
 
 
-def writes(dialect: Dialect, request: Request, compressed_share: float = 1.0) -> Writes:
+def writes(
+    dialect: Dialect, request: Request, compressed_share: float = 1.0, page_size: int = PAGE_SIZE
+) -> Writes:
     """Spell a Request for a kernel.
 
     ``compressed_share`` is zswap / zswapped of the cgroup: what a dialect that counts compressed
     bytes needs in order to be asked for the same pages.
     """
-    want = whole(request)
+    want = whole(request, page_size)
     notes: list[str] = []
     writeback = None
     if want.writeback_bytes and dialect.file is None:
@@ -142,7 +144,7 @@ def writes(dialect: Dialect, request: Request, compressed_share: float = 1.0) ->
     elif want.writeback_bytes and dialect.file is not None:
         if not dialect.has_age:
             notes.append(f"{dialect.name} dialect: no age, {want.age_s} s was dropped")
-        size = writeback_size(dialect, want.writeback_bytes, compressed_share)
+        size = writeback_size(dialect, want.writeback_bytes, compressed_share, page_size)
         writeback = (dialect.file, dialect.text.format(bytes=size, age=want.age_s))
     release = (RELEASE_FILE, str(want.release_bytes)) if want.release_bytes else None
     return Writes(writeback, release, tuple(notes))

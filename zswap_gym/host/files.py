@@ -1,13 +1,15 @@
 """The kernel's files as text: parsers and, for the simulated host, formatters.
 
 Each format is pasted above its parser (kernel 6.12, mm/memcontrol.c unless said). Keys are
-matched whole: ``zswpwb`` is not ``zswpwb_proactive``. A key or file the kernel does not have is
-the caller's to default; text that is not what the kernel writes is a :class:`FormatError`.
+matched whole: ``zswpwb`` is not ``zswpwb_proactive``. A caller names the keys it needs. Their lines
+must be what the kernel writes, whole and said once, or there is a :class:`FormatError`; every other
+line is passed over, whatever it holds. A key or file the kernel does not have is the caller's to
+default.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Any
@@ -18,8 +20,8 @@ PSI_FIXED = 2048
 """One, in the fixed point of the pressure averages (include/linux/sched/loadavg.h: FIXED_1)."""
 
 
-DIGITS_MAX = 20
-"""Of the largest number a kernel prints, 2**64 - 1."""
+LARGEST = 2**64 - 1
+"""The largest number a kernel prints."""
 
 
 class FormatError(UserError):
@@ -29,28 +31,83 @@ class FormatError(UserError):
         super().__init__(f"{file}, line {line}: {text[:60]!r} is not {expected}; is this the kernel's file?")
 
 
+class MissingKeyError(FormatError):
+    """A kernel file lacks a key that it must have."""
+
+    def __init__(self, file: str, key: str, because: str) -> None:
+        UserError.__init__(self, f"{file}: no {key}, though {because}; is this the kernel's file?")
+
+
 def _count(word: str, file: str, line: int, whole: str, expected: str) -> int:
-    # Not int(): it takes "1_000", "+1" and non-ASCII digits, which no kernel prints.
-    if not (word.isascii() and word.isdigit() and len(word) <= DIGITS_MAX):
+    # Not int() alone: it takes "1_000", "+1" and non-ASCII digits, which no kernel prints.
+    if not (word.isascii() and word.isdigit() and len(word) <= len(str(LARGEST)) and int(word) <= LARGEST):
         raise FormatError(file, line, whole, expected)
     return int(word)
 
 
+def _hundredths(word: str, file: str, line: int, whole: str, expected: str) -> float:
+    digits, point, rest = word.partition(".")
+    if not point or len(rest) != 2:
+        raise FormatError(file, line, whole, expected)
+    _count(digits + rest, file, line, whole, expected)
+    return float(word)
+
+
+def _lines_of(
+    text: str, file: str, keys: Collection[str] | None, separator: str | None, expected: str
+) -> dict[str, tuple[int, str, list[str]]]:
+    """``{key: (line number, line, words after the key)}`` of the lines with one of ``keys``; None: of all.
+
+    ``separator`` ends the key; None: blanks do. FormatError: the file ends in the middle of such a
+    line, or two of them say different things.
+    """
+    found: dict[str, tuple[int, str, list[str]]] = {}
+    lines = text.split("\n")  # not splitlines(), which also breaks lines where no kernel does
+    for number, line in enumerate(lines, start=1):
+        key, _, rest = line.partition(separator) if separator else " ".join(line.split()).partition(" ")
+        key, words = key.strip(), rest.split()
+        if (not line and number == len(lines)) or (keys is not None and key not in keys):
+            continue
+        if number == len(lines):
+            raise FormatError(file, number, line, f"{expected}, ended by a newline")
+        if key in found and found[key][2] != words:
+            raise FormatError(file, number, line, f"the {key} of line {found[key][0]}")
+        found[key] = number, line, words
+    return found
+
+
 # --- one number ---------------------------------------------------------------------------------
-# memory.current, memory.zswap.writeback, /sys/module/zswap/parameters/max_pool_percent:
+# memory.current, /sys/module/zswap/parameters/max_pool_percent:
 #   62914560
 # memory.max, memory.high, memory.swap.max, memory.zswap.max (seq_puts_memcg_tunable()):
 #   max
+# memory.zswap.writeback:
+#   1
+
+
+def _word(text: str, file: str, expected: str) -> str:
+    """The one word of a file; a number without its line end may be the first half of one."""
+    if not text.endswith("\n"):
+        raise FormatError(file, 1, text, f"{expected}, ended by a newline")
+    return text.strip()
 
 
 def parse_number(text: str, file: str) -> int:
     """The one number of a file such as memory.current. FormatError otherwise."""
-    return _count(text.strip(), file, 1, text, "a number")
+    return _count(_word(text, file, "a number"), file, 1, text, "a number")
 
 
 def parse_limit(text: str, file: str) -> float:
     """Bytes, or inf for ``max``, of a limit such as memory.max. FormatError otherwise."""
-    return inf if text.strip() == "max" else float(_count(text.strip(), file, 1, text, "a number or max"))
+    word = _word(text, file, "a number or max")
+    return inf if word == "max" else float(_count(word, file, 1, text, "a number or max"))
+
+
+def parse_switch(text: str, file: str) -> float:
+    """0.0 or 1.0, of memory.zswap.writeback. FormatError otherwise."""
+    if text.strip() not in ("0", "1"):
+        raise FormatError(file, 1, text, "0 or 1")
+    return float(text.strip())
 
 
 def format_number(value: float) -> str:
@@ -82,15 +139,23 @@ def format_flag(on: bool) -> str:
 #   zswpwb_proactive 12288                        (version 1 of the series only)
 
 
-def parse_keyed(text: str, file: str) -> dict[str, int]:
-    """``{key: value}`` of memory.stat or memory.events. FormatError names the bad line."""
-    found: dict[str, int] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
-        key, _, value = line.partition(" ")
-        if not key:
-            raise FormatError(file, number, line, "a key and a number")
-        found[key] = _count(value, file, number, line, "a key and a number")
+def parse_keyed(text: str, file: str, keys: Collection[str] | None = None) -> dict[str, int]:
+    """``{key: value}`` of memory.stat or memory.events: of those of ``keys`` that are there; None: of all.
+
+    FormatError names the bad line.
+    """
+    expected = "a key and a number"
+    found = {}
+    for key, (number, line, words) in _lines_of(text, file, keys, None, expected).items():
+        if len(words) != 1:
+            raise FormatError(file, number, line, expected)
+        found[key] = _count(words[0], file, number, line, expected)
     return found
+
+
+def keys_of(text: str) -> frozenset[str]:
+    """The first word of every line: the keys that a memory.stat has."""
+    return frozenset(line.split(maxsplit=1)[0] for line in text.split("\n") if line.strip())
 
 
 STAT_KEYS: tuple[str, ...] = (
@@ -146,34 +211,31 @@ class Pressure:
     total_us: int = 0
 
 
-def _pressure_line(line: str, number: int, file: str) -> Pressure:
+def _pressure_of(words: list[str], number: int, line: str, file: str) -> Pressure:
     expected = "a pressure line (some avg10=0.00 avg60=0.00 avg300=0.00 total=0)"
-    averages: dict[str, float] = {}
-    total = 0
-    for word in line.split(" ")[1:]:
+    said: dict[str, str] = {}
+    for word in words:
         key, _, value = word.partition("=")
-        if key == "total":
-            total = _count(value, file, number, line, expected)
-            continue
-        whole, _, hundredths = value.partition(".")
-        if len(hundredths) != 2:
+        if said.setdefault(key, value) != value:
             raise FormatError(file, number, line, expected)
-        _count(whole + hundredths, file, number, line, expected)
-        averages[key] = float(value)
-    if not {"avg10", "avg60", "avg300"} <= averages.keys():
+    if not {"avg10", "avg60", "total"} <= said.keys():
         raise FormatError(file, number, line, expected)
-    return Pressure(averages["avg10"], averages["avg60"], averages["avg300"], total)
+    avg10, avg60 = (_hundredths(said[key], file, number, line, expected) for key in ("avg10", "avg60"))
+    if max(avg10, avg60) > 100:
+        raise FormatError(file, number, line, f"{expected}, in percent")
+    return Pressure(avg10, avg60, total_us=_count(said["total"], file, number, line, expected))
 
 
 def parse_pressure(text: str, file: str) -> tuple[Pressure, Pressure]:
-    """The ``some`` and ``full`` lines. A missing line is zero pressure; FormatError on others."""
-    lines = {"some": Pressure(), "full": Pressure()}
-    for number, line in enumerate(text.splitlines(), start=1):
-        kind = line.partition(" ")[0]
-        if kind not in lines:
-            raise FormatError(file, number, line, "a pressure line")
-        lines[kind] = _pressure_line(line, number, file)
-    return lines["some"], lines["full"]
+    """The ``some`` and ``full`` lines, which memory always has, without ``avg300``, which nobody needs."""
+    found = _lines_of(text, file, ("some", "full"), None, "a pressure line")
+    for kind in ("some", "full"):
+        if kind not in found:
+            raise MissingKeyError(file, kind, "every pressure file of memory has it")
+    some, full = (
+        _pressure_of(words, number, line, file) for number, line, words in (found["some"], found["full"])
+    )
+    return some, full
 
 
 def psi_percent(average: Any) -> Any:
@@ -198,16 +260,14 @@ def format_pressure(some: Pressure, full: Pressure) -> str:
 #   172800.25 340010.11
 
 
-def parse_meminfo(text: str, file: str = "/proc/meminfo") -> dict[str, int]:
-    """``{name: bytes}``; lines without ``kB`` are counts and stay as they are."""
-    found: dict[str, int] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
-        name, colon, rest = line.partition(":")
-        words = rest.split()
-        if not colon or len(words) not in (1, 2) or words[1:] not in ([], ["kB"]):
-            raise FormatError(file, number, line, "a line of meminfo")
-        value = _count(words[0], file, number, line, "a line of meminfo")
-        found[name] = value * 1024 if len(words) == 2 else value
+def parse_meminfo(text: str, keys: Collection[str], file: str = "/proc/meminfo") -> dict[str, int]:
+    """``{name: bytes}`` of those of ``keys`` that are there; all of them sizes, in kB."""
+    expected = "a size in kB"
+    found = {}
+    for name, (number, line, words) in _lines_of(text, file, keys, ":", expected).items():
+        if len(words) != 2 or words[1] != "kB":
+            raise FormatError(file, number, line, expected)
+        found[name] = _count(words[0], file, number, line, expected) * 1024
     return found
 
 
@@ -218,12 +278,10 @@ def format_meminfo(values: Mapping[str, float]) -> str:
 
 def parse_uptime(text: str, file: str = "/proc/uptime") -> float:
     """Seconds since boot, suspend included (CLOCK_BOOTTIME), in hundredths."""
-    word = text.split(" ", maxsplit=1)[0].strip()
-    whole, point, hundredths = word.partition(".")
-    if not point or len(hundredths) != 2:
+    lines = [line for line in text.split("\n") if line.strip()]
+    if len(lines) != 1:
         raise FormatError(file, 1, text, "an uptime")
-    _count(whole + hundredths, file, 1, text, "an uptime")
-    return float(word)
+    return _hundredths(lines[0].split()[0], file, 1, text, "an uptime")
 
 
 def format_uptime(boot_us: int, idle_us: int = 0) -> str:

@@ -17,7 +17,7 @@ Hints are advice: a file that cannot be understood is reported and means no hint
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -114,9 +114,11 @@ class Hints:
 
     Args:
         path: the file, or None for no hints at all. It need not exist (yet).
+        name: makes a pattern as written one over cgroup names; UserError where it cannot.
     """
 
-    def __init__(self, path: Path | str | None) -> None:
+    def __init__(self, path: Path | str | None, name: Callable[[str], str] = str) -> None:
+        self._name = name
         self._path = None if path is None else Path(path)
         self._seen: tuple[int, int, int] | None = None
         self._windows: list[tuple[str, _Window]] = []
@@ -149,7 +151,7 @@ class Hints:
         windows = []
         for pattern, entry in content.items():
             try:
-                windows.append((pattern, _window(entry, written_s)))
+                windows.append((self._name(pattern), _window(entry, written_s)))
             except (UserError, OverflowError, ValueError) as error:
                 self._notes.append(f"{self._path}: {pattern!r}: {error}; this hint is not used")
         return windows

@@ -18,18 +18,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Literal
 
 from zswap_gym.errors import UserError
 from zswap_gym.host.dialects import RELEASE_FILE, STOCK, Dialect, Writes, probe, whole, writes
-from zswap_gym.host.files import FormatError, parse_keyed
+from zswap_gym.host.effective import Above, cgroup_mount
+from zswap_gym.host.files import FormatError, keys_of, parse_keyed
 from zswap_gym.host.hints import Hints
-from zswap_gym.host.presence import check_memory, check_zswap
+from zswap_gym.host.names import below_root, leaves
+from zswap_gym.host.presence import NEEDED_FILES, check_memory, check_zswap
 from zswap_gym.host.reading import read_machine, read_sample
 from zswap_gym.host.types import Outcome, Request, Sample
-from zswap_gym.units import PAGE_SIZE
 
 _GONE = (errno.ENOENT, errno.ENODEV)
 """A removed cgroup: opening its files says ENOENT, a file that was already open says ENODEV."""
+
+Levels = Literal["leaves", "listed"]
+"""Whom decisions are made for: the cgroups that match and hold no other that does, or all that match."""
 
 _ABSENT = (errno.ENOENT, errno.EOPNOTSUPP)
 """This kernel has no such file, or has it switched off (memory.pressure with psi=0)."""
@@ -46,6 +51,14 @@ def _read(path: str | Path, folder: int | None = None) -> str:
         if error.errno in _ABSENT:
             raise FileNotFoundError(error.errno, os.strerror(errno.ENOENT), str(path)) from None
         raise
+
+
+def boot_id(proc_root: Path | str) -> str:
+    """What tells this boot from all others; "" where the kernel does not say."""
+    try:
+        return Path(proc_root, "sys", "kernel", "random", "boot_id").read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 @contextmanager
@@ -79,8 +92,8 @@ RELEASED_KEYS = ("pgsteal_proactive", "pgsteal")
 
 
 def _pages(folder: int, label: str, *keys: str) -> int:
-    """What memory.stat counts so far under the first of ``keys`` that the kernel has."""
-    stat = parse_keyed(_read("memory.stat", folder), f"{label}/memory.stat")
+    """What memory.stat counts so far, in the kernel's pages, under the first of ``keys`` that it has."""
+    stat = parse_keyed(_read("memory.stat", folder), f"{label}/memory.stat", keys)
     return next((stat[key] for key in keys if key in stat), 0)
 
 
@@ -113,8 +126,11 @@ class LinuxHost:
     """A real host (:class:`zswap_gym.host.types.Host`).
 
     Args:
-        root: where cgroup v2 is mounted; cgroups are named by their path below it.
-        patterns: which cgroups to look at, as shell patterns over that path (``*`` matches ``/`` too).
+        root: where cgroup v2 is mounted, or a cgroup; cgroups are named by their path below it.
+        patterns: which cgroups to look at, as shell patterns over that path (``*`` matches ``/`` too);
+            see :func:`zswap_gym.host.names.below_root` for what else is understood.
+        levels: leaves: of those that match, the ones that hold no other that does; listed: all.
+        page_size: what the kernel counts pages in; None asks the machine. For fixtures.
         proc_root, sys_root: other places for /proc and /sys, for fixtures.
         hints: the operator's hints file, or None.
         dialect: force one; None probes for each cgroup.
@@ -124,7 +140,7 @@ class LinuxHost:
         workers: how many writes may block at once.
 
     Raises:
-        UserError: no such root, or no cgroup v2 memory controller in it.
+        UserError: no such root, no cgroup v2 memory controller in it, or a pattern outside of it.
     """
 
     def __init__(
@@ -132,6 +148,8 @@ class LinuxHost:
         root: Path | str = "/sys/fs/cgroup",
         *,
         patterns: Sequence[str] = ("*",),
+        levels: Levels = "leaves",
+        page_size: int | None = None,
         proc_root: Path | str = "/proc",
         sys_root: Path | str = "/sys",
         hints: Path | str | None = None,
@@ -143,9 +161,13 @@ class LinuxHost:
         self.root = Path(root)
         if not self.root.is_dir():
             raise UserError(f"{self.root}: no such folder; mount cgroup v2 there or name another root")
-        self.patterns = tuple(patterns)
+        self.patterns = tuple(below_root(pattern, self.root) for pattern in patterns)
+        self.levels = levels
+        self.page_size = page_size or os.sysconf("SC_PAGESIZE")
+        self.boot_id = boot_id(proc_root)
+        self._mount = cgroup_mount(self.root)
         self._machine_roots = {"proc": Path(proc_root), "sys": Path(sys_root)}
-        self._hints = Hints(hints)
+        self._hints = Hints(hints, lambda pattern: below_root(pattern, self.root))
         self._dialect = dialect
         self._keyed: Dialect | None = None
         self._deadline_s = deadline_s
@@ -164,13 +186,15 @@ class LinuxHost:
 
     def cgroups(self) -> list[str]:
         """Cgroups below the root that match a pattern, sorted. The root itself never is one."""
-        found = []
+        found, with_memory = [], []
         for folder, below, _ in os.walk(self.root):  # a folder that vanishes meanwhile is skipped by walk
             below.sort()
             name = os.path.relpath(folder, self.root)
             if name != "." and any(fnmatchcase(name, pattern) for pattern in self.patterns):
                 found.append(name)
-        return sorted(found)
+                if self.levels == "leaves" and Path(folder, NEEDED_FILES[0]).exists():
+                    with_memory.append(name)
+        return sorted(leaves(found, with_memory))
 
     def sample(self) -> list[Sample]:
         """One Sample per cgroup; those that vanished since they were listed are left out.
@@ -189,6 +213,7 @@ class LinuxHost:
         wall_s = self._wall_clock()
         local = time.localtime(wall_s)
         time_of_day_s = local.tm_hour * 3600 + local.tm_min * 60 + local.tm_sec + wall_s % 1
+        above = Above(self.root, self._mount, _read)
         samples = []
         for name in self.cgroups():
             try:
@@ -200,6 +225,8 @@ class LinuxHost:
                             inode,
                             lambda file, folder=folder: _read(file, folder),  # type: ignore[misc]
                             machine,
+                            above=above.settings(name),
+                            page_size=self.page_size,
                             hint=self._hints.hint(name, wall_s),
                             time_of_day_s=time_of_day_s,
                         )
@@ -210,6 +237,15 @@ class LinuxHost:
                 self._troubles.pop(name, None)
         self._inodes = {sample.cgroup: sample.inode for sample in samples}
         return samples
+
+    def read(self, cgroup: str, file: str) -> str:
+        """The text of a cgroup's file, or of the machine's where ``file`` starts with a slash.
+
+        Raises:
+            FileNotFoundError: the kernel has no such file there, or has it switched off.
+            OSError: it cannot be read.
+        """
+        return self._read_machine_file(file) if file.startswith("/") else _read(self.root / cgroup / file)
 
     def _read_machine_file(self, file: str) -> str:
         top, _, rest = file.lstrip("/").partition("/")
@@ -239,11 +275,11 @@ class LinuxHost:
             except OSError:
                 return False
 
-        def stat_keys() -> dict[str, int]:
+        def stat_keys() -> frozenset[str]:
             try:
-                return parse_keyed(_read(folder / "memory.stat"), f"{cgroup}/memory.stat")
-            except (OSError, FormatError):
-                return {}
+                return keys_of(_read(folder / "memory.stat"))
+            except OSError:
+                return frozenset()
 
         found = probe(lambda file: (folder / file).exists(), accepts, stat_keys)
         if found.file == RELEASE_FILE:  # a key is the kernel's, not the cgroup's: ask once
@@ -289,13 +325,16 @@ class LinuxHost:
 
     def _spell(self, cgroup: str, request: Request) -> Writes:
         dialect = self.dialect(cgroup) if whole(request).writeback_bytes else STOCK
-        if dialect.unit == "uncompressed":
-            return writes(dialect, request)
+        share = 1.0 if dialect.unit == "uncompressed" else self._compressed_share(cgroup)
+        return writes(dialect, request, share, self.page_size)
+
+    def _compressed_share(self, cgroup: str) -> float:
+        keys = ("zswap", "zswapped")
         try:
-            stat = parse_keyed(_read(self.root / cgroup / "memory.stat"), f"{cgroup}/memory.stat")
+            stat = parse_keyed(_read(self.root / cgroup / "memory.stat"), f"{cgroup}/memory.stat", keys)
         except (OSError, FormatError):
-            return writes(dialect, request)
-        return writes(dialect, request, stat.get("zswap", 0) / max(stat.get("zswapped", 0), 1))
+            return 1.0
+        return stat.get("zswap", 0) / max(stat.get("zswapped", 0), 1)
 
     def _work(self) -> None:
         # Signals are for the main thread: here they would end a write half-way with EINTR.
@@ -343,10 +382,10 @@ class LinuxHost:
         return Outcome(
             code,
             pages,
-            pages * PAGE_SIZE,
+            pages * self.page_size,
             time.monotonic() - start,
             release_code,
-            released * PAGE_SIZE,
+            released * self.page_size,
             tuple(notes),
         )
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from zswap_gym.host import simulated_files
 from zswap_gym.host.dialects import DIALECTS, V1, Dialect, whole, writeback_size, writes
+from zswap_gym.host.effective import UNSET, Settings, read_settings, tightest
 from zswap_gym.host.hints import NO_HINT, Hint
 from zswap_gym.host.reading import read_machine, read_sample
 from zswap_gym.host.simulated_table import DAY_S, TableReader
@@ -82,6 +83,9 @@ class SimulatedHost:
         self._names = names
         self._index = [self.machine.index[name] for name in names]
         self._reader = TableReader(self.machine, self._index)
+        self.page_size = PAGE_SIZE
+        """What its kernel counts pages in."""
+        self.boot_id = "simulated"
         self.boot_us = spec.boot_us
         """Boot time at which the simulation began, microseconds."""
         self.time_of_day_s = time_of_day_s
@@ -152,11 +156,20 @@ class SimulatedHost:
                 c,
                 lambda file, name=name: self.read(name, file),  # type: ignore[misc]
                 machine,
+                above=self._settings_above(c),
                 hint=self._announced[name].at(since_boot_s),
                 time_of_day_s=(self.time_of_day_s + since_boot_s) % DAY_S,
             )
             for name, c in zip(self._names, self._index, strict=True)
         ]
+
+    def _settings_above(self, c: int) -> Settings:
+        parent = int(self.machine.state.cgs["parent"][c])
+        if parent < 0:
+            return UNSET
+        name = self.machine.names[parent]
+        own = read_settings(lambda file: self.read(name, file), name)
+        return tightest(self._settings_above(parent), own)
 
     def _since_boot_s(self) -> float:
         return float(self.machine.now_us - self.boot_us) / US_PER_S

@@ -85,10 +85,6 @@ def _fill_own(st, c, row, at):
         every += st.gen_count[d, 0] + st.gen_count[d, 1] + st.gen_count[d, 2] + st.gen_count[d, 3]
     scale = st.host[0].scale
     row[at[0]] = usage(st, c) * _PAGE
-    row[at[1]] = _limit(cg.max)
-    row[at[2]] = _limit(cg.high)
-    row[at[3]] = _limit(cg.swap_max)
-    row[at[4]] = _limit(cg.zswap_max)
     row[at[5]] = cg.slots * _PAGE
     row[at[6]] = cg.zbytes
     row[at[7]] = cg.zbytes
@@ -97,12 +93,28 @@ def _fill_own(st, c, row, at):
     row[at[10]] = cg.swapcached * _PAGE
     row[at[11]] = active * scale * _PAGE
     row[at[12]] = (every - active) * scale * _PAGE
-    row[at[13]] = cg.writeback
     row[at[14]] = _percent(cg.avg[0])
     row[at[15]] = _percent(cg.avg[1])
     row[at[16]] = _percent(cg.avg[3])
     row[at[17]] = cg.some_us
     row[at[18]] = cg.full_us
+
+
+@inline
+def _fill_settings(st, c, row, at):
+    """The columns of _OWN that are effective: the tightest from cgroup c up to the root."""
+    most, high, swap, zswap, writeback = INF_PAGES, INF_PAGES, INF_PAGES, INF_PAGES, 1
+    while c >= 0:
+        cg = st.cgs[c]
+        most, high = min(most, cg.max), min(high, cg.high)
+        swap, zswap = min(swap, cg.swap_max), min(zswap, cg.zswap_max)
+        writeback = min(writeback, cg.writeback)
+        c = cg.parent
+    row[at[1]] = _limit(most)
+    row[at[2]] = _limit(high)
+    row[at[3]] = _limit(swap)
+    row[at[4]] = _limit(zswap)
+    row[at[13]] = writeback
 
 
 @inline
@@ -133,6 +145,7 @@ def _fill(blocks, cgroups, clocks, own, machine, counted, counters, clock, out):
             out[e, i, clock[1]] = np.inf
             c = cgroups[i]
             _fill_own(st, c, out[e, i], own)
+            _fill_settings(st, c, out[e, i], own)
             _fill_machine(st, out[e, i], machine)
             for k in range(len(counted)):
                 total = 0

@@ -25,7 +25,9 @@ def _file(origin: str, unit: str, default: float = 0.0) -> float:
 class Sample:
     """One cgroup at one instant. Every number is a float; counters are cumulative.
 
-    ``inf`` stands for ``max`` in a limit. Each field's metadata names its unit and file.
+    ``inf`` stands for ``max`` in a limit. Limits and ``zswap_writeback`` are the effective ones: the
+    tightest from the cgroup up to the root (host/effective.py). Pages are of 4 KiB, whatever the
+    kernel counts in. Each field's metadata names its unit and file.
     """
 
     cgroup: str
@@ -85,6 +87,7 @@ class Sample:
     hint_seconds_to_event: float = _file("hints file seconds_to_event", "s", inf)
     hint_seconds_left: float = _file("hints file seconds_left", "s")
     hint_expected_bytes: float = _file("hints file expected_bytes", "B")
+    psi_unknown: float = _file("neither memory.pressure nor /proc/pressure/memory", "0/1")
 
     def row(self) -> npt.NDArray[np.float64]:
         """The numeric fields as a float64 vector in the order of :data:`COLUMNS`."""
@@ -160,6 +163,11 @@ class Outcome:
 
 class Host(Protocol):
     """The small protocol both hosts implement. Requests run beside the caller."""
+
+    page_size: int
+    """What the kernel counts pages in, bytes."""
+    boot_id: str
+    """What tells this boot from all others; "" where that is not known."""
 
     def cgroups(self) -> list[str]:
         """Names of the cgroups present now, in a stable order."""

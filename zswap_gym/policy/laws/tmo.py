@@ -25,7 +25,8 @@ class Tmo:
 
     Per cgroup and 6 s: release = memory.current x ratio x max(0, 1 - PSI some / psi_threshold), at
     most max_share of memory.current; longer intervals get proportionally more. PSI some is the
-    growth of memory.pressure's total since the last decision, avg10 where there is none.
+    growth of memory.pressure's total since the last decision, avg10 where there is none. On a kernel
+    that tells no pressure nothing is done: there is nothing to go by.
 
     TMO has one slow tier. As the second one the seed series opens, the same amount is written
     back, no faster than write_bytes_per_s (oomd's endurance bound), at the fixed age ``age_s``. It
@@ -61,7 +62,8 @@ class Tmo:
         (stalled_us,), known = self._total.update(table[:, _COLUMNS].T, here)
         avg10 = table[:, COLUMN["psi_some_avg10"]] / 100.0
         psi = np.where(known, stalled_us / US_PER_S / dt_s, avg10)
-        calm = np.where(here, np.maximum(0.0, 1.0 - psi / self.psi_threshold), 0.0)
+        told = here & (table[:, COLUMN["psi_unknown"]] == 0.0)
+        calm = np.where(told, np.maximum(0.0, 1.0 - psi / self.psi_threshold), 0.0)
         share = np.minimum(self.ratio * calm, self.max_share) * dt_s / _PERIOD_S
         size = np.where(here, table[:, COLUMN["memory_current"]] * share, 0.0)
 
