@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
-from math import inf, nan
 
-import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from zswap_gym.errors import UserError
-from zswap_gym.host.types import COLUMN, COLUMNS, NOTHING, Request, Table
-from zswap_gym.policy.laws import LAWS, AimdRefault, FixedAge, Law, Never, ReleaseOnly, Tmo, make_law
+from zswap_gym.host.types import NOTHING, Request, Table
+from zswap_gym.policy.laws import LAWS, AimdRefault, FixedAge, Never, ReleaseOnly, Tmo, make_law
 
 Make = Callable[..., Table]
 MIB = 1 << 20
@@ -24,89 +19,6 @@ SPECS = [
     "aimd(age_s=10,window_s=5)",
     "tmo(age_s=0)",
 ]
-
-
-# --- what holds for all of them -------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("spec", SPECS)
-class TestEveryLaw:
-    """A law that is registered is tested."""
-
-    @pytest.fixture
-    def law(self, spec: str) -> Law:
-        law = make_law(spec)
-        law.reset(3)
-        return law
-
-    @staticmethod
-    def history(seed: int, n: int, steps: int = 6) -> list[Table]:
-        """Tables of cgroups that live on, in which some are absent now and then or start again."""
-        rng = np.random.default_rng(seed)
-        now = rng.uniform(0, 1e9, (n, len(COLUMNS)))
-        now[:, [COLUMN[c] for c in ("memory_max", "memory_high", "zswap_max", "hint_seconds_to_event")]] = inf
-        tables = []
-        for _ in range(steps):
-            now = now + rng.uniform(0, 1e5, now.shape)
-            now[:, COLUMN["psi_some_total_us"]] += rng.choice([0, 1e6], n)
-            now[:, COLUMN["zswapped"]] = rng.choice([0.0, 5000.0, 1e6, 1e9], n)
-            said = now.copy()
-            said[rng.random(n) < 0.2] = nan
-            said[rng.random(n) < 0.2, COLUMN["pgmajfault"]] = nan
-            if rng.random() < 0.3:
-                now[rng.integers(n), COLUMN["zswpin"]] = 0.0
-            tables.append(said)
-        return tables
-
-    @settings(max_examples=50)
-    @given(seed=st.integers(0, 2**32 - 1), dt_s=st.floats(0.5, 600))
-    def test_answers_are_requests_a_kernel_can_be_asked(self, spec: str, seed: int, dt_s: float) -> None:
-        law = make_law(spec)
-        law.reset(4)
-        for table in self.history(seed, 4):
-            before = table.copy()
-            requests = law.decide(table, dt_s)
-            assert np.array_equal(table, before, equal_nan=True)
-            assert len(requests) == 4
-            for request, row in zip(requests, table, strict=True):
-                if np.isnan(row).any():
-                    assert request == NOTHING
-                assert request.age_s is None or request.age_s > 0
-                for size in (request.max_bytes, request.release):
-                    assert isinstance(size, int)
-                    assert size >= 0
-                    assert size % 4096 == 0
-
-    def test_reset_forgets_everything(self, law: Law) -> None:
-        fresh = copy.deepcopy(law)
-        tables = self.history(7, 3)
-        first = [law.decide(table, 10.0) for table in tables]
-        law.reset(3)
-        assert [law.decide(table, 10.0) for table in tables] == first
-        assert [fresh.decide(table, 10.0) for table in tables] == first
-
-    def test_cgroups_do_not_disturb_each_other(self, spec: str) -> None:
-        tables = self.history(11, 3)
-        together = make_law(spec)
-        together.reset(3)
-        answers = [together.decide(table, 10.0) for table in tables]
-        for i in range(3):
-            alone = make_law(spec)
-            alone.reset(1)
-            assert [alone.decide(table[i : i + 1], 10.0)[0] for table in tables] == [a[i] for a in answers]
-
-    def test_the_number_of_cgroups_may_change(self, law: Law) -> None:
-        tables = self.history(3, 5)
-        for table, n in zip(tables, (3, 5, 1, 0, 5, 2), strict=True):
-            assert len(law.decide(table[:n], 10.0)) == n
-
-    def test_a_newcomer_at_the_end_changes_nothing(self, spec: str) -> None:
-        three, grows = make_law(spec), make_law(spec)
-        three.reset(3)
-        grows.reset(3)
-        for i, table in enumerate(self.history(5, 4)):
-            expected = three.decide(table[:3], 10.0)
-            assert grows.decide(table[: 3 if i < 2 else 4], 10.0)[:3] == expected
 
 
 # --- laws without feedback ------------------------------------------------------------------------
@@ -304,9 +216,3 @@ def test_tmo_spares_the_disk(make_table: Make, later: Make) -> None:
 def test_bounds_of_parameters(spec: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         make_law(spec)
-
-
-def test_every_law_says_its_name() -> None:
-    for name, law in LAWS.items():
-        assert getattr(law, "name", None) == name
-        assert law.__doc__

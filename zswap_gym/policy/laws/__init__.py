@@ -14,11 +14,20 @@ from typing import Any, Protocol
 from zswap_gym.errors import UserError, nearest
 from zswap_gym.host.types import Request, Table
 from zswap_gym.policy.laws.aimd import AimdRefault
+from zswap_gym.policy.laws.arms import ArmsBatches
+from zswap_gym.policy.laws.damos import DamosQuota
 from zswap_gym.policy.laws.fixed import FixedAge, Never, ReleaseOnly
+from zswap_gym.policy.laws.katalyst import KatalystRefault
 from zswap_gym.policy.laws.parameters import parameters_of
+from zswap_gym.policy.laws.promotion import PromotionRate
+from zswap_gym.policy.laws.senpai import SenpaiSizes
 from zswap_gym.policy.laws.tmo import Tmo
+from zswap_gym.policy.laws.trackers import PromiseTrackers
 
-__all__ = ["LAWS", "AimdRefault", "FixedAge", "Law", "Never", "ReleaseOnly", "Tmo", "make_law"]
+__all__ = [
+    "LAWS", "AimdRefault", "ArmsBatches", "DamosQuota", "FixedAge", "KatalystRefault", "Law", "Never",
+    "PromiseTrackers", "PromotionRate", "ReleaseOnly", "SenpaiSizes", "Tmo", "make_law",
+]  # fmt: skip
 
 
 class Law(Protocol):
@@ -41,6 +50,12 @@ LAWS: Mapping[str, Callable[..., Law]] = {
     "fixed_age": FixedAge,
     "aimd": AimdRefault,
     "tmo": Tmo,
+    "promise": PromiseTrackers,
+    "senpai": SenpaiSizes,
+    "promotion": PromotionRate,
+    "damos": DamosQuota,
+    "arms": ArmsBatches,
+    "katalyst": KatalystRefault,
 }
 """Every law by name. Parameters are keyword arguments: numbers, or texts such as 8M and 30s."""
 

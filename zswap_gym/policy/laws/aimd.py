@@ -10,17 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from zswap_gym.errors import UserError
-from zswap_gym.host.types import COLUMN, NOTHING, Request, Table
+from zswap_gym.host.types import NOTHING, Request, Table
 from zswap_gym.policy.age import AgeEstimate
-from zswap_gym.policy.deltas import Deltas, fitted, present
-from zswap_gym.policy.laws.fixed import whole_pages
-from zswap_gym.policy.laws.parameters import positive, read_parameters
+from zswap_gym.policy.laws.parameters import read_parameters, setting
+from zswap_gym.policy.laws.watch import LEAST_BYTES, Watch, carried, follow, whole_pages
 from zswap_gym.units import PAGE_SIZE
 
 Array = npt.NDArray[np.float64]
-
-_COLUMNS = [COLUMN[name] for name in ("time_s", "pgmajfault", "zswpin", "zswpout", "zswpwb")]
-_LEAST_BYTES = 512 * 1024  # smaller calls spoil the LRU order (FINDINGS 7)
 
 
 @dataclass
@@ -45,21 +41,21 @@ class AimdRefault:
     """
 
     name: ClassVar[str] = "aimd"
-    target: float = 0.002
-    age_s: float = positive(300.0)
+    target: float = setting(0.002, 5e-5, 0.01)
+    age_s: float = setting(300.0, positive=True)
     """To start with."""
-    age_min_s: float = positive(10.0)
-    age_max_s: float = positive(7200.0)
-    shrink: float = positive(0.95)
+    age_min_s: float = setting(10.0, 10.0, 300.0, positive=True)
+    age_max_s: float = setting(7200.0, 300.0, 14400.0, positive=True)
+    shrink: float = setting(0.95, 0.8, 0.999, positive=True)
     """Factor on the age per calm 10 s."""
-    backoff: float = positive(2.0)
-    start_bytes: int = 1 << 20
+    backoff: float = setting(2.0, 1.1, 8.0, positive=True)
+    start_bytes: int = setting(1 << 20, 256 << 10, 8 << 20)
     """Budget per decision to start with."""
-    grow_bytes: int = 256 << 10
+    grow_bytes: int = setting(256 << 10, 16 << 10, 2 << 20)
     """Added to the budget per calm 10 s."""
-    max_bytes: int = 16 << 20
-    window_s: float = positive(60.0)
-    _past: Deltas = field(init=False, repr=False)
+    max_bytes: int = setting(16 << 20, 512 << 10, 64 << 20)
+    window_s: float = setting(60.0, 30.0, 900.0, positive=True)
+    _watch: Watch = field(init=False, repr=False)
     _ages: AgeEstimate = field(init=False, repr=False)
     _state: Array = field(init=False, repr=False)
     """(4, N): age, budget, refault rate, seconds until the next step back may follow."""
@@ -76,18 +72,21 @@ class AimdRefault:
                 f"law {self.name}: shrink = {self.shrink:g}, backoff = {self.backoff:g}; "
                 "shrink must be at most 1 and backoff at least 1"
             )
+        self._watch = Watch()
         self.reset(0)
 
     def reset(self, n: int) -> None:
         """Back to the conservative age."""
-        self._past = Deltas(len(_COLUMNS), n)
+        self._watch.reset(n)
         self._ages = AgeEstimate((n,))
         self._state = np.zeros((4, n))
 
     def decide(self, table: Table, dt_s: float) -> list[Request]:
         """Update each cgroup's age and budget by its own refaults, then ask for them."""
-        here = present(table)
-        refaults = self._watch(table, here, dt_s)
+        look = self._watch.look(table)
+        self._state = carried(self._state, look.known, np.array([self.age_s, self.start_bytes, 0.0, 0.0]))
+        follow(self._ages, look)
+        refaults = look.reads * PAGE_SIZE / np.maximum(look.current, PAGE_SIZE) * (60.0 / dt_s)
         age, budget, rate, hold = self._state
         keep = exp(-dt_s / self.window_s)
         average = keep * rate + (1.0 - keep) * refaults
@@ -101,28 +100,9 @@ class AimdRefault:
         age[:] = np.clip(age * factor, self.age_min_s, self.age_max_s)
         grown = np.where(bad, budget, budget + self.grow_bytes * steps)
         grown = np.where(step_back, budget / self.backoff, grown)
-        budget[:] = np.clip(grown, min(_LEAST_BYTES, self.max_bytes), self.max_bytes)
+        budget[:] = np.clip(grown, min(LEAST_BYTES, self.max_bytes), self.max_bytes)
 
         old = self._ages.bytes_older_than(age)
-        act = here & ~bad & (old >= _LEAST_BYTES)
+        act = look.here & ~bad & (old >= LEAST_BYTES)
         size = whole_pages(np.where(act, np.minimum(budget, old), 0.0))
         return [Request(a, x) if x else NOTHING for a, x in zip(age.tolist(), size, strict=True)]
-
-    def _watch(self, table: Table, here: npt.NDArray[np.bool_], dt_s: float) -> Array:
-        """Disk refaults per minute as a share of memory.current, (N,); follows the ages too."""
-        n = len(table)
-        self._past.resize(n)
-        (elapsed, majfault, loaded, stored, written), known = self._past.update(table[:, _COLUMNS].T, here)
-        start = np.array([[self.age_s], [self.start_bytes], [0.0], [0.0]])
-        self._state = np.where(known, fitted(self._state, n), start)
-        zswapped = np.where(here, table[:, COLUMN["zswapped"]], 0.0)
-        self._ages.resize(n)
-        self._ages.mass *= known[:, None]
-        self._ages.mass[~known, -1] = zswapped[~known] / PAGE_SIZE
-        # rows without a past have nothing to age: let them share the others' interval
-        elapsed = np.where(known, elapsed, elapsed.max(initial=0.0))
-        self._ages.update(elapsed, stored, loaded, written, zswapped / PAGE_SIZE)
-        current = np.where(here, table[:, COLUMN["memory_current"]], 0.0)
-        reads = np.maximum(majfault - loaded, 0.0) * PAGE_SIZE
-        share: Array = reads / np.maximum(current, PAGE_SIZE) * (60.0 / dt_s)
-        return share

@@ -9,7 +9,8 @@ import numpy as np
 
 from zswap_gym.host.types import COLUMN, NOTHING, Request, Table
 from zswap_gym.policy.deltas import present
-from zswap_gym.policy.laws.parameters import positive, read_parameters
+from zswap_gym.policy.laws.parameters import read_parameters, setting
+from zswap_gym.policy.laws.watch import whole_pages
 from zswap_gym.units import PAGE_SIZE
 
 
@@ -37,10 +38,10 @@ class ReleaseOnly:
     """
 
     name: ClassVar[str] = "release_only"
-    share: float = 0.01
+    share: float = setting(0.01, 1e-4, 0.05, most=1)
     """Of memory.current, per decision."""
-    max_bytes: int = 64 << 20
-    release_bytes: int = 0
+    max_bytes: int = setting(64 << 20)
+    release_bytes: int = setting(0)
     """A fixed size per decision instead of a share."""
 
     def __post_init__(self) -> None:
@@ -69,9 +70,9 @@ class FixedAge:
     """
 
     name: ClassVar[str] = "fixed_age"
-    age_s: float = positive(60.0)
-    max_bytes: int = 8 << 20
-    release_share: float = 1.0
+    age_s: float = setting(60.0, 10.0, 7200.0, positive=True)
+    max_bytes: int = setting(8 << 20, 64 << 10, 32 << 20)
+    release_share: float = setting(1.0, 0.05, 2.0)
     """Release in units of max_bytes."""
 
     def __post_init__(self) -> None:
@@ -88,8 +89,3 @@ class FixedAge:
         same = Request(self.age_s, self.max_bytes, release)
         holds = present(table) & (table[:, COLUMN["zswapped"]] >= PAGE_SIZE)
         return [same if some and not same.is_nothing else NOTHING for some in holds.tolist()]
-
-
-def whole_pages(size: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> list[int]:
-    """Sizes (N,) cut down to whole pages."""
-    return [int(x) for x in (np.floor(size / PAGE_SIZE) * PAGE_SIZE).tolist()]

@@ -20,20 +20,63 @@ def read_parameters(law: Any) -> None:
     """Turn the parameters of a law into numbers in place; called by its ``__post_init__``.
 
     The name tells the unit: ``*_s`` seconds (30s, 5m), ``*bytes*`` a size (8M), anything else a
-    plain number. UserError for anything that is no such number, is negative, or is zero where the
-    field's metadata says ``positive``.
+    plain number. UserError for anything that is no such number, is negative, or is out of the bounds
+    of its :func:`setting`.
     """
     for field in dataclasses.fields(law):
         if field.init:
             value = _number(f"law {law.name}: {field.name}", field.name, getattr(law, field.name))
             if field.metadata.get("positive") and value <= 0:
                 raise UserError(f"law {law.name}: {field.name} = {value:g}; must be more than 0")
+            most = field.metadata.get("most")
+            if most is not None and value > most:
+                raise UserError(f"law {law.name}: {field.name} = {value:g}; must be at most {most:g}")
             setattr(law, field.name, value)
 
 
-def positive(default: float) -> Any:
-    """A parameter that must be more than 0."""
-    return dataclasses.field(default=default, metadata={"positive": True})
+def setting(
+    default: float,
+    low: float | None = None,
+    high: float | None = None,
+    *,
+    log: bool = True,
+    positive: bool = False,
+    most: float | None = None,
+) -> Any:
+    """A parameter.
+
+    Args:
+        default: its value unless told otherwise.
+        low: least value a tuner may try; None = it is left as it is.
+        high: largest value a tuner may try.
+        log: whether it looks by ratios rather than by differences.
+        positive: whether it must be more than 0.
+        most: what it may be at most.
+    """
+    return dataclasses.field(
+        default=default,
+        metadata={"low": low, "high": high, "log": log, "positive": positive, "most": most},
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Range:
+    """Where a tuner may look for a parameter of a law."""
+
+    low: float
+    high: float
+    log: bool
+    whole: bool
+    """Bytes: whole numbers."""
+
+
+def ranges_of(law: Callable[..., Any]) -> dict[str, Range]:
+    """The parameters of a law that can be tuned, by name."""
+    return {
+        f.name: Range(f.metadata["low"], f.metadata["high"], f.metadata["log"], "bytes" in f.name)
+        for f in dataclasses.fields(law)  # type: ignore[arg-type]
+        if f.init and f.metadata.get("low") is not None
+    }
 
 
 def _number(where: str, name: str, value: Any) -> float:

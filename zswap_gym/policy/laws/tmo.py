@@ -10,18 +10,19 @@ import numpy.typing as npt
 
 from zswap_gym.host.types import COLUMN, NOTHING, Request, Table
 from zswap_gym.policy.deltas import Deltas, fitted, present
-from zswap_gym.policy.laws.fixed import whole_pages
-from zswap_gym.policy.laws.parameters import positive, read_parameters
+from zswap_gym.policy.laws.parameters import read_parameters, setting
+from zswap_gym.policy.laws.watch import LEAST_BYTES, whole_pages
 from zswap_gym.units import PAGE_SIZE, US_PER_S
 
 _PERIOD_S = 6.0
 _COLUMNS = [COLUMN["psi_some_total_us"]]
-_BATCH_BYTES = 512 * 1024  # smaller calls spoil the LRU order (FINDINGS 7)
 
 
 @dataclass
 class Tmo:
-    """TMO / senpai (Weiner et al., ASPLOS'22): how much to release follows from pressure alone.
+    """How much to release follows from pressure alone.
+
+    Source: TMO and its senpai (Weiner et al., ASPLOS'22).
 
     Per cgroup and 6 s: release = memory.current x ratio x max(0, 1 - PSI some / psi_threshold), at
     most max_share of memory.current; longer intervals get proportionally more. PSI some is the
@@ -35,13 +36,13 @@ class Tmo:
     """
 
     name: ClassVar[str] = "tmo"
-    ratio: float = 0.0005
-    psi_threshold: float = positive(0.001)
+    ratio: float = setting(0.0005, 5e-5, 0.01)
+    psi_threshold: float = setting(0.001, 1e-4, 0.01, positive=True)
     """Share of time: 0.001 is 0.1 %."""
-    max_share: float = 0.01
+    max_share: float = setting(0.01, 1e-4, 0.05, most=1)
     """Of memory.current, per 6 s."""
-    age_s: float = 120.0
-    write_bytes_per_s: int = 1 << 20
+    age_s: float = setting(120.0, 30.0, 7200.0)
+    write_bytes_per_s: int = setting(1 << 20, 4 << 10, 4 << 20)
     _total: Deltas = field(init=False, repr=False)
     _owed: npt.NDArray[np.float64] = field(init=False, repr=False)
 
@@ -68,9 +69,9 @@ class Tmo:
         size = np.where(here, table[:, COLUMN["memory_current"]] * share, 0.0)
 
         zswapped = np.where(here, table[:, COLUMN["zswapped"]], 0.0)
-        owed = np.where(here, fitted(self._owed, n), 0.0)
+        owed = np.where(known, fitted(self._owed, n), 0.0)
         owed = np.minimum(owed + np.minimum(size, self.write_bytes_per_s * dt_s), zswapped)
-        due = (calm > 0) & (owed >= np.minimum(_BATCH_BYTES, zswapped)) & (owed >= PAGE_SIZE)
+        due = (calm > 0) & (owed >= np.minimum(LEAST_BYTES, zswapped)) & (owed >= PAGE_SIZE)
         if self.age_s <= 0:
             due[:] = False
         self._owed = np.where(due, 0.0, owed)
