@@ -75,6 +75,10 @@ def test_ten_rounds_of_acting_write_pages_back(cli, tmp_path: Path) -> None:
     outcomes = [r for r in records if r["kind"] == "outcome"]
     for name, row in told["cgroups"].items():
         assert row["written_bytes"] == sum(r["bytes"] for r in outcomes if r["cgroup"] == name)
+        assert row["released_bytes"] == sum(r["released_bytes"] for r in outcomes if r["cgroup"] == name)
+        asked = [r for r in decisions if r["cgroup"] == name and r["allowed"]]
+        assert len(asked) == len([r for r in outcomes if r["cgroup"] == name])  # the last round's too
+        assert sum(row["nothing_because"].values()) == 10 - len(asked)
     assert sum(row["written_bytes"] for row in told["cgroups"].values()) > MIB
 
 
@@ -112,9 +116,10 @@ def test_a_log_given_by_option_is_log_enough_to_act(cli, tmp_path: Path) -> None
     assert (tmp_path / "own.jsonl").exists()
 
 
-def test_a_second_controller_that_acts_is_refused(cli, tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", ["act", "observe"])
+def test_a_second_controller_is_refused(cli, tmp_path: Path, mode: str) -> None:
     with alone([tmp_path / "log.jsonl"]):
-        status, out, err = cli("control", linux(tmp_path, mode="act"), "--decisions", 1)
+        status, out, err = cli("control", linux(tmp_path, mode=mode), "--decisions", 1)
     assert (status, out) == (2, "")
     assert "log.jsonl: another controller acts with it" in err
     assert not (tmp_path / "log.jsonl").exists()
@@ -263,4 +268,5 @@ def test_a_write_through_text_moves_the_same_pages(pair) -> None:
     assert name == "service"
     assert outcome.pages == ended[0][1].pages > 0
     assert outcome.bytes == outcome.pages * 4096
+    assert min(outcome.released_bytes, ended[0][1].released_bytes) >= 2 * MIB
     assert rendered.outcomes() == []

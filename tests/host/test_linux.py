@@ -257,6 +257,36 @@ def test_pages_are_what_the_counter_grew_by(tree: Path, monkeypatch: pytest.Monk
     assert outcome.pages == 2000 - 1411
 
 
+@pytest.mark.parametrize("key", ["pgsteal_proactive", "pgsteal"])
+def test_what_was_released_is_what_reclaim_took(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    """Of the proactive kind where the kernel counts it, and only while memory.reclaim ran."""
+    from zswap_gym.host import linux
+
+    stat = tree / "cgroup" / "web" / "memory.stat"
+    counted = {"pgsteal": 5000, key: 300}
+    lines = [line for line in stat.read_text().splitlines() if not line.startswith("pgsteal")]
+
+    def tell() -> None:
+        stat.write_text("\n".join([*lines, *(f"{k} {v}" for k, v in counted.items())]) + "\n")
+
+    def kernel(folder: int, file: str, text: str) -> int:  # noqa: ARG001
+        counted["pgsteal"] += 64  # kswapd, and what writeback makes it do
+        if file == RECLAIM:
+            counted[key] += 100
+        tell()
+        return errno.EAGAIN if file == RECLAIM else 0
+
+    tell()
+    monkeypatch.setattr(linux, "_write", kernel)
+    host = host_of(tree, dialect=V1)
+    host.submit("web", Request(60, 1 << 20))
+    ((_, outcome),) = wait_for(host)
+    grown = 100 if key == "pgsteal_proactive" else 164
+    assert (outcome.release_errno, outcome.released_bytes) == (errno.EAGAIN, grown * 4096)
+
+
 def test_an_errno_comes_back_and_the_release_still_follows(tree: Path) -> None:
     (tree / "cgroup" / "web" / WB).unlink()
     host = host_of(tree, dialect=V1)

@@ -17,7 +17,8 @@ class Summary:
     """Adds up records of a decision log as they are made, and forgets them: a run may last for months.
 
     Counts are of requests that ask for something; ``release_bytes`` is what the allowed ones ask
-    memory.reclaim for, in mode observe too.
+    memory.reclaim for, in mode observe too, ``released_bytes`` what it gave. ``held_back_by`` counts what
+    took something away from a request, ``nothing_because`` the rounds in which no byte was asked for.
     """
 
     def __init__(self) -> None:
@@ -25,13 +26,16 @@ class Summary:
         self._by: dict[str, None] = {}
         self._errnos: Counter[str] = Counter()
         self._notes: deque[str] = deque(maxlen=NOTES_KEPT)
+        self._findings: list[Mapping[str, Any]] = []
 
     def take(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Add records in the form they have in the log (:mod:`zswap_gym.controller.decisions`)."""
         for record in records:
             if record["kind"] == "note":
                 self._notes.append(record["words"])
-            elif record["kind"] in ("decision", "outcome", "busy"):
+            elif record["kind"] == "survey":
+                self._findings = record["findings"]
+            elif record["kind"] in ("decision", "outcome", "busy", "unasked"):
                 self._add(record, self._cgroups.setdefault(record["cgroup"], _blank()))
 
     def _add(self, record: Mapping[str, Any], row: dict[str, Any]) -> None:
@@ -43,11 +47,18 @@ class Summary:
             row["proposed"] += not proposed.is_nothing
             row["allowed"] += not allowed.is_nothing
             row["release_bytes"] += allowed.release
-            row["held_back_by"].update(reason.split(":")[0] for reason in record["reasons"])
-        elif record["kind"] == "busy":
-            row["held_back_by"]["busy"] += 1
+            reasons = [reason.split(":")[0] for reason in record["reasons"]]
+            if not proposed.is_nothing:
+                row["held_back_by"].update(reasons)
+            if allowed.is_nothing:
+                row["nothing_because"].update(reasons[-1:])  # the last one is what took the rest
+        elif record["kind"] in ("busy", "unasked"):
+            reason = record.get("reason", "busy").split(":")[0]
+            row["held_back_by"][reason] += 1
+            row["nothing_because"][reason] += 1
         else:
             row["written_bytes"] += record["bytes"]
+            row["released_bytes"] += record["released_bytes"]
             self._errnos.update(name for name in (record["errno"], record["release_errno"]) if name != "OK")
 
     def told(self, settings: ControllerConfig, rounds: int) -> dict[str, Any]:
@@ -58,10 +69,12 @@ class Summary:
             "by": list(self._by),
             "cgroups": self._cgroups,
             "errnos": dict(self._errnos),
+            "findings": self._findings,
             "notes": list(self._notes),
             "log": settings.log,
         }
 
 
 def _blank() -> dict[str, Any]:
-    return {"proposed": 0, "allowed": 0, "release_bytes": 0, "written_bytes": 0, "held_back_by": Counter()}
+    sums = dict.fromkeys(("proposed", "allowed", "release_bytes", "written_bytes", "released_bytes"), 0)
+    return {**sums, "held_back_by": Counter(), "nothing_because": Counter()}

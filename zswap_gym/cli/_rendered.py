@@ -16,6 +16,7 @@ from zswap_gym.host.types import Outcome
 from zswap_gym.units import PAGE_SIZE
 
 if TYPE_CHECKING:
+    from zswap_gym.host.dialects import Dialect
     from zswap_gym.host.simulated import SimulatedHost
     from zswap_gym.host.types import Request, Sample
 
@@ -36,6 +37,12 @@ class RenderedHost:
 
     def sample(self) -> list[Sample]:
         return self.simulated.sample(via_text=True)
+
+    def read(self, cgroup: str, file: str) -> str:
+        return self.simulated.read(cgroup, file)
+
+    def dialect(self, cgroup: str) -> Dialect:  # noqa: ARG002 - one kernel, one dialect
+        return self.simulated.dialect
 
     def has_age(self, cgroup: str) -> bool:
         return self.simulated.has_age(cgroup)

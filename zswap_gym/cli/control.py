@@ -13,7 +13,8 @@ from zswap_gym.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from zswap_gym.controller.config import ControllerConfig
-    from zswap_gym.host.types import Host
+    from zswap_gym.controller.survey import SurveyedHost
+    from zswap_gym.host.own import OwnCgroup
 
 HOST_KEYS = ("kind", "scenario", "seed")
 KINDS = ("linux", "simulated")
@@ -40,7 +41,13 @@ def control(
         Path | None,
         typer.Option("--log", help="File to append decisions to, as JSON lines. Default: the config's."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the closing summary as JSON.")] = False,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Print what this host offers and what it lacks, and do nothing else."),
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the closing summary, or the check, as JSON.")
+    ] = False,
 ) -> None:
     """Let a policy, or a rule, decide for the cgroups of a host.
 
@@ -48,11 +55,16 @@ def control(
     lets the rails take away what must not be, and logs all of it with the reasons. It does nothing
     else unless the mode is act. Ctrl-C and SIGTERM end it after the round it is in.
 
+    --check prints one table of what the host offers, what it lacks, what follows from each gap and what
+    to do. It ends with 0 where the config's mode could run, and with 2 and one line where mode act would
+    be refused because a rail would be blind. The same gaps are said at the start of a run, and logged.
+
     In the config, "host: {kind: simulated, scenario: NAME, seed: 1}" puts a simulated machine in the
     place of this one: the same loop, through the same files, in simulated time.
 
     Examples:
 
+        zswap-gym control configs/controller/observe.yaml --check
         zswap-gym control configs/controller/observe.yaml
         zswap-gym control configs/controller/simulated.yaml --mode act --decisions 10
         zswap-gym control mine.yaml --decisions 100 --log decisions.jsonl --json
@@ -62,6 +74,9 @@ def control(
     host_keys, settings = read_config(config)
     options = {"mode": mode.value if mode else None, "log": str(log) if log else None}
     settings = settings.changed(str(config), **{key: value for key, value in options.items() if value})
+    if check:
+        _check(settings, host_keys, str(config), as_json=as_json)
+        return
     for path in (settings.log, settings.state):
         if path is not None:
             ensure_writable(Path(path))
@@ -71,6 +86,25 @@ def control(
         print_json(summary)
     else:
         print_summary(summary)
+
+
+def _check(settings: ControllerConfig, host: Mapping[str, Any], source: str, *, as_json: bool) -> None:
+    """Print the survey. Raises :class:`UserError` afterwards where mode act would be refused."""
+    from zswap_gym.cli._output import print_json
+    from zswap_gym.cli._survey import print_survey, survey_json
+    from zswap_gym.controller.decider import from_config
+    from zswap_gym.controller.gaps import findings, refuse_blind_rails
+    from zswap_gym.controller.survey import take_survey
+
+    from_config(settings)  # a policy or a law that would not do is told here too
+    settings, machine, own = _on_host(settings, host, source)
+    survey = take_survey(machine, settings, own)
+    found = findings(survey, settings)
+    if as_json:
+        print_json(survey_json(survey, found, settings))
+    else:
+        print_survey(survey, found)
+    refuse_blind_rails(found, settings)
 
 
 def read_config(path: Path) -> tuple[dict[str, Any], ControllerConfig]:
@@ -124,14 +158,11 @@ def run_controller(
     from zswap_gym.cli._decisions import Summary
     from zswap_gym.controller.decider import from_config
     from zswap_gym.controller.loop import Controller
-    from zswap_gym.controller.preconditions import on_this_host, own_cgroup
+    from zswap_gym.controller.survey import take_survey
 
     decider = from_config(settings)  # first of all: a wrong policy or law should cost no compile
-    own = None
-    if host["kind"] == "linux":
-        settings = on_this_host(settings, source)
-        own = own_cgroup(settings).name
-    machine = _host(settings, host, source)
+    settings, machine, own = _on_host(settings, host, source)
+    survey = take_survey(machine, settings, own)
     summary = Summary()
 
     def listen(records: Sequence[Mapping[str, Any]]) -> None:
@@ -139,7 +170,7 @@ def run_controller(
             _announce(settings, len(machine.cgroups()))
         summary.take(records)
 
-    controller = Controller(machine, decider, settings, own=own, listen=listen)
+    controller = Controller(machine, decider, settings, own=own.name or None, survey=survey, listen=listen)
     for path in (settings.log, settings.state):
         if path is not None:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -155,7 +186,20 @@ def _announce(settings: ControllerConfig, cgroups: int) -> None:
     print(f"{verb} {cgroups} cgroups every {settings.interval_s:g} s{where}", flush=True)
 
 
-def _host(settings: ControllerConfig, host: Mapping[str, Any], source: str) -> Host:
+def _on_host(
+    settings: ControllerConfig, host: Mapping[str, Any], source: str
+) -> tuple[ControllerConfig, SurveyedHost, OwnCgroup]:
+    """The host, the settings as it understands them, and where on it this process lives."""
+    from zswap_gym.controller.preconditions import on_this_host, own_cgroup
+    from zswap_gym.host.own import OwnCgroup
+
+    if host["kind"] == "simulated":
+        return settings, _host(settings, host, source), OwnCgroup("", "a simulated host is another machine")
+    settings = on_this_host(settings, source)
+    return settings, _host(settings, host, source), own_cgroup(settings)
+
+
+def _host(settings: ControllerConfig, host: Mapping[str, Any], source: str) -> SurveyedHost:
     if host["kind"] == "linux":
         from zswap_gym.host.linux import LinuxHost
 
@@ -184,6 +228,10 @@ def _host(settings: ControllerConfig, host: Mapping[str, Any], source: str) -> H
     return machine
 
 
+def _counts(reasons: Mapping[str, int]) -> str:
+    return ", ".join(f"{reason} x{count}" for reason, count in reasons.items()) or "-"
+
+
 def print_summary(summary: Mapping[str, Any]) -> None:
     """Print what the controller did as a table for people."""
     from rich import box
@@ -197,16 +245,16 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     out = console()
     title = Text(shown(f"{summary['rounds']} rounds, mode {summary['mode']}, decided by {by}", out.encoding))
     table = Table(
-        "cgroup", "asked", "allowed", "written back", "release asked", "held back by", title=title,
-        box=box.SIMPLE, title_justify="left",
+        "cgroup", "asked", "allowed", "written back", "release asked", "released", "held back by",
+        "nothing done because", title=title, box=box.SIMPLE, title_justify="left",
     )  # fmt: skip
-    for column in table.columns[1:5]:
+    for column in table.columns[1:6]:
         column.justify = "right"
     for name, row in summary["cgroups"].items():
-        rails = ", ".join(f"{rail} x{count}" for rail, count in row["held_back_by"].items())
         table.add_row(
             Text(shown(name, out.encoding)), str(row["proposed"]), str(row["allowed"]),
-            format_size(row["written_bytes"]), format_size(row["release_bytes"]), rails or "-",
+            format_size(row["written_bytes"]), format_size(row["release_bytes"]),
+            format_size(row["released_bytes"]), _counts(row["held_back_by"]), _counts(row["nothing_because"]),
         )  # fmt: skip
     out.print(table)
     for errno, count in summary["errnos"].items():

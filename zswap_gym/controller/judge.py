@@ -24,6 +24,10 @@ FORGET_S = 86400.0
 """A cgroup not seen for this long is forgotten; shorter gaps keep its budgets and breaker."""
 
 
+NO_WRITEBACK = "no writeback: this kernel has no interface for it, only the release is left"
+"""The reason where a kernel that can only release is not asked for more."""
+
+
 @dataclass(frozen=True)
 class Offers:
     """What this kernel can do for a decision; see :mod:`zswap_gym.controller.survey`."""
@@ -81,17 +85,17 @@ class Judge:
         host_day, spent = self.host_day, dict(self.cgroups)
         for sample, request in zip(samples, requests, strict=True):
             inode = sample.inode
-            possible, missing = self._possible(request)
             allowed, reasons = check(
                 sample.cgroup,
                 sample,
-                possible,
+                request,
                 spent[inode],
                 self.limits,
                 host_written_today=host_day.used(spent[inode].now_s),
                 above=[spent[i] for i in self._above[inode]],
             )
-            reasons = missing + reasons
+            if allowed.age_s is not None and allowed.max_bytes > 0 and not self.offers.writeback:
+                allowed, reasons = Request(None, 0, allowed.release), (*reasons, NO_WRITEBACK)
             if allowed.is_nothing and not reasons:
                 reasons = (self._wanted_nothing(sample, by, dt_s),)
             decisions.append(Decision(sample, request, allowed, reasons, by))
@@ -114,13 +118,6 @@ class Judge:
             inode: tuple(inodes[name] for name in above(cgroup) if name in inodes)
             for cgroup, inode in inodes.items()
         }
-
-    def _possible(self, request: Request) -> tuple[Request, tuple[str, ...]]:
-        """The request without what this kernel cannot do, and a reason where that changed it."""
-        if self.offers.writeback or request.age_s is None or not request.max_bytes > 0:
-            return request, ()
-        reason = "no writeback: this kernel has no interface for it, only the release is left"
-        return Request(None, 0, request.release), (reason,)
 
     def _wanted_nothing(self, sample: Sample, by: str, dt_s: float) -> str:
         """Why nothing was proposed, most fundamental first."""

@@ -24,9 +24,11 @@ from zswap_gym.controller.ages import Ages
 from zswap_gym.controller.config import ControllerConfig
 from zswap_gym.controller.decider import Decider, LawDecider
 from zswap_gym.controller.decisions import Decision, DecisionLog, decision_record, outcome_record
+from zswap_gym.controller.gaps import findings, refuse_blind_rails, survey_record
 from zswap_gym.controller.judge import Judge, Offers
 from zswap_gym.controller.lock import alone
 from zswap_gym.controller.state import other_boot
+from zswap_gym.controller.survey import Survey
 from zswap_gym.errors import UserError
 from zswap_gym.host.types import Host, Request
 
@@ -49,7 +51,8 @@ class Controller:
         decider: the policy or law that proposes; see :func:`zswap_gym.controller.decider.from_config`.
         config: the settings; ``mode`` observe (the default) logs what would be done and does nothing.
         own: the controller's own cgroup, never touched; see :mod:`zswap_gym.controller.preconditions`.
-        offers: what the kernel can do for a decision.
+        survey: what the host offers; see :func:`zswap_gym.controller.survey.take_survey`. What it lacks is
+            said at the start of :meth:`run`. None: everything is taken to be there.
         complain: where troubles are told besides the log.
         listen: given the records of every batch that is logged, or would be if there were a log.
     """
@@ -61,13 +64,14 @@ class Controller:
         config: ControllerConfig,
         *,
         own: str | None = None,
-        offers: Offers = Offers(),  # noqa: B008 - frozen
+        survey: Survey | None = None,
         complain: Callable[[str], None] = _complain,
         listen: Callable[[Sequence[dict[str, Any]]], None] = lambda _: None,
     ) -> None:
         self.host = host
         self.config = config = replace(config, page_size=config.page_size or host.page_size)
         fallback = LawDecider(config.law_spec)
+        offers = Offers() if survey is None else survey.offers
         self.judge = Judge(decider, fallback, config.limits(own), config.interval_s, offers)
         self.ages = Ages(config.interval_s)
         self.ticks = 0
@@ -75,6 +79,8 @@ class Controller:
         self._complain = complain
         self._listen = listen
         self._own = own
+        self._survey = survey
+        self._findings = [] if survey is None else findings(survey, config)
         self._stopping = False
         self._running: dict[str, tuple[int, Request]] = {}
         """Requests handed over and not ended, with the cgroup's inode, by its name."""
@@ -139,7 +145,8 @@ class Controller:
 
     def _note(self, records: list[dict[str, Any]], words: str) -> None:
         records.append({"kind": "note", "tick": self.ticks, "words": words})
-        self._complain(words)
+        if not any(finding.what in words for finding in self._findings):  # said at the start
+            self._complain(words)
 
     def _append(self, records: list[dict[str, Any]]) -> bool:
         try:
@@ -162,8 +169,9 @@ class Controller:
         overruns skips what it missed; nothing is made up for.
 
         Raises:
-            UserError: another controller has the same log or state file, the log cannot be written, or
-                the state file cannot be read; all before the first tick.
+            UserError: mode act, and a rail would be blind on this host; another controller has the same log
+                or state file; the log cannot be written, or the state file cannot be read. All before
+                the first tick.
         """
         with alone([file for file in (self.config.log, self.config.state) if file is not None]):
             self._run(ticks)
@@ -208,6 +216,7 @@ class Controller:
                 signal.signal(number, handler)
 
     def _begin(self) -> None:
+        refuse_blind_rails(self._findings, self.config)
         forgotten = self._recall()
         decider = self.judge.decider.describe()
         start = {
@@ -219,6 +228,8 @@ class Controller:
             "state": self.judge.remember(),
         }
         records = [start]
+        if self._survey is not None:
+            records.append(survey_record(self._survey, self._findings))
         if forgotten is not None:
             self._note(records, forgotten)
         trained_s, asked_s = decider.get("interval_s", self.config.interval_s), self.config.interval_s
@@ -237,6 +248,8 @@ class Controller:
                     f"{self._log.path}: {os.strerror(error.errno or 0).lower()}; name another file under log"
                 ) from error
         self._listen(records)
+        for finding in self._findings:
+            self._complain(finding.line)
 
     def _end(self) -> None:
         """Settle the last writes and save the budgets.
