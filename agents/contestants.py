@@ -2,6 +2,7 @@
 
     never                              a law
     fixed_age(age_s=60,max_bytes=8M)   a law with parameters
+    configs/laws/aimd.yaml             a law with its parameters in a file, as tuning leaves it
     policy.npz                         an exported policy
     runs/mine                          a training run: its last checkpoint
     policy.npz+rails                   what the controller's rails let through of it
@@ -13,7 +14,9 @@ Scenario.arm lists the settings an arm can change.
 
 from __future__ import annotations
 
+import hashlib
 import inspect
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,11 +25,13 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from zswap_gym.agents.rules.law_file import SUFFIXES, is_law_file, read_law, tuned_laws
+from zswap_gym.envs.fleet import Fleet
 from zswap_gym.envs.writeback import WritebackEnv
 from zswap_gym.errors import UserError, nearest
-from zswap_gym.host.types import Request
-from zswap_gym.policy.actions import PER_CGROUP, decode, to_requests
+from zswap_gym.policy.actions import PER_CGROUP, decode, from_requests
 from zswap_gym.policy.laws import LAWS, Law, make_law
+from zswap_gym.policy.laws.parameters import parameters_of
 from zswap_gym.policy.runtime import Policy
 from zswap_gym.workloads.scenario import Scenario
 
@@ -36,39 +41,50 @@ SHORT_ARMS: Mapping[str, dict[str, Any]] = {
     "writeback_alone": {"release_after_writeback": False},
 }
 """Arms with a name of their own."""
+KERNEL_ARMS = ("never@shrinker", "never@max_pool_percent=10")
+"""What a kernel does by itself: its own shrinker, half the usual limit of the pool."""
 RAILED = "+rails"
+
+Array = npt.NDArray[np.float64]
+Asked = tuple[Array, Array, Array]
+"""age_s, max_bytes and release_bytes, (E, N) each; an age of NaN = no writeback."""
 
 
 class Driver(Protocol):
-    """Drives one episode of an environment."""
+    """Drives E hosts of one scenario side by side, N cgroups each, from reset to the end of the episode."""
 
-    def start(self, env: WritebackEnv, obs: npt.NDArray[np.float32]) -> None:
-        """An episode has just been reset."""
+    def start(self, env: WritebackEnv, fleet: Fleet) -> None:
+        """An episode has just begun on every host; ``env``, never stepped, is what they all are like."""
 
-    def decide(self, env: WritebackEnv, obs: npt.NDArray[np.float32]) -> Any:
-        """The decision; this call is what is timed."""
+    def decide(self, env: WritebackEnv, fleet: Fleet) -> Asked:
+        """What to ask for now, as :func:`zswap_gym.policy.actions.decode` gives it; this call is timed."""
 
-    def requests(self, env: WritebackEnv, decision: Any) -> list[Request]:
-        """What it asks for, one Request per cgroup."""
+    def describe(self) -> list[Any]:
+        """JSON-able; two that differ in what they decide differ here."""
 
 
 @dataclass
 class LawDriver:
-    """A rule: reads the sample table, answers with requests."""
+    """A rule: reads the sample tables, of all hosts at once as if they were one with E * N cgroups."""
 
     law: Law
 
-    def start(self, env: WritebackEnv, obs: npt.NDArray[np.float32]) -> None:  # noqa: ARG002 - a law sees samples
+    def start(self, env: WritebackEnv, fleet: Fleet) -> None:  # noqa: ARG002 - a law sees samples
         """Forget the last episode."""
-        self.law.reset(len(env.cgroups))
+        hosts, n, _ = fleet.tables.shape
+        self.law.reset(hosts * n)
 
-    def decide(self, env: WritebackEnv, obs: npt.NDArray[np.float32]) -> Any:  # noqa: ARG002
-        """Requests."""
-        return self.law.decide(env.table, env.interval_s)
+    def decide(self, env: WritebackEnv, fleet: Fleet) -> Asked:
+        """Its requests."""
+        hosts, n, columns = fleet.tables.shape
+        requests = self.law.decide(fleet.tables.reshape(hosts * n, columns), env.interval_s)
+        age, size, release = (part.reshape(hosts, n) for part in from_requests(requests))
+        return age, size, release
 
-    def requests(self, env: WritebackEnv, decision: Any) -> list[Request]:  # noqa: ARG002
-        """As they are."""
-        return list(decision)
+    def describe(self) -> list[Any]:
+        """Its name and every parameter."""
+        kind: Any = type(self.law)
+        return [kind.name, {key: getattr(self.law, key) for key in parameters_of(kind)}]
 
 
 @dataclass
@@ -78,19 +94,31 @@ class PolicyDriver:
     policy: Policy
     where: str
 
-    def start(self, env: WritebackEnv, obs: npt.NDArray[np.float32]) -> None:  # noqa: ARG002
+    def start(self, env: WritebackEnv, fleet: Fleet) -> None:  # noqa: ARG002 - a policy remembers nothing
         """Refuse an environment whose contract is not the policy's."""
         mine = replace(env.contract, action=self.policy.contract.action)  # its actions are decoded by its own
         mine.check(self.policy.contract, self.where, any_n=self.policy.kind == "shared")
 
-    def decide(self, env: WritebackEnv, obs: npt.NDArray[np.float32]) -> Any:  # noqa: ARG002
-        """An action."""
-        return self.policy.act(obs)
+    def decide(self, env: WritebackEnv, fleet: Fleet) -> Asked:
+        """Its action, which means what the policy's contract says.
 
-    def requests(self, env: WritebackEnv, decision: Any) -> list[Request]:
-        """The action means what the policy's contract says."""
-        acted = np.asarray(decision, np.float64).reshape(-1, PER_CGROUP)[: len(env.cgroups)]
-        return to_requests(*decode(acted, env.table, self.policy.contract.action))
+        Host by host: a matrix product of many rows may round otherwise than that of one, and what a
+        seed gives is not to depend on its neighbours.
+        """
+        actions = np.stack([self.policy.act(seen) for seen in env.observe(fleet)])
+        acted = actions.astype(np.float64).reshape(len(actions), -1, PER_CGROUP)
+        return decode(acted[:, : fleet.tables.shape[1]], fleet.tables, self.policy.contract.action)
+
+    def describe(self) -> list[Any]:
+        """Its contract and a hash of its numbers."""
+        own = self.policy
+        numbers = hashlib.sha256()
+        for weight, bias, activation in (*own.body, *own.head):
+            numbers.update(weight.tobytes() + bias.tobytes() + activation.encode())
+        for norm in (own.rows, own.host):
+            if norm is not None:
+                numbers.update(norm.mean.tobytes() + norm.var.tobytes() + repr(norm.clip).encode())
+        return [own.kind, own.squash, own.contract.digest(), numbers.hexdigest()]
 
 
 @dataclass(frozen=True)
@@ -121,6 +149,11 @@ class Contestant:
             return self.driver.policy.contract.n_max
         return None
 
+    def digest(self) -> str:
+        """16 hex digits over all that decides: law and parameters or network, arm, rails."""
+        text = json.dumps([self.driver.describe(), dict(self.arm), self.railed], sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
     def scenario(self, scenario: Scenario) -> Scenario:
         """The scenario on this contestant's arm."""
         return scenario.arm(**self.arm) if self.arm else scenario
@@ -134,16 +167,27 @@ def contestant(spec: str | Path | Policy | Law) -> Contestant:
         return Contestant(LawDriver(spec))
     text = str(spec)
     if Path(text).exists():
-        return Contestant(_learned(Path(text)))
+        return Contestant(_from_file(Path(text)))
     who, at, arm = text.rpartition("@") if "@" in text else (text, "", "")
     name = who.removesuffix(RAILED)
     return Contestant(_driver(name), parse_arm(arm, text) if at else {}, name != who)
 
 
+def rules(*, untuned: bool = True) -> dict[str, str]:
+    """Who a policy is compared with unless told otherwise: every law, its tuned file, the kernel's own arms.
+
+    By name in tables. Without ``untuned`` a law that has a tuned file takes part as that alone.
+    """
+    tuned = tuned_laws()
+    found = {name: name for name in LAWS if untuned or name not in tuned}
+    found |= {f"{name} tuned": str(path) for name, path in tuned.items()}
+    return found | {arm: arm for arm in KERNEL_ARMS}
+
+
 def _driver(text: str) -> Driver:
     if Path(text).exists():
-        return _learned(Path(text))
-    if text.endswith(".npz") or "/" in text:
+        return _from_file(Path(text))
+    if text.endswith((".npz", *SUFFIXES)) or "/" in text:
         raise UserError(f"{text}: no such policy; give an exported file, a training run's folder or a law")
     name = text.partition("(")[0].strip()
     if name not in LAWS:
@@ -152,6 +196,10 @@ def _driver(text: str) -> Driver:
             "policies are exported files or folders of runs"
         )
     return LawDriver(make_law(text))
+
+
+def _from_file(path: Path) -> Driver:
+    return LawDriver(read_law(path)) if is_law_file(path) else _learned(path)
 
 
 def _learned(path: Path) -> PolicyDriver:

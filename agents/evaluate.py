@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from zswap_gym.agents.contestants import Contestant, contestant
+from zswap_gym.agents.parallel import InProcess, Workers
 from zswap_gym.agents.provenance import provenance
-from zswap_gym.agents.railed import Rails
-from zswap_gym.agents.results import Episode, Results, check_pairs
+from zswap_gym.agents.results import OBJECTIVES, Results, check_pairs
+from zswap_gym.agents.scoring.trial import Conditions, Trial, chunks, run_trials
 from zswap_gym.controller.rails import Limits
-from zswap_gym.envs.reward import TERMS, RewardWeights
+from zswap_gym.envs.reward import RewardWeights
 from zswap_gym.envs.warmstart import scenario_digest
-from zswap_gym.envs.writeback import WritebackEnv
-from zswap_gym.errors import UserError
+from zswap_gym.errors import UserError, nearest
 from zswap_gym.policy.laws import Law
 from zswap_gym.policy.promise import Promise
 from zswap_gym.policy.runtime import Policy
@@ -24,7 +23,8 @@ from zswap_gym.workloads.scenario import Scenario, load_scenario
 
 REFERENCE = "never"
 
-Tick = Callable[[str], None]
+Tick = Callable[[int, str], None]
+"""Told how many episodes have ended, and of what."""
 
 
 def evaluate(
@@ -33,17 +33,17 @@ def evaluate(
     seeds: Sequence[int],
     *,
     reference: str = REFERENCE,
+    objective: str = "promise",
+    promise: Promise | Mapping[str, Any] | str | None = None,
     reward: RewardWeights | Mapping[str, float] | None = None,
-    promise: Promise | Mapping[str, float] | None = None,
     release: bool | None = None,
     episode_s: float | None = None,
     rails: Limits | None = None,
-    on_episode: Tick | None = None,
+    untold: bool = True,
+    workers: Workers | None = None,
+    on_episodes: Tick | None = None,
 ) -> Results:
     """Run every policy through every scenario on every seed.
-
-    Every seed draws its own instance of a scenario (sizes, device, events) and its own warm start:
-    nothing of a training run's pool is met again.
 
     Args:
         policies: by name, what :func:`zswap_gym.agents.contestants.contestant` understands. A plain list
@@ -51,109 +51,137 @@ def evaluate(
         scenarios: names, files or Scenarios.
         seeds: the same for all.
         reference: whom the others are compared with; added where it is not among the policies.
+        objective: ``promise`` or ``bill``: what they are ranked by.
+        promise: what each cgroup is promised, as :meth:`Promise.of` takes it; None = the usual one.
         reward: weights, the same for all; as WritebackEnv takes them. None = what the trained policies
             among them were trained for, the defaults where there are none.
-        promise: what broken minutes are counted by, the same for all.
         release: whether a writeback is followed by a release; None = as the scenario says.
         episode_s: length of the episodes, s; None = the scenario's.
         rails: the controller's, kept by those marked ``+rails``; None = its defaults.
-        on_episode: called with a short text after each episode, for a progress bar.
+        untold: whether scenarios that announce events are met once more with nobody to announce them.
+        workers: who runs it; None = this process. They change nothing but the time it takes.
+        on_episodes: called as episodes end, for a progress bar.
 
     Raises:
         UserError: an unknown law, a file that is no policy, a policy of another contract, a scenario
-            that does not load, no seeds, policies trained for different rewards and no word on which.
+            that does not load, no seeds, an unknown objective, a promise that means nothing, policies
+            trained for different rewards under the objective ``bill`` and no word on which.
     """
+    check_objective(objective)
     named = dict(policies) if isinstance(policies, Mapping) else {str(spec): spec for spec in policies}
     if reference not in named:
         named = {reference: reference, **named}
     loaded = [s if isinstance(s, Scenario) else load_scenario(s) for s in scenarios]
     _check(loaded, seeds)
-    who = {name: contestant(spec) for name, spec in named.items()}
-    if reward is None:
-        reward = _trained_for(who)
-    episodes = []
+    contestants = {name: contestant(spec) for name, spec in named.items()}
     for scenario in loaded:
-        envs = {
-            name: WritebackEnv(
-                one.scenario(scenario),
-                n_max=one.n_max,
-                release=release,
-                reward=reward,
-                episode_s=episode_s,
-                snapshots=0,
-                promise=promise,
+        for each in contestants.values():
+            each.scenario(scenario)  # an arm that does not fit is told before anything runs
+    weights = RewardWeights.of(
+        _trained_for(contestants) if reward is None and objective == "bill" else reward
+    )
+    conditions = Conditions(Promise.of(promise), weights, release, episode_s, rails or Limits())
+    work = workers or InProcess()
+    silent = [u for u in (without_hints(s) for s in loaded) if u is not None] if untold else []
+    jobs = _jobs([*loaded, *silent], seeds, contestants, conditions, work.count)
+
+    def tick(number: int) -> None:
+        if on_episodes is not None:
+            _, scenario, portion, _ = jobs[number].arguments
+            on_episodes(
+                len(portion) * len(contestants), f"{scenario.name} seeds {portion[0]} to {portion[-1]}"
             )
-            for name, one in who.items()
-        }
-        for seed in seeds:
-            for name, one in who.items():
-                episodes.append(run_episode(name, one, envs[name], scenario.name, seed, rails or Limits()))
-                if on_episode is not None:
-                    on_episode(f"{scenario.name} seed {seed} {name}")
+
+    parts = work.run(run_trials, [job.arguments for job in jobs], tick)
+    trials = _joined(jobs, parts, len(loaded))
     results = Results(
-        episodes=tuple(episodes),
-        policies=tuple(who),
+        trials=tuple(trials[0]),
+        policies=tuple(contestants),
         scenarios=tuple(s.name for s in loaded),
         seeds=tuple(seeds),
         reference=reference,
-        learned=tuple(name for name, one in who.items() if one.learned),
-        provenance=_facts(named, loaded, reward),
+        learned=tuple(name for name, who in contestants.items() if who.learned),
+        promise=conditions.promise,
+        objective=objective,
+        untold=tuple(trials[1]),
+        provenance=_facts(named, loaded, weights),
     )
-    check_pairs(results.episodes, results.policies, results.scenarios, results.seeds)
+    check_pairs(results.trials, results.policies, results.scenarios, results.seeds)
     return results
 
 
-def run_episode(
-    name: str, one: Contestant, env: WritebackEnv, scenario: str, seed: int, limits: Limits
-) -> Episode:
-    """One policy through one episode."""
-    obs, _ = env.reset(seed=seed)
-    one.driver.start(env, obs)
-    rails = Rails(limits, env) if one.railed else None
-    sums = dict.fromkeys(TERMS, 0.0)
-    reward = refaults = psi = 0.0
-    broken = steps = 0
-    taken = []
-    over = False
-    while not over:
-        before = time.perf_counter()
-        decision = one.driver.decide(env, obs)
-        taken.append(time.perf_counter() - before)
-        requests = one.driver.requests(env, decision)
-        obs, value, _, over, info = env.step_requests(rails.allow(env, requests) if rails else requests)
-        if rails:
-            rails.settle(info)
-        reward += value
-        steps += 1
-        for term, amount in info["terms"].items():
-            sums[term] += amount
-        refaults += info["cost"]["refault_pct_wss_min"]
-        psi += info["cost"]["psi_some_pct"]
-        broken += info["cost"]["broken_minutes"] > 0
-    return Episode(
-        policy=name,
-        scenario=scenario,
-        seed=seed,
-        steps=steps,
-        hours=steps * env.interval_s / 3600.0,
-        reward=reward,
-        terms=sums,
-        refault_pct_wss_min=refaults / steps,
-        psi_some_pct=psi / steps,
-        violation_share=broken / steps,
-        decide_us=median(taken) * 1e6,
-    )
+def count_episodes(scenarios: Sequence[Scenario], seeds: int, policies: int) -> int:
+    """How many episodes an evaluation runs, those with nobody to announce events among them."""
+    silent = sum(without_hints(scenario) is not None for scenario in scenarios)
+    return (len(scenarios) + silent) * seeds * policies
 
 
-def _trained_for(who: Mapping[str, Contestant]) -> RewardWeights | None:
+def check_objective(objective: str) -> None:
+    """UserError where there is no such objective."""
+    if objective not in OBJECTIVES:
+        raise UserError(
+            f"objective {objective!r}: unknown{nearest(objective, OBJECTIVES)}; it is promise or bill"
+        )
+
+
+def without_hints(scenario: Scenario) -> Scenario | None:
+    """The scenario with nobody to announce its events, the same draws; None where nothing is announced."""
+    if not any(event.announced for cgroup in scenario.cgroups for event in cgroup.events):
+        return None
+    cgroups = []
+    for cgroup in scenario.cgroups:
+        events = [event.model_copy(update={"announced": False}) for event in cgroup.events]
+        cgroups.append(cgroup.model_copy(update={"events": events}))
+    return scenario.model_copy(update={"cgroups": cgroups})
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A portion of the seeds of one scenario, for all contestants."""
+
+    place: int
+    """Of the scenario, in the order of all that are run."""
+    arguments: tuple[Mapping[str, Contestant], Scenario, tuple[int, ...], Conditions]
+    """Of :func:`run_trials`."""
+
+
+def _jobs(
+    scenarios: Sequence[Scenario],
+    seeds: Sequence[int],
+    contestants: Mapping[str, Contestant],
+    conditions: Conditions,
+    workers: int,
+) -> list[_Job]:
+    return [
+        _Job(place, (contestants, scenario, portion, conditions))
+        for place, scenario in enumerate(scenarios)
+        for portion in chunks(seeds, workers)
+    ]
+
+
+def _joined(
+    jobs: Sequence[_Job], parts: Sequence[list[Trial]], first: int
+) -> tuple[list[Trial], list[Trial]]:
+    """Portions put together: the trials of the ``first`` scenarios, and those of the others."""
+    found: dict[tuple[int, str], list[Trial]] = {}
+    for job, part in zip(jobs, parts, strict=True):
+        for trial in part:
+            found.setdefault((job.place, trial.policy), []).append(trial)
+    both: tuple[list[Trial], list[Trial]] = ([], [])
+    for (place, _), portions in found.items():
+        both[place >= first].append(Trial.join(portions))
+    return both
+
+
+def _trained_for(contestants: Mapping[str, Contestant]) -> RewardWeights | None:
     """The weights all trained policies that remember theirs were trained with."""
-    known = {name: RewardWeights.of(one.weights) for name, one in who.items() if one.weights}
+    known = {name: RewardWeights.of(who.weights) for name, who in contestants.items() if who.weights}
     if len(set(known.values())) > 1:
-        told = "; ".join(
+        words = "; ".join(
             f"{name}: {', '.join(f'{k}={v:g}' for k, v in weights.changed().items()) or 'the defaults'}"
             for name, weights in known.items()
         )
-        raise UserError(f"the policies were trained for different rewards ({told}); give one with --price")
+        raise UserError(f"the policies were trained for different rewards ({words}); give one with --price")
     return next(iter(known.values()), None)
 
 
@@ -172,15 +200,15 @@ def _check(scenarios: Sequence[Scenario], seeds: Sequence[int]) -> None:
 def _facts(
     named: Mapping[str, Any],
     scenarios: Sequence[Scenario],
-    reward: RewardWeights | Mapping[str, float] | None,
+    weights: RewardWeights,
 ) -> dict[str, Any]:
-    said = {
+    specs = {
         name: str(spec) if isinstance(spec, (str, Path)) else type(spec).__name__
         for name, spec in named.items()
     }
     return {
         **provenance(),
-        "policies": said,
+        "policies": specs,
         "scenarios": {s.name: scenario_digest(s) for s in scenarios},
-        "weights": RewardWeights.of(reward).as_dict(),
+        "weights": weights.as_dict(),
     }

@@ -12,8 +12,8 @@ from typing import Any
 
 from zswap_gym.controller.judge import Judge
 from zswap_gym.controller.rails import Limits
-from zswap_gym.envs.writeback import WritebackEnv
-from zswap_gym.host.types import COLUMNS, Outcome, Request, Sample
+from zswap_gym.envs.fleet import Ended
+from zswap_gym.host.types import COLUMNS, Outcome, Request, Sample, Table
 from zswap_gym.units import PAGE_SIZE
 
 EVERYONE = ("*",)
@@ -35,43 +35,40 @@ class _Proposal:
 
 
 class Rails:
-    """The rails over one episode.
+    """The rails over one episode of one host.
 
     Args:
         limits: their settings.
-        env: just reset.
+        cgroups: the sampled cgroups, in order.
+        interval_s: between two decisions.
     """
 
-    def __init__(self, limits: Limits, env: WritebackEnv) -> None:
+    def __init__(self, limits: Limits, cgroups: Sequence[str], interval_s: float) -> None:
         self._proposal = _Proposal()
         self._judge = Judge(
-            self._proposal, self._proposal, replace(limits, allow=EVERYONE, own_cgroup=None), env.interval_s
+            self._proposal, self._proposal, replace(limits, allow=EVERYONE, own_cgroup=None), interval_s
         )
-        self._inodes = {name: i for i, name in enumerate(env.cgroups, start=1)}
+        self._inodes = {name: i for i, name in enumerate(cgroups, start=1)}
 
-    def allow(self, env: WritebackEnv, requests: Sequence[Request]) -> list[Request]:
-        """What may be done of the requests, one per cgroup of the environment, in order."""
+    def allow(self, table: Table, requests: Sequence[Request]) -> list[Request]:
+        """What may be done of the requests, one per row of the sample table (N, K)."""
         self._proposal.requests = requests
-        rows = zip(self._inodes.items(), env.table.tolist(), strict=True)
-        samples = [Sample(*who, **dict(zip(COLUMNS, row, strict=True))) for who, row in rows]
+        rows = zip(self._inodes.items(), table.tolist(), strict=True)
+        samples = [Sample(*cgroup, **dict(zip(COLUMNS, row, strict=True))) for cgroup, row in rows]
         decisions, _ = self._judge.decide(samples)
         for decision in decisions:
             if not decision.allowed.is_nothing:
                 self._judge.charge(decision.sample.inode, decision.allowed)
         return [decision.allowed for decision in decisions]
 
-    def settle(self, info: dict[str, Any]) -> None:
-        """Correct the budgets by what a step's requests did write."""
-        columns = (column.tolist() for column in info["outcomes"].values())
-        for inode, (ended, errno, pages, _, release_errno, released) in zip(
-            self._inodes.values(), zip(*columns, strict=True), strict=True
-        ):
-            if ended:
-                outcome = Outcome(
-                    errno,
-                    pages,
-                    pages * PAGE_SIZE,
-                    release_errno=release_errno,
-                    released_bytes=released * PAGE_SIZE,
-                )
-                self._judge.settle(inode, outcome)
+    def settle(self, outcomes: Sequence[Ended]) -> None:
+        """Correct the budgets by what the last step's requests did write."""
+        for name, errno, pages, _, release_errno, released in outcomes:
+            outcome = Outcome(
+                errno,
+                pages,
+                pages * PAGE_SIZE,
+                release_errno=release_errno,
+                released_bytes=released * PAGE_SIZE,
+            )
+            self._judge.settle(self._inodes[name], outcome)

@@ -1,4 +1,4 @@
-"""What an evaluation found: one row per episode, the summaries made of them, JSON and CSV."""
+"""What an evaluation found: a trial per contestant and scenario, and what follows from them; JSON and CSV."""
 
 from __future__ import annotations
 
@@ -13,76 +13,29 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from zswap_gym.agents.statistics import Estimate, bootstrap, paired_difference, share_better
+from zswap_gym.agents.scoring.bill import Bill, bill, difference_pct
+from zswap_gym.agents.scoring.standing import Standing, by_cgroup, by_seed, saved_pct, standing
+from zswap_gym.agents.scoring.trial import Trial
+from zswap_gym.agents.scoring.windows import Inside
+from zswap_gym.agents.statistics import Estimate, paired_difference, share_better
 from zswap_gym.atomic import write_atomically
 from zswap_gym.envs.reward import TERMS
+from zswap_gym.policy.promise import SUMS, Account, Promise
+
+Floats = npt.NDArray[np.float64]
 
 OVERALL = "all scenarios"
 """The scenario name of summaries over all of them."""
 
-
-@dataclass(frozen=True, slots=True)
-class Episode:
-    """One policy through one scenario on one seed."""
-
-    policy: str
-    scenario: str
-    seed: int
-    steps: int
-    hours: float
-    """Simulated time, warm-up left out."""
-    reward: float
-    """Sum of weight times term, GiB*h."""
-    terms: Mapping[str, float]
-    """Sums over the episode, in the units of RewardTerms."""
-    refault_pct_wss_min: float
-    """Mean over the decisions of the worst cgroup's disk reads, % of its resident set per minute."""
-    psi_some_pct: float
-    """Mean over the decisions of the worst cgroup's pressure, %."""
-    violation_share: float
-    """Share of decisions with which a minute ended that broke the promise for some cgroup."""
-    decide_us: float
-    """Wall time per decision of the policy alone, median."""
-
-    @property
-    def dram_gib(self) -> float:
-        """Mean memory held, GiB."""
-        return self.terms["dram_held"] / self.hours if self.hours else 0.0
-
-    def per_minute(self, term: str) -> float:
-        """A counted term per simulated minute."""
-        return self.terms[term] / (60.0 * self.hours) if self.hours else 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """One policy on one scenario (or all), over all seeds; differences are paired with the reference."""
-
-    policy: str
-    scenario: str
-    reward: Estimate
-    gain: Estimate
-    """Reward minus the reference's on the same seed, GiB*h."""
-    gain_pct: Estimate
-    """The same in percent of the reference's loss."""
-    better_share: float
-    """Share of seeds on which the policy earned more than the reference."""
-    dram_saved_pct: Estimate
-    """Memory the reference held and this policy did not, percent."""
-    disk_reads_min: Estimate
-    zswap_loads_min: Estimate
-    written_mib_min: Estimate
-    violation_share: Estimate
-    psi_some_pct: Estimate
-    oom_kills: float
-    """Kills over all seeds."""
+OBJECTIVES = ("promise", "bill")
+"""What contestants are ranked by: memory saved under the promise, or the sum of prices."""
 
 
 @dataclass(frozen=True)
 class Results:
-    """All episodes of an evaluation."""
+    """All trials of an evaluation."""
 
-    episodes: tuple[Episode, ...]
+    trials: tuple[Trial, ...]
     policies: tuple[str, ...]
     scenarios: tuple[str, ...]
     seeds: tuple[int, ...]
@@ -90,95 +43,134 @@ class Results:
     """The policy all others are compared with: it leaves everything alone."""
     learned: tuple[str, ...] = ()
     """Which of the policies were trained; the rest are rules."""
+    promise: Promise = field(default_factory=Promise)
+    objective: str = "promise"
+    untold: tuple[Trial, ...] = ()
+    """On scenarios whose events are announced: the same with nobody to announce them."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
-    def values(self, policy: str, scenario: str, name: str) -> npt.NDArray[np.float64]:
-        """float64 (len(seeds),): a field, property or term of the episodes, in the order of the seeds."""
-        rows = {e.seed: e for e in self.episodes if e.policy == policy and e.scenario == scenario}
-        return np.array([_value(rows[seed], name) for seed in self.seeds])
+    def trial(self, policy: str, scenario: str) -> Trial:
+        """What a policy did on a scenario."""
+        return next(t for t in self.trials if (t.policy, t.scenario) == (policy, scenario))
 
-    def summary(self, policy: str, scenario: str) -> Summary:
-        """Summary of one policy on one scenario, or on all of them together (:data:`OVERALL`)."""
-        scenarios = self.scenarios if scenario == OVERALL else (scenario,)
+    def of(self, policy: str, scenario: str = OVERALL) -> list[Trial]:
+        """Its trial on a scenario, or on all of them."""
+        return [self.trial(policy, s) for s in (self.scenarios if scenario == OVERALL else (scenario,))]
 
-        def of(name: str, who: str = policy) -> npt.NDArray[np.float64]:
-            return np.stack([self.values(who, s, name) for s in scenarios])
+    # --- under the promise ------------------------------------------------------------------------
 
-        base_reward, base_dram = of("reward", self.reference), of("dram_gib", self.reference)
-        reward = of("reward")
-        loss = np.maximum(np.abs(base_reward), 1e-12)
-        return Summary(
-            policy,
-            scenario,
-            reward=bootstrap(reward),
-            gain=paired_difference(reward, base_reward),
-            gain_pct=bootstrap(100.0 * (reward - base_reward) / loss),
-            better_share=share_better(reward, base_reward),
-            dram_saved_pct=bootstrap(100.0 * (base_dram - of("dram_gib")) / np.maximum(base_dram, 1e-12)),
-            disk_reads_min=bootstrap(of("disk_refaults/min")),
-            zswap_loads_min=bootstrap(of("zswap_loads/min")),
-            written_mib_min=bootstrap(of("bytes_written/min") / (1 << 20)),
-            violation_share=bootstrap(of("violation_share")),
-            psi_some_pct=bootstrap(of("psi_some_pct")),
-            oom_kills=float(of("oom_kills").sum()),
-        )
+    def standing(self, policy: str, scenario: str = OVERALL) -> Standing:
+        """How one policy stands on a scenario, or on all of them together."""
+        nothing = self.of(self.reference, scenario)
+        return standing(self.of(policy, scenario), nothing, self.promise, scenario)
 
-    def summaries(self, scenario: str = OVERALL) -> list[Summary]:
-        """Summaries of every policy, best gain first."""
-        found = [self.summary(policy, scenario) for policy in self.policies]
-        return sorted(found, key=lambda s: -s.gain_pct.value)
+    def standings(self, scenario: str = OVERALL) -> list[Standing]:
+        """Of every policy: first those that keep the promise, by memory saved."""
+        return sorted((self.standing(p, scenario) for p in self.policies), key=lambda s: s.rank)
 
-    def difference(self, ours: str, theirs: str, scenario: str = OVERALL) -> Estimate:
-        """Paired difference in reward of two policies, percent of the reference's loss."""
-        scenarios = self.scenarios if scenario == OVERALL else (scenario,)
-        loss = np.stack([np.abs(self.values(self.reference, s, "reward")) for s in scenarios])
-        a = np.stack([self.values(ours, s, "reward") for s in scenarios])
-        b = np.stack([self.values(theirs, s, "reward") for s in scenarios])
-        return bootstrap(100.0 * (a - b) / np.maximum(loss, 1e-12))
+    def saved_pct(self, policy: str, scenario: str = OVERALL) -> Floats:
+        """Memory saved (scenarios, seeds), percent."""
+        return saved_pct(self.of(policy, scenario), self.of(self.reference, scenario), self.promise)
+
+    # --- whichever the objective ------------------------------------------------------------------
+
+    def bills(self, scenario: str = OVERALL) -> list[Bill]:
+        """Of every policy, best gain first."""
+        nothing = self.of(self.reference, scenario)
+        found = [bill(self.of(policy, scenario), nothing, scenario) for policy in self.policies]
+        return sorted(found, key=lambda b: -b.gain_pct.value)
+
+    def ranking(self, scenario: str = OVERALL) -> list[str]:
+        """The policies by the objective, best first."""
+        if self.objective == "bill":
+            return [b.policy for b in self.bills(scenario)]
+        return [s.policy for s in self.standings(scenario)]
 
     def best_rule(self, scenario: str = OVERALL) -> str | None:
-        """The rule that earned most there; chosen on these very seeds, which favours the rules."""
-        rules = [s for s in self.summaries(scenario) if s.policy not in self.learned]
-        return rules[0].policy if rules else None
+        """The rule that stands first there; chosen on these very seeds, which favours the rules."""
+        return next((policy for policy in self.ranking(scenario) if policy not in self.learned), None)
+
+    def difference(self, ours: str, theirs: str, scenario: str = OVERALL) -> Estimate:
+        """Paired difference of two policies: memory saved, points; or reward, % of the reference's loss."""
+        if self.objective == "bill":
+            return difference_pct(*(self._rewards(who, scenario) for who in (ours, theirs, self.reference)))
+        return paired_difference(self.saved_pct(ours, scenario), self.saved_pct(theirs, scenario))
+
+    def improvement(self, ours: str, theirs: str, scenario: str = OVERALL) -> float:
+        """P(improvement): share of the paired runs in which ours saved more memory, or earned more."""
+        values = self._rewards if self.objective == "bill" else self.saved_pct
+        return share_better(values(ours, scenario), values(theirs, scenario))
+
+    def _rewards(self, policy: str, scenario: str) -> Floats:
+        return np.stack([trial.reward for trial in self.of(policy, scenario)])
 
     # --- files -----------------------------------------------------------------------------------
 
     def to_json(self) -> str:
-        """Everything: provenance, episodes, summaries."""
+        """Everything: provenance, standings and bills, verdicts per cgroup, trials."""
+        names = (*self.scenarios, *([OVERALL] if len(self.scenarios) > 1 else []))
         data = {
+            "objective": self.objective,
+            "promise": self.promise.as_dict(),
             "reference": self.reference,
             "policies": self.policies,
             "learned": self.learned,
             "scenarios": self.scenarios,
             "seeds": self.seeds,
             "provenance": self.provenance,
-            "summaries": [asdict(s) for name in (*self.scenarios, OVERALL) for s in self.summaries(name)],
-            "episodes": [asdict(e) for e in self.episodes],
+            "standings": [asdict(s) | {"kept": s.kept} for name in names for s in self.standings(name)],
+            "bills": [asdict(b) for name in names for b in self.bills(name)],
+            "cgroups": [row for trial in self.trials for row in self._cgroup_rows(trial)],
+            "trials": [_trial_data(trial) for trial in self.trials],
+            "untold": [_trial_data(trial) for trial in self.untold],
         }
         return json.dumps(data, indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> Results:
-        """The inverse of :meth:`to_json`; summaries are made anew."""
+        """The inverse of :meth:`to_json`; what follows from the trials is made anew."""
         data = json.loads(text)
+        trials, untold = (tuple(_trial_of(row) for row in data[key]) for key in ("trials", "untold"))
         return cls(
-            episodes=tuple(Episode(**row) for row in data["episodes"]),
+            trials=trials,
             policies=tuple(data["policies"]),
             scenarios=tuple(data["scenarios"]),
             seeds=tuple(data["seeds"]),
             reference=data["reference"],
             learned=tuple(data["learned"]),
+            promise=Promise.of(data["promise"]),
+            objective=data["objective"],
+            untold=untold,
             provenance=data["provenance"],
         )
 
+    def _cgroup_rows(self, trial: Trial) -> list[dict[str, Any]]:
+        found = by_cgroup(trial, self.trial(self.reference, trial.scenario), self.promise)
+        columns = {name: getattr(found, name).tolist() for name in found.__slots__}
+        return [
+            {"policy": trial.policy, "scenario": trial.scenario, "cgroup": cgroup}
+            | {name: values[i] for name, values in columns.items()}
+            for i, cgroup in enumerate(trial.cgroups)
+        ]
+
     def to_csv(self) -> str:
-        """One line per episode, terms as columns."""
+        """One line per episode: how it stood to the promise, reward, terms."""
         out = io.StringIO()
-        plain = [name for name in Episode.__slots__ if name != "terms"]
+        verdicts = ("saved_pct", "broken_pct", "psi_added_pct", "cpu_added_pct_gib")
         writer = csv.writer(out, lineterminator="\n")
-        writer.writerow([*plain, *TERMS])
-        for e in self.episodes:
-            writer.writerow([*(getattr(e, name) for name in plain), *(e.terms[term] for term in TERMS)])
+        writer.writerow(
+            ["policy", "scenario", "seed", "steps", "hours", *verdicts, "reward", "decide_us", *TERMS]
+        )
+        for t in self.trials:
+            found = by_seed(t, self.trial(self.reference, t.scenario), self.promise)
+            for i, seed in enumerate(t.seeds):
+                judged = (float(getattr(found, name)[i]) for name in verdicts)
+                writer.writerow(
+                    [
+                        t.policy, t.scenario, seed, t.steps, t.hours, *judged, float(t.reward[i]),
+                        float(t.decide_us[i]), *t.terms[i].tolist(),
+                    ]
+                )  # fmt: skip
         return out.getvalue()
 
     def save(self, folder: str | Path) -> list[Path]:
@@ -190,19 +182,45 @@ class Results:
         ]
 
 
-def _value(episode: Episode, name: str) -> float:
-    if name.endswith("/min"):
-        return episode.per_minute(name.removesuffix("/min"))
-    if name in TERMS:
-        return episode.terms[name]
-    return float(getattr(episode, name))
+def _trial_data(trial: Trial) -> dict[str, Any]:
+    """A trial as JSON has it, arrays as lists."""
+    plain = {
+        name: getattr(trial, name) for name in ("policy", "scenario", "seeds", "cgroups", "steps", "hours")
+    }
+    arrays = {name: getattr(trial, name).tolist() for name in ("terms", "reward", "decide_us")}
+    account = {name: getattr(trial.account, name).tolist() for name in SUMS}
+    inside = {
+        kind: {name: values.tolist() for name, values in vars(inside).items()}
+        for kind, inside in trial.inside.items()
+    }
+    return plain | arrays | {"account": account, "inside": inside}
+
+
+def _trial_of(data: Mapping[str, Any]) -> Trial:
+    """The inverse of :func:`_trial_data`."""
+    return Trial(
+        policy=data["policy"],
+        scenario=data["scenario"],
+        seeds=tuple(data["seeds"]),
+        cgroups=tuple(data["cgroups"]),
+        steps=data["steps"],
+        hours=data["hours"],
+        account=Account(**{name: np.array(data["account"][name]) for name in SUMS}),
+        terms=np.array(data["terms"]),
+        reward=np.array(data["reward"]),
+        inside={
+            kind: Inside(**{name: np.array(values) for name, values in inside.items()})
+            for kind, inside in data["inside"].items()
+        },
+        decide_us=np.array(data["decide_us"]),
+    )
 
 
 def check_pairs(
-    episodes: Sequence[Episode], policies: Sequence[str], scenarios: Sequence[str], seeds: Sequence[int]
+    trials: Sequence[Trial], policies: Sequence[str], scenarios: Sequence[str], seeds: Sequence[int]
 ) -> None:
-    """ValueError unless every policy met every scenario on every seed, once."""
-    want = {(p, s, k) for p in policies for s in scenarios for k in seeds}
-    have = [(e.policy, e.scenario, e.seed) for e in episodes]
-    if len(have) != len(set(have)) or set(have) != want:
-        raise ValueError(f"episodes do not pair up: {len(have)} of {len(want)} wanted")
+    """ValueError unless every policy met every scenario on all the seeds, once."""
+    want = {(p, s) for p in policies for s in scenarios}
+    have = [(t.policy, t.scenario) for t in trials]
+    if len(have) != len(set(have)) or set(have) != want or any(t.seeds != tuple(seeds) for t in trials):
+        raise ValueError(f"trials do not pair up: {len(have)} of {len(want)} wanted")

@@ -6,18 +6,46 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from zswap_gym.agents.config import Experiment, parse_experiment
-from zswap_gym.agents.results import Episode, Results
+from zswap_gym.agents.results import Results
+from zswap_gym.agents.scoring.trial import Trial
+from zswap_gym.agents.scoring.windows import Inside
 from zswap_gym.envs.reward import TERMS
+from zswap_gym.policy.promise import GIB, Account
 
 MakeResults = Callable[..., Results]
+
+MINUTES, CGROUPS = 100, ("a", "b")
+
+
+def account(seeds: int, held: npt.ArrayLike, broken: float) -> Account:
+    """Accounts (seeds, 2) of an hour and a half: ``held`` GiB by seed, a share of minutes ``broken``."""
+    full = np.ones((seeds, len(CGROUPS)))
+    elapsed = full * MINUTES * 60e6
+    held_bytes = np.asarray(held, float)[:, None] * GIB * full
+    return Account(
+        elapsed_us=elapsed,
+        minutes=full * MINUTES,
+        broken=full * MINUTES * broken,
+        stalled_us=full * 1e3,
+        cpu_us=full * 1e3,
+        held_byte_us=held_bytes * elapsed,
+        footprint_byte_us=2 * GIB * elapsed,
+        reads=full * 60.0,
+        written=full * 256.0,
+    )
 
 
 @pytest.fixture
 def make_results() -> MakeResults:
-    """``make({"agent": +0.1}, learned=("agent",))``: rewards of -1 plus the policy's edge plus noise."""
+    """``make({"agent": +0.1}, learned=("agent",))``: each edge is reward won and a share of memory saved.
+
+    Rewards are -1 plus what the seed shares plus the edge plus noise; memory held is that, turned round.
+    ``broken`` are shares of minutes by policy.
+    """
 
     def make(
         edges: Mapping[str, float],
@@ -26,28 +54,36 @@ def make_results() -> MakeResults:
         scenarios: tuple[str, ...] = ("calm", "storm"),
         seeds: int = 10,
         noise: float = 0.01,
-        violations: Mapping[str, float] | None = None,
+        broken: Mapping[str, float] | None = None,
+        objective: str = "promise",
     ) -> Results:
         rng = np.random.default_rng(8)
-        episodes = []
+        trials = []
         for scenario in scenarios:
-            for seed in range(seeds):
-                shared = rng.normal(0.0, 0.2)
-                for policy, edge in {"never": 0.0, **edges}.items():
-                    reward = -1.0 + shared + edge + rng.normal(0.0, noise) * (policy != "never")
-                    terms = dict.fromkeys(TERMS, 0.0) | {"dram_held": -reward, "disk_refaults": 60.0}
-                    broken = (violations or {}).get(policy, 0.0)
-                    episodes.append(
-                        Episode(policy, scenario, seed, 10, 0.5, reward, terms, 0.1, 0.05, broken, 12.0)
+            shared = rng.normal(0.0, 0.2, seeds)
+            for policy, edge in {"never": 0.0, **edges}.items():
+                own = edge + rng.normal(0.0, noise, seeds) * (policy != "never")
+                terms = np.zeros((seeds, len(TERMS)))
+                terms[:, TERMS.index("dram_held")] = 1.0 - shared - own
+                terms[:, TERMS.index("disk_refaults")] = 60.0
+                held = (2.0 - shared) * (1.0 - own)
+                one = np.ones(seeds)
+                trials.append(
+                    Trial(
+                        policy, scenario, tuple(range(seeds)), CGROUPS, 10, MINUTES / 60,
+                        account(seeds, held, (broken or {}).get(policy, 0.0)), terms, -1.0 + shared + own,
+                        {"arrival": Inside(2 * one, 120 * one, one * (0.1 - edge))}, 12.0 * one,
                     )
+                )  # fmt: skip
         return Results(
-            tuple(episodes),
+            tuple(trials),
             ("never", *edges),
             scenarios,
             tuple(range(seeds)),
             "never",
             learned,
-            {"version": "test"},
+            objective=objective,
+            provenance={"version": "test"},
         )
 
     return make

@@ -29,6 +29,7 @@ from zswap_gym.agents.advice.measure import QUANTITIES, Measured
 from zswap_gym.agents.advice.report import as_json, draw, reason, text_plot
 from zswap_gym.agents.advice.subject import age_limit_s, scenario_of, subject
 from zswap_gym.agents.evaluate import evaluate
+from zswap_gym.envs.reward import TERMS
 from zswap_gym.errors import UserError
 from zswap_gym.units import parse_size
 from zswap_gym.workloads.scenario import Scenario
@@ -116,12 +117,18 @@ def test_what_is_measured_is_what_evaluate_finds():
     measured = Measured.of(SMALL)
     measured.add([7], [NEVER, point])  # on memory that another run has used
     results = evaluate(["never", "fixed_age(age_s=20,max_bytes=1M)"], [SMALL], [7])
-    (episode,) = (e for e in results.episodes if e.policy != "never")
+    trial = results.trial("fixed_age(age_s=20,max_bytes=1M)", SMALL.name)
     host = dict(zip(QUANTITIES, measured.host[7, point], strict=True))
-    assert host["held_bytes"] == pytest.approx(episode.dram_gib * (1 << 30), rel=1e-12)
-    assert host["refault_pct_wss_min"] == pytest.approx(episode.refault_pct_wss_min, rel=1e-12)
-    assert host["psi_some_pct"] == pytest.approx(episode.psi_some_pct, rel=1e-12)
-    assert host["written_bytes_h"] > 0
+    held = trial.terms[0, TERMS.index("dram_held")] / trial.hours
+    assert host["held_bytes"] == pytest.approx(held * (1 << 30), rel=1e-12)
+    account = trial.account.take(0)
+    pressure = 100.0 * account.stalled_us / account.elapsed_us
+    np.testing.assert_allclose(
+        measured.rows[7, point][:, QUANTITIES.index("psi_some_pct")], pressure, rtol=1e-12
+    )
+    written = trial.terms[0, TERMS.index("bytes_written")] / trial.hours
+    assert host["written_bytes_h"] == pytest.approx(written, rel=1e-12)
+    assert written > 0
 
 
 def test_settings_can_differ_by_cgroup():

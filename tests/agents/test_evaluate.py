@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from zswap_gym.agents.contestants import contestant, parse_arm
@@ -11,7 +12,7 @@ from zswap_gym.agents.evaluate import evaluate
 from zswap_gym.agents.export import export_run
 from zswap_gym.agents.report import prices_of
 from zswap_gym.agents.train import train
-from zswap_gym.envs.reward import RewardTerms, RewardWeights
+from zswap_gym.envs.reward import TERMS, RewardWeights
 from zswap_gym.errors import UserError
 from zswap_gym.policy.laws import make_law
 from zswap_gym.policy.runtime import Policy
@@ -27,7 +28,7 @@ def run(make_experiment, tmp_path: Path) -> Path:
 
 def test_bundles_runs_laws_and_arms_meet_the_same_episodes(run: Path, tiny: str, tmp_path: Path) -> None:
     bundle = export_run(run, tmp_path / "policy.npz")
-    seen: list[str] = []
+    seen: list[tuple[int, str]] = []
     policies = {
         "agent": str(bundle),
         "the run": run,
@@ -36,18 +37,19 @@ def test_bundles_runs_laws_and_arms_meet_the_same_episodes(run: Path, tiny: str,
         "object": make_law("fixed_age(age_s=5,max_bytes=4M)"),
         "shrinker": "never@shrinker",
     }
-    results = evaluate(policies, [tiny], SEEDS, on_episode=seen.append)
+    results = evaluate(policies, [tiny], SEEDS, on_episodes=lambda *done: seen.append(done))
     assert results.policies == ("never", *policies)
     assert results.learned == ("agent", "the run", "loaded")
-    assert len(seen) == len(results.episodes) == 3 * 7
-    by = {(e.policy, e.seed): e for e in results.episodes}
-    for seed in SEEDS:
-        assert by["agent", seed].reward == by["the run", seed].reward == by["loaded", seed].reward
-        assert by["hard", seed].terms == by["object", seed].terms
-        assert by["hard", seed].terms["bytes_written"] > by["never", seed].terms["bytes_written"]
-    assert len({by["never", seed].reward for seed in SEEDS}) == 3
-    assert by["never", 900].steps == 8
-    assert by["never", 900].hours == pytest.approx(80 / 3600)
+    assert sum(number for number, _ in seen) == 3 * 7
+    by = {trial.policy: trial for trial in results.trials}
+    np.testing.assert_array_equal(by["agent"].reward, by["the run"].reward)
+    np.testing.assert_array_equal(by["agent"].reward, by["loaded"].reward)
+    np.testing.assert_array_equal(by["hard"].terms, by["object"].terms)
+    written = TERMS.index("bytes_written")
+    assert (by["hard"].terms[:, written] > by["never"].terms[:, written]).all()
+    assert len(set(by["never"].reward.tolist())) == 3
+    assert by["never"].steps == 8
+    assert by["never"].hours == pytest.approx(80 / 3600)
     assert results.provenance["policies"]["hard"] == "fixed_age(age_s=5,max_bytes=4M)"
 
 
@@ -57,29 +59,49 @@ def test_policies_are_judged_by_what_they_were_trained_for(
     train(make_experiment(env={"reward": {"dram_held": -20}}), tmp_path / "dear", 1, progress=False)
     bundle = export_run(tmp_path / "dear", tmp_path / "dear.npz")
     for dear in (tmp_path / "dear", bundle):
-        results = evaluate({"agent": dear}, [tiny], [900])
+        results = evaluate({"agent": dear}, [tiny], [900], objective="bill")
         assert results.provenance["weights"]["dram_held"] == -20
         assert prices_of(results) == "Prices unlike the defaults: dram_held = -20."
-    assert prices_of(evaluate({"agent": run}, [tiny], [900])) == ""
+    assert prices_of(evaluate({"agent": run}, [tiny], [900], objective="bill")) == ""
     assert prices_of(evaluate({"agent": bundle}, [tiny], [900], reward={})) == ""
     both = {"one": run, "other": bundle}
     with pytest.raises(UserError, match=r"one: the defaults; other: dram_held=-20\); give one with --price"):
-        evaluate(both, [tiny], [900])
-    assert len(evaluate(both, [tiny], [900], reward={"dram_held": -2}).episodes) == 3
+        evaluate(both, [tiny], [900], objective="bill")
+    assert len(evaluate(both, [tiny], [900]).trials) == 3  # no promise asks for prices
+    assert len(evaluate(both, [tiny], [900], objective="bill", reward={"dram_held": -2}).trials) == 3
 
 
 def test_episodes_add_up_and_repeat(tiny: str) -> None:
-    weights = {"disk_refaults": -1e-3}
+    weights = RewardWeights.of({"disk_refaults": -1e-3})
     one = evaluate(["fixed_age(age_s=5,max_bytes=4M)"], [tiny], SEEDS, reward=weights)
     two = evaluate(["fixed_age(age_s=5,max_bytes=4M)"], [tiny], SEEDS[::-1], reward=weights)
-    of = lambda r: {(e.policy, e.seed): (e.reward, e.terms, e.violation_share) for e in r.episodes}  # noqa: E731
-    assert of(one) == of(two)
-    for episode in one.episodes:
-        assert episode.reward == pytest.approx(
-            RewardWeights.of(weights).reward(RewardTerms(**episode.terms).as_array())
-        )
-        assert 0.0 <= episode.violation_share <= 1.0
-        assert episode.decide_us > 0
+    for ours, theirs in zip(one.trials, two.trials, strict=True):
+        np.testing.assert_array_equal(ours.reward, theirs.reward[::-1])
+        np.testing.assert_array_equal(ours.terms, theirs.terms[::-1])
+        np.testing.assert_array_equal(ours.account.broken, theirs.account.broken[::-1])
+        np.testing.assert_allclose(ours.reward, weights.reward(ours.terms))
+        assert (ours.decide_us > 0).all()
+
+
+def test_hints_are_taken_away_and_nothing_else(tmp_path: Path, tiny: str) -> None:
+    event = "events: [{kind: arrival, at: 20s, duration: 20s, bytes: 256K, fresh: true, announced: true}]"
+    text = Path(tiny).read_text().replace("pages: 256}}", f"pages: 256}}, {event}}}", 1)
+    path = tmp_path / "told.yaml"
+    path.write_text(text)
+    results = evaluate(["fixed_age(age_s=5,max_bytes=4M)"], [str(path)], SEEDS)
+    assert [t.policy for t in results.untold] == [t.policy for t in results.trials]
+    for told, untold in zip(results.trials, results.untold, strict=True):  # these rules read no hints
+        np.testing.assert_array_equal(told.terms, untold.terms)
+        assert told.inside["arrival"].events.tolist() == [1.0, 1.0, 1.0]
+    assert evaluate(["never"], [tiny], [900]).untold == ()
+
+
+def test_an_unknown_objective_or_promise_is_refused(tiny: str) -> None:
+    with pytest.raises(UserError, match="objective 'bil': unknown \\(did you mean 'bill'\\?\\)"):
+        evaluate(["never"], [tiny], [1], objective="bil")
+    for promise in ({"minutes": 0}, "disk_reads_pct_min=101"):
+        with pytest.raises(UserError, match="give a number above 0, at most"):
+            evaluate(["never"], [tiny], [1], promise=promise)
 
 
 def test_a_flat_policy_keeps_its_number_of_rows(make_experiment, tiny: str, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from zswap_gym.agents.railed import Rails
 from zswap_gym.agents.train import train
 from zswap_gym.controller.rails import Limits
 from zswap_gym.controller.state import BreakerLimits
+from zswap_gym.envs.reward import TERMS
 from zswap_gym.envs.writeback import WritebackEnv
 from zswap_gym.errors import UserError
 from zswap_gym.host.types import NOTHING, Request
@@ -51,40 +52,38 @@ def test_names() -> None:
         contestant("missing.npz+rails")
 
 
+def rails_of(limits: Limits, env: WritebackEnv) -> Rails:
+    return Rails(limits, env.cgroups, env.interval_s)
+
+
 def test_ages_are_raised_bytes_capped_and_the_rest_let_through(env: WritebackEnv) -> None:
-    rails = Rails(Limits(age_floor_s=60.0, bytes_per_write=MIB), env)
+    rails = rails_of(Limits(age_floor_s=60.0, bytes_per_write=MIB), env)
     asked = [Request(5.0, 4 * MIB), NOTHING]
-    assert rails.allow(env, asked) == [Request(60.0, MIB, MIB), NOTHING]
-    assert Rails(OPEN, env).allow(env, asked) == asked
-
-
-def first_ended(pages: int) -> dict[str, np.ndarray]:
-    """Outcomes of two cgroups of which the first one's request ended."""
-    values = {"ended": True, "errno": 0, "pages": pages, "seconds": 0.1, "release_errno": 0, "released": 0}
-    return {name: np.array([value, 0]) for name, value in values.items()}
+    assert rails.allow(env.table, asked) == [Request(60.0, MIB, MIB), NOTHING]
+    assert rails_of(OPEN, env).allow(env.table, asked) == asked
 
 
 def test_what_was_not_written_is_not_charged(env: WritebackEnv) -> None:
     """Where nothing is old enough the day's budget is whole again afterwards."""
-    rails = Rails(replace(OPEN, bytes_per_day=2 * MIB, host_bytes_per_day=2 * MIB), env)
+    rails = rails_of(replace(OPEN, bytes_per_day=2 * MIB, host_bytes_per_day=2 * MIB), env)
+    names = env.cgroups
     for _ in range(3):
-        assert rails.allow(env, [Request(1e6, 2 * MIB), NOTHING])[0].max_bytes == 2 * MIB
-        info = env.step_requests([NOTHING, NOTHING])[4]
-        rails.settle({**info, "outcomes": first_ended(0)})
-    assert rails.allow(env, [Request(1e6, 2 * MIB), Request(1e6, 2 * MIB)])[1].max_bytes == 0
+        assert rails.allow(env.table, [Request(1e6, 2 * MIB), NOTHING])[0].max_bytes == 2 * MIB
+        env.step_requests([NOTHING, NOTHING])
+        rails.settle(((names[0], 0, 0, 0.1, 0, 0),))
+    assert rails.allow(env.table, [Request(1e6, 2 * MIB), Request(1e6, 2 * MIB)])[1].max_bytes == 0
     env.step_requests([NOTHING, NOTHING])
-    rails.settle({"outcomes": first_ended(2 * MIB // PAGE_SIZE)})
-    assert rails.allow(env, [Request(1e6, 2 * MIB), NOTHING])[0].max_bytes == 0
+    rails.settle(((names[0], 0, 2 * MIB // PAGE_SIZE, 0.1, 0, 0),))
+    assert rails.allow(env.table, [Request(1e6, 2 * MIB), NOTHING])[0].max_bytes == 0
 
 
 def test_closed_rails_are_never_and_open_ones_nothing(tiny: str) -> None:
     policies = ["never", EAGER, f"{EAGER}+rails"]
     for limits, same in ((Limits(bytes_per_write=0), "never"), (OPEN, EAGER)):
         results = evaluate(policies, [tiny], [900, 901], rails=limits)
-        by = {(e.policy, e.seed): e for e in results.episodes}
-        for seed in (900, 901):
-            assert by[f"{EAGER}+rails", seed].terms == by[same, seed].terms
-            assert by[EAGER, seed].terms["bytes_written"] > 0
+        by = {trial.policy: trial for trial in results.trials}
+        np.testing.assert_array_equal(by[f"{EAGER}+rails"].terms, by[same].terms)
+        assert (by[EAGER].terms[:, TERMS.index("bytes_written")] > 0).all()
 
 
 def test_a_policy_within_rails_is_a_policy(make_experiment, tiny: str, tmp_path: Path) -> None:
@@ -94,5 +93,4 @@ def test_a_policy_within_rails_is_a_policy(make_experiment, tiny: str, tmp_path:
         [str(bundle), f"{bundle}+rails", f"{tmp_path / 'run'}+rails"], [tiny], [900], rails=OPEN
     )
     assert results.learned == results.policies[1:]
-    rewards = {e.policy: e.reward for e in results.episodes if e.policy != "never"}
-    assert len(set(rewards.values())) == 1
+    assert len({float(trial.reward[0]) for trial in results.trials if trial.policy != "never"}) == 1

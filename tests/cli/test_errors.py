@@ -215,9 +215,33 @@ def test_a_damaged_or_missing_policy(refused: Refused, tmp_path: Path) -> None:
 
 
 def test_a_price_that_is_none(refused) -> None:
-    args = ("evaluate", "--scenario", "demo-test", "--laws", "never", "--seeds", 1, "--price")
+    args = ("evaluate", "--scenario", "demo-test", "--laws", "never", "--seeds", 1, "--objective", "bill")
+    args = (*args, "--price")
     assert "--price dram_held: write TERM=WEIGHT" in refused(*args, "dram_held")
     assert "dram_held" in refused(*args, "dram_hold=-2")
+
+
+def test_prices_without_a_bill(refused: Refused) -> None:
+    args = ("evaluate", "--scenario", "demo-test", "--laws", "never", "--seeds", 1)
+    assert "only --objective bill asks for prices" in refused(*args, "--price", "dram_held=-2")
+    assert "objective 'bil': unknown (did you mean 'bill'?)" in refused(*args, "--objective", "bil")
+
+
+@pytest.mark.parametrize(
+    ("promise", "words"),
+    [
+        ("minutes=0", "--promise: minutes = 0.0; give a number above 0, at most 1"),
+        (
+            "disk_reads_pct_min=101",
+            "--promise: disk_reads_pct_min = 101.0; give a number above 0, at most 100",
+        ),
+        ("minuts=0.9", "--promise: unknown key 'minuts' (did you mean 'minutes'?)"),
+        ("0.95", "--promise: '0.95' is no key=value"),
+    ],
+)
+def test_a_promise_that_means_nothing(refused: Refused, promise: str, words: str) -> None:
+    args = ("--scenario", "demo-test", "--laws", "never", "--seeds", 1, "--promise", promise)
+    assert words in refused("evaluate", *args)
 
 
 def test_rails_that_nobody_runs_within(refused: Refused, tmp_path: Path) -> None:

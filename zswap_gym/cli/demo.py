@@ -35,9 +35,9 @@ TRAINING_SHARE = 0.6
 PROBE_ROLLOUTS = 4
 
 LEGEND = """
-The gain is what is saved of the bill of doing nothing: memory held, stalls, disk reads, writes, all priced
-in GiB-hours; in brackets its 95 % interval. Below zero, doing nothing was better. "agent+rails" is what the
-controller lets through of the agent; "shrinker" is doing nothing on a kernel with zswap's own shrinker on.
+Saved is memory that doing nothing holds and this one does not, with its 95 % interval; first stand those
+that keep the promise to every cgroup. "agent+rails" is what the controller lets through of the agent;
+"shrinker" is doing nothing on a kernel with zswap's own shrinker on.
 """
 
 CONTROLLER_YAML = """\
@@ -167,6 +167,7 @@ def _evaluate(experiment: Experiment, out: Path, rails: Limits) -> Results:
     """
     from zswap_gym.agents.contestants import RAILED
     from zswap_gym.agents.evaluate import evaluate
+    from zswap_gym.agents.parallel import open_workers
     from zswap_gym.cli.evaluate import HELD_OUT, episode_bar
     from zswap_gym.policy.laws import LAWS
 
@@ -177,11 +178,20 @@ def _evaluate(experiment: Experiment, out: Path, rails: Limits) -> Results:
         "shrinker": "never@shrinker",
     }
     scenarios = experiment.scenarios.evaluate
-    with episode_bar(len(who) * len(scenarios) * SEEDS, quiet=False) as tick:
+    seeds = range(HELD_OUT, HELD_OUT + SEEDS)
+    with (
+        open_workers() as workers,
+        episode_bar(len(who) * len(scenarios) * SEEDS, quiet=False) as tick,
+    ):
         results = evaluate(
-            who, scenarios, range(HELD_OUT, HELD_OUT + SEEDS), reward=experiment.env.reward, rails=rails,
-            on_episode=tick,
-        )  # fmt: skip
+            who,
+            scenarios,
+            seeds,
+            reward=experiment.env.reward,
+            rails=rails,
+            workers=workers,
+            on_episodes=tick,
+        )
     results.save(out / EVALUATION)
     return results
 

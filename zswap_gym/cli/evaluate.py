@@ -29,19 +29,35 @@ def evaluate(
         typer.Option("--policy", help="A training run's folder or an exported file; repeat it for several."),
     ] = None,
     laws: Annotated[
-        str, typer.Option(help="Rules to compare with: names separated by commas, or 'all', or 'none'.")
+        str,
+        typer.Option(
+            help="Rules to compare with: names or files separated by commas, or 'all' (with the tuned ones "
+            "of configs/laws and the kernel's own shrinker and pool limit), or 'none'."
+        ),
     ] = "all",
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds; everybody meets the same ones.")] = 5,
     first_seed: Annotated[
         int, typer.Option(min=0, help="The first of them. Training uses small ones, so these are new.")
     ] = HELD_OUT,
+    promise: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY=VALUE,...",
+            help="What each cgroup is promised: some of disk_reads_pct_min=0.2, minutes=0.95, "
+            "psi_added_pct=0.1, cpu_pct_per_gib=0.25.",
+        ),
+    ] = None,
+    objective: Annotated[
+        str,
+        typer.Option(help="What ranks them: promise, memory saved while it is kept; or bill, prices."),
+    ] = "promise",
     price: Annotated[
         list[str] | None,
         typer.Option(
             "--price",
             metavar="TERM=WEIGHT",
-            help="A weight of the reward, such as dram_held=-20; repeat it for several. Default: what the "
-            "policies were trained for.",
+            help="With --objective bill: a weight of the reward, such as dram_held=-20; may be repeated. "
+            "Default: what the policies were trained for.",
         ),
     ] = None,
     rails: Annotated[
@@ -51,6 +67,9 @@ def evaluate(
             help="A controller YAML: its rails are those of NAME+rails. Default: the defaults.",
         ),
     ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes to run on. Default: as many as there are cores.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for results.json, episodes.csv and report.html.")
     ] = None,
@@ -58,8 +77,9 @@ def evaluate(
 ) -> None:
     """Compare policies with the rules everybody knows, on the same workloads and seeds.
 
-    Everybody meets every scenario on every seed. What is printed is the difference to doing nothing,
-    pair by pair, with 95 % intervals; where a rule does as well as a policy, it says so.
+    Everybody meets every scenario on every seed. First stand those that keep the promise to every
+    cgroup, by the memory they save against doing nothing, with 95 % intervals; who breaks it never
+    stands above who keeps it. Where a rule does as well as a policy, it says so.
 
     A rule may have parameters in brackets, and an arm after @: the same rule on a machine with
     another setting, such as the kernel's own shrinker switched on. NAME+rails, policy or rule, is what the
@@ -71,30 +91,42 @@ def evaluate(
         zswap-gym evaluate --policy policy.npz --scenario demo-test --seeds 20 --out results
         zswap-gym evaluate --scenario single-kv --laws "never,fixed_age(age_s=30,max_bytes=8M),tmo"
         zswap-gym evaluate --scenario single-kv --laws "never,never@shrinker" --json
-        zswap-gym evaluate --scenario demo-test --price dram_held=-20
+        zswap-gym evaluate --scenario mixed-test --promise minutes=0.99,cpu_pct_per_gib=0.1
+        zswap-gym evaluate --scenario demo-test --objective bill --price dram_held=-20
         zswap-gym evaluate --scenario demo-test --policy policy.npz+rails --rails mine.yaml
     """
     from zswap_gym.cli._extras import optional_parts
     from zswap_gym.cli._output import console, ensure_writable
+    from zswap_gym.policy.promise import Promise
     from zswap_gym.workloads.scenario import load_scenario
 
     # Everything that can be wrong is looked at before the first second of simulation.
-    names = split_laws(laws)
+    promised = Promise.of(promise, "--promise")
+    rules = split_laws(laws)
     if policy:
         check_policies(policy)
+    if price and objective != "bill":
+        raise UserError("--price: only --objective bill asks for prices; give that too, or leave it out")
     reward = prices(price) if price else None
-    who = list(dict.fromkeys([*(policy or ()), *names]))
-    limits = _limits(rails, who) if rails is not None else None
+    contestants = {spec: spec for spec in policy or ()} | rules
+    limits = _limits(rails, list(contestants)) if rails is not None else None
     scenarios = [load_scenario(name) for name in scenario]
     if out is not None:
         ensure_writable(out, folder=True)
     with optional_parts("evaluating"):
+        from zswap_gym.agents.evaluate import check_objective, count_episodes
         from zswap_gym.agents.evaluate import evaluate as run
+        from zswap_gym.agents.parallel import open_workers
         from zswap_gym.agents.report import print_report, write_html
 
+    check_objective(objective)
     chosen = range(first_seed, first_seed + seeds)
-    with episode_bar((len(who) + ("never" not in who)) * len(scenarios) * seeds, quiet=as_json) as tick:
-        results = run(who, scenarios, chosen, reward=reward, rails=limits, on_episode=tick)
+    total = count_episodes(scenarios, seeds, len(contestants) + ("never" not in contestants))
+    with open_workers(workers) as work, episode_bar(total, quiet=as_json) as tick:
+        results = run(
+            contestants, scenarios, chosen, objective=objective, promise=promised, reward=reward,
+            rails=limits, workers=work, on_episodes=tick,
+        )  # fmt: skip
 
     if out is not None:
         written = results.save(out)
@@ -131,22 +163,24 @@ def prices(given: Sequence[str]) -> RewardWeights:
     return RewardWeights.of(weights, "--price")
 
 
-def split_laws(text: str) -> list[str]:
-    """``"a,b(x=1,y=2)@z=1,w=2"`` as ``["a", "b(x=1,y=2)@z=1,w=2"]``. UserError where one is wrong."""
-    from zswap_gym.agents.contestants import contestant
-    from zswap_gym.policy.laws import LAWS
+def split_laws(text: str) -> dict[str, str]:
+    """Rules by name: ``"a,b(x=1,y=2)@z=1,w=2"`` is ``a`` and ``b(x=1,y=2)@z=1,w=2``.
+
+    UserError where one is wrong.
+    """
+    from zswap_gym.agents.contestants import contestant, rules
 
     if text.strip() == "none":
-        return []
+        return {}
     if text.strip() == "all":
-        return list(LAWS)
+        return rules()
     # A comma inside brackets, or before KEY=, belongs to the law it follows.
     specs = [part.strip() for part in re.split(r",(?![^()]*\))(?!\s*\w+=)", text) if part.strip()]
     if not specs:
         raise UserError("--laws: names no law; write 'all', 'none' or names separated by commas")
     for spec in specs:
         contestant(spec)
-    return list(dict.fromkeys(specs))
+    return {spec: spec for spec in specs}
 
 
 def check_policies(specs: Sequence[str]) -> None:
@@ -161,8 +195,8 @@ def check_policies(specs: Sequence[str]) -> None:
 
 
 @contextmanager
-def episode_bar(total: int, *, quiet: bool) -> Iterator[Callable[[str], None]]:
-    """A progress bar on stderr over ``total`` episodes; yields what to call after each."""
+def episode_bar(total: int, *, quiet: bool) -> Iterator[Callable[[int, str], None]]:
+    """A progress bar on stderr over ``total`` episodes; yields what to call after some of them."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -172,4 +206,4 @@ def episode_bar(total: int, *, quiet: bool) -> Iterator[Callable[[str], None]]:
     )  # fmt: skip
     with bar:
         task = bar.add_task("", total=total)
-        yield lambda what: bar.update(task, advance=1, description=what)
+        yield lambda number, what: bar.update(task, advance=number, description=what)

@@ -25,11 +25,21 @@ from zswap_gym.kernel.linking import EntryCompiler, PartCompiler
 _SOURCES = Path(__file__).parent
 
 
-def source_digest() -> str:
-    """Hex digest of every kernel source file, numba's version, and the CPU's name and features."""
+def model_digest() -> str:
+    """16 hex digits over every kernel source file: the same on any machine."""
+    return _sources().hexdigest()[:16]
+
+
+def _sources() -> Any:
     digest = hashlib.sha256()
     for path in sorted(_SOURCES.glob("*.py")):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest
+
+
+def source_digest() -> str:
+    """Hex digest of every kernel source file, numba's version, and the CPU's name and features."""
+    digest = _sources()
     cpu = f"{llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}"
     digest.update(f"{numba.__version__} {cpu} {sys.version}".encode())
     return digest.hexdigest()[:20]

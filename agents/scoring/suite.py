@@ -1,0 +1,133 @@
+"""A suite: scenarios, seeds and a promise that are the same for everybody, so that scores compare.
+
+    description: what it is for
+    seeds: {first: 9000, count: 24}
+    promise: {disk_reads_pct_min: 0.2, minutes: 0.95, psi_added_pct: 0.1, cpu_pct_per_gib: 0.25}
+    scenarios:
+      mixed-test: 0123456789abcdef      # name or file beside the suite's, and the digest it must have
+
+A folder of scenario files is a suite too, with the usual promise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import zswap_gym
+from zswap_gym.envs.warmstart import scenario_digest
+from zswap_gym.errors import UserError, nearest
+from zswap_gym.policy.promise import Promise
+from zswap_gym.workloads.scenario import Scenario, load_scenario
+from zswap_gym.workloads.yaml_file import read_yaml
+
+FIRST_SEED, SEEDS = 9000, 16
+"""Of a folder; trainings use small seeds and evaluations those from 5000 on."""
+KEYS = ("description", "seeds", "promise", "scenarios")
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What everybody meets."""
+
+    name: str
+    scenarios: tuple[Scenario, ...]
+    seeds: tuple[int, ...]
+    promise: Promise
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits over scenarios, seeds and promise."""
+        facts = [[s.name, scenario_digest(s)] for s in self.scenarios], self.seeds, self.promise.as_dict()
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def label(self) -> str:
+        """Name and digest: two scores with the same one are of the same suite."""
+        return f"{self.name} {self.digest}"
+
+    def with_seeds(self, count: int) -> Suite:
+        """The suite on so many seeds, from its first one on."""
+        return replace(self, seeds=tuple(range(self.seeds[0], self.seeds[0] + count)))
+
+
+def load_suite(name: str | Path) -> Suite:
+    """The suite in that folder or file, or of that name under configs/suites.
+
+    Raises:
+        UserError: not found, a scenario that does not load or is not the one the suite was made with, a
+            promise or seeds that mean nothing; names file and key.
+    """
+    path = Path(name)
+    if path.is_dir():
+        return _of_folder(path)
+    known = {file.stem: file for folder in _folders() for file in sorted(folder.glob("*.yaml"))}
+    if not path.is_file():
+        if str(name) not in known:
+            raise UserError(
+                f"suite {str(name)!r}: no such folder, file or name{nearest(str(name), known)}; "
+                f"known are {', '.join(known) or 'none here'}"
+            )
+        path = known[str(name)]
+    return _of_file(path)
+
+
+def _folders() -> list[Path]:
+    package = Path(zswap_gym.__file__).parents[1]
+    return [root / "configs" / "suites" for root in dict.fromkeys((package, Path.cwd()))]
+
+
+def _of_folder(folder: Path) -> Suite:
+    files = sorted((*folder.glob("*.yaml"), *folder.glob("*.yml")))
+    if not files:
+        raise UserError(f"{folder}: holds no scenario (*.yaml); put the suite's scenarios there")
+    scenarios = tuple(load_scenario(file) for file in files)
+    by_name: dict[str, Path] = {}
+    for file, scenario in zip(files, scenarios, strict=True):
+        if scenario.name in by_name:
+            raise UserError(
+                f"{file}: name {scenario.name!r} is that of {by_name[scenario.name]} too; rename one"
+            )
+        by_name[scenario.name] = file
+    return Suite(folder.resolve().name, scenarios, tuple(range(FIRST_SEED, FIRST_SEED + SEEDS)), Promise())
+
+
+def _of_file(path: Path) -> Suite:
+    content = read_yaml(path)
+    for key in content:
+        if key not in KEYS:
+            raise UserError(f"{path}: unknown key {key!r}{nearest(str(key), KEYS)}; it has {', '.join(KEYS)}")
+    named = content.get("scenarios")
+    if not isinstance(named, Mapping) or not named:
+        raise UserError(f"{path}: scenarios = {named!r}; give NAME: DIGEST for each")
+    scenarios = tuple(_scenario(path, str(name), digest) for name, digest in named.items())
+    return Suite(path.stem, scenarios, _seeds(path, content.get("seeds")),
+                 Promise.of(content.get("promise"), f"{path}: promise"))  # fmt: skip
+
+
+def _scenario(path: Path, name: str, digest: Any) -> Scenario:
+    beside = path.parent / f"{name}.yaml"
+    scenario = load_scenario(beside if beside.is_file() else name)
+    found = scenario_digest(scenario)
+    if str(digest) != found:
+        raise UserError(
+            f"{path}: scenarios.{name}: the scenario has digest {found}, the suite was made with {digest}; "
+            "scores would not compare: use the version it was made with, or make a suite of another name"
+        )
+    return scenario
+
+
+def _seeds(path: Path, value: Any) -> tuple[int, ...]:
+    wanted = {"first": FIRST_SEED, "count": SEEDS}
+    if not isinstance(value, Mapping) or set(value) - set(wanted):
+        raise UserError(f"{path}: seeds = {value!r}; write seeds: {{first: {FIRST_SEED}, count: {SEEDS}}}")
+    numbers = wanted | dict(value)
+    for key, least in (("first", 0), ("count", 1)):
+        number = numbers[key]
+        if isinstance(number, bool) or not isinstance(number, int) or number < least:
+            raise UserError(f"{path}: seeds.{key} = {number!r}; give a whole number of at least {least}")
+    return tuple(range(numbers["first"], numbers["first"] + numbers["count"]))
