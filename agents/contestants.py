@@ -93,11 +93,16 @@ class PolicyDriver:
 
     policy: Policy
     where: str
+    any_interval: bool = False
+    """Whether it may be asked at another interval than it was trained for, which it sees in a feature."""
 
     def start(self, env: WritebackEnv, fleet: Fleet) -> None:  # noqa: ARG002 - a policy remembers nothing
         """Refuse an environment whose contract is not the policy's."""
-        mine = replace(env.contract, action=self.policy.contract.action)  # its actions are decoded by its own
-        mine.check(self.policy.contract, self.where, any_n=self.policy.kind == "shared")
+        trained = self.policy.contract
+        mine = replace(env.contract, action=trained.action)  # its actions are decoded by its own
+        if self.any_interval:
+            mine = replace(mine, decision_interval_s=trained.decision_interval_s)
+        mine.check(trained, self.where, any_n=self.policy.kind == "shared")
 
     def decide(self, env: WritebackEnv, fleet: Fleet) -> Asked:
         """Its action, which means what the policy's contract says.
@@ -149,6 +154,19 @@ class Contestant:
             return self.driver.policy.contract.n_max
         return None
 
+    @property
+    def interval_s(self) -> float | None:
+        """Seconds between decisions that a trained policy was trained for; None for a rule."""
+        return (
+            self.driver.policy.contract.decision_interval_s if isinstance(self.driver, PolicyDriver) else None
+        )
+
+    def at_any_interval(self) -> Contestant:
+        """The same, which may be asked at another interval than it was trained for."""
+        if not isinstance(self.driver, PolicyDriver):
+            return self
+        return replace(self, driver=replace(self.driver, any_interval=True))
+
     def digest(self) -> str:
         """16 hex digits over all that decides: law and parameters or network, arm, rails."""
         text = json.dumps([self.driver.describe(), dict(self.arm), self.railed], sort_keys=True, default=str)
@@ -159,8 +177,10 @@ class Contestant:
         return scenario.arm(**self.arm) if self.arm else scenario
 
 
-def contestant(spec: str | Path | Policy | Law) -> Contestant:
+def contestant(spec: str | Path | Policy | Law | Contestant) -> Contestant:
     """Whom ``spec`` names; see the module's text. UserError says what was not understood."""
+    if isinstance(spec, Contestant):
+        return spec
     if isinstance(spec, Policy):
         return Contestant(PolicyDriver(spec, "policy"))
     if not isinstance(spec, (str, Path)):

@@ -28,7 +28,7 @@ Tick = Callable[[int, str], None]
 
 
 def evaluate(
-    policies: Mapping[str, str | Path | Policy | Law] | Sequence[str],
+    policies: Mapping[str, str | Path | Policy | Law | Contestant] | Sequence[str],
     scenarios: Sequence[str | Path | Scenario],
     seeds: Sequence[int],
     *,

@@ -27,13 +27,13 @@ def table(of: Sheet, learned: Sequence[str]) -> Table:
     from rich.table import Table as RichTable
 
     out = RichTable(
-        "policy", *(name for name, _ in of.columns), title=of.title, box=box.SIMPLE, title_justify="left"
+        of.first, *(name for name, _ in of.columns), title=of.title, box=box.SIMPLE, title_justify="left"
     )
     for column in out.columns[1:]:
         column.justify = "right"
     for row in of.rows:
-        style = " ".join(["bold"] * (row.policy in learned) + ["dim"] * (not row.kept))
-        out.add_row(row.policy, *row.cells, style=style or None)
+        style = " ".join(["bold"] * (row.name in learned) + ["dim"] * (not row.kept))
+        out.add_row(row.name, *row.cells, style=style or None)
     return out
 
 
@@ -145,10 +145,10 @@ def _html_table(of: Sheet, learned: Sequence[str]) -> str:
     rows = []
     for row in of.rows:
         cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in row.cells)
-        kinds = " ".join(["learned"] * (row.policy in learned) + ["broken"] * (not row.kept))
-        rows.append(f'<tr class="{kinds}"><td>{html.escape(row.policy)}</td>{cells}</tr>')
+        kinds = " ".join(["learned"] * (row.name in learned) + ["broken"] * (not row.kept))
+        rows.append(f'<tr class="{kinds}"><td>{html.escape(row.name)}</td>{cells}</tr>')
     return (
-        f"<h2>{html.escape(of.title)}</h2><table><thead><tr><th>policy</th>{head}</tr></thead>"
+        f"<h2>{html.escape(of.title)}</h2><table><thead><tr><th>{of.first}</th>{head}</tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table>"
     )
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from zswap_gym.agents.results import Results
+from zswap_gym.agents.results import OVERALL, Results
 from zswap_gym.agents.scoring.bill import Bill
 from zswap_gym.agents.scoring.standing import Standing
 from zswap_gym.agents.scoring.trial import Trial
 from zswap_gym.agents.statistics import Estimate
 
+_CHANCE = "P(better)"
 _PROMISE = (
     ("kept", "cgroups that keep the promise, of all"),
     ("saved %", "memory that {reference} held and this one did not, with 95 % interval"),
-    ("P(better)", "share of runs in which it saved more than the best rule ({rule})"),
+    (_CHANCE, "share of runs in which it saved more than the best rule ({rule})"),
     ("broken min %", "minutes of cgroups over the promise's disk reads"),
     ("PSI added", "pressure beyond {reference}, percent of the time, mean of the cgroups"),
     ("CPU added", "compression and decompression beyond {reference}, percent of a core per GiB"),
@@ -43,9 +44,9 @@ _INSIDE = (
 
 @dataclass(frozen=True)
 class Row:
-    """One contestant's."""
+    """One contestant's, or one scenario's."""
 
-    policy: str
+    name: str
     cells: tuple[str, ...]
     kept: bool
 
@@ -56,7 +57,10 @@ class Sheet:
 
     title: str
     columns: Sequence[tuple[str, str]]
+    """Headings and what they mean."""
     rows: Sequence[Row]
+    first: str = "policy"
+    """Heading of the rows' names."""
 
 
 def sheet(results: Results, scenario: str) -> Sheet:
@@ -73,6 +77,18 @@ def sheet(results: Results, scenario: str) -> Sheet:
             for s in results.standings(scenario)
         ]
     return Sheet(title, columns, rows)
+
+
+def sheet_of(results: Results, policy: str, title: str) -> Sheet:
+    """One policy on every scenario and on all together, under the promise."""
+    names = (*results.scenarios, OVERALL)
+    columns = [(name, meaning) for name, meaning in _PROMISE if name != _CHANCE]
+    at = [name for name, _ in _PROMISE].index(_CHANCE)
+    rows = []
+    for scenario in names:
+        row = _standing(results.standing(policy, scenario), 0.0)
+        rows.append(Row(scenario, (*row.cells[:at], *row.cells[at + 1 :]), row.kept))
+    return Sheet(title, columns, rows, first="scenario")
 
 
 def sheet_inside(results: Results, scenario: str, kind: str) -> Sheet:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zswap_gym.agents.contestants import contestant
+from zswap_gym.agents.contestants import Contestant, contestant
 from zswap_gym.agents.evaluate import Tick, evaluate
 from zswap_gym.agents.parallel import Workers
 from zswap_gym.agents.results import OVERALL, Results
@@ -29,8 +29,8 @@ class Scores:
     suite: Suite
     model: str
     """Digest of the kernel model."""
-    digests: Mapping[str, str]
-    """Of each policy, by name."""
+    contestants: Mapping[str, Contestant]
+    """By name."""
     results: Results
 
     def rows(self) -> list[dict[str, Any]]:
@@ -41,8 +41,22 @@ class Scores:
     def line(self, policy: str) -> str:
         """One line of JSON: the row over all, with the digests of policy, suite and model."""
         row = _row(self.results.standing(policy, OVERALL))
-        digests = {"digest": self.digests[policy], "suite": self.suite.label, "model": self.model}
+        digests = {
+            "digest": self.contestants[policy].digest(),
+            "suite": self.suite.label,
+            "model": self.model,
+        }
         return json.dumps({"policy": row.pop("policy")} | digests | row)
+
+    def notes(self, policy: str) -> list[str]:
+        """Where the policy is asked at another interval than it was trained for."""
+        trained = self.contestants[policy].interval_s
+        intervals = {s.name: s.episode.decision_interval for s in self.suite.scenarios}
+        return [
+            f"{policy} was trained to decide every {trained:g} s; {name} asks every {interval:g} s."
+            for name, interval in intervals.items()
+            if trained is not None and interval != trained
+        ]
 
     def document(self) -> dict[str, Any]:
         """Suite, model and all rows."""
@@ -50,7 +64,7 @@ class Scores:
 
     def _standings(self, scenario: str) -> list[Standing]:
         found = self.results.standings(scenario)
-        return [s for s in found if s.policy in self.digests]  # the reference is there to compare with
+        return [s for s in found if s.policy in self.contestants]  # the reference is there to compare with
 
 
 def score(
@@ -63,17 +77,18 @@ def score(
     """Run policies through a suite. UserError as of :func:`evaluate`.
 
     Args:
-        policies: by name, what :func:`zswap_gym.agents.contestants.contestant` understands.
+        policies: by name, what :func:`zswap_gym.agents.contestants.contestant` understands. A trained one
+            is asked at whatever interval a scenario has.
         suite: what they meet.
         workers: who runs it; None = this process.
         on_episodes: called as episodes end.
     """
+    contestants = {name: contestant(spec).at_any_interval() for name, spec in policies.items()}
     results = evaluate(
-        policies, suite.scenarios, suite.seeds, promise=suite.promise, untold=False, workers=workers,
+        contestants, suite.scenarios, suite.seeds, promise=suite.promise, untold=False, workers=workers,
         on_episodes=on_episodes,
     )  # fmt: skip
-    digests = {name: contestant(spec).digest() for name, spec in policies.items()}
-    return Scores(suite, model_digest(), digests, results)
+    return Scores(suite, model_digest(), contestants, results)
 
 
 def _row(s: Standing) -> dict[str, Any]:

@@ -15,10 +15,12 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import zswap_gym
+from zswap_gym import workloads
 from zswap_gym.envs.warmstart import scenario_digest
 from zswap_gym.errors import UserError, nearest
 from zswap_gym.policy.promise import Promise
@@ -41,9 +43,9 @@ class Suite:
 
     @property
     def digest(self) -> str:
-        """16 hex digits over scenarios, seeds and promise."""
+        """16 hex digits over scenarios, the workloads they are made of, seeds and promise."""
         facts = [[s.name, scenario_digest(s)] for s in self.scenarios], self.seeds, self.promise.as_dict()
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps([workloads_digest(), *facts]).encode()).hexdigest()[:16]
 
     @property
     def label(self) -> str:
@@ -53,6 +55,17 @@ class Suite:
     def with_seeds(self, count: int) -> Suite:
         """The suite on so many seeds, from its first one on."""
         return replace(self, seeds=tuple(range(self.seeds[0], self.seeds[0] + count)))
+
+
+@cache
+def workloads_digest() -> str:
+    """Hex digest of what turns a scenario into accesses: the sources, and all that was recorded."""
+    digest = hashlib.sha256()
+    place = Path(workloads.__file__).parent
+    for path in sorted((*place.glob("*.py"), *place.glob("data/*"))):
+        if path.is_file():
+            digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
 
 
 def load_suite(name: str | Path) -> Suite:

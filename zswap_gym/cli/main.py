@@ -12,7 +12,19 @@ from collections.abc import Sequence
 
 import typer
 
-from zswap_gym.cli import advise, bench, control, demo, evaluate, export, fidelity, record, scenarios, train
+from zswap_gym.cli import (
+    advise,
+    bench,
+    control,
+    demo,
+    evaluate,
+    export,
+    fidelity,
+    record,
+    scenarios,
+    score,
+    train,
+)  # fmt: skip
 from zswap_gym.errors import UserError
 
 BAD_INPUT = 2
@@ -53,6 +65,7 @@ def _root(
         zswap-gym train demo --out runs/mine         # learn a policy
         zswap-gym evaluate --policy runs/mine --scenario demo-test
         zswap-gym export runs/mine --out policy.npz  # one file, no torch
+        zswap-gym score policy.npz                   # on the suite that everybody meets
         zswap-gym control configs/controller/observe.yaml
 
     `zswap-gym demo` walks it all in minutes on recorded workloads.
@@ -64,6 +77,7 @@ app.command("import")(record.import_)
 app.command()(advise.advise)
 app.command()(train.train)
 app.command()(evaluate.evaluate)
+app.command()(score.score)
 app.command()(export.export)
 app.command()(control.control)
 app.add_typer(scenarios.app, name="scenarios")

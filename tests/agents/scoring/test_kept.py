@@ -1,0 +1,81 @@
+"""Whoever says that a promise is kept says the same of the same run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from zswap_gym.agents.contestants import contestant
+from zswap_gym.agents.evaluate import evaluate
+from zswap_gym.agents.scoring.score import score
+from zswap_gym.agents.scoring.standing import by_cgroup
+from zswap_gym.agents.scoring.suite import Suite
+from zswap_gym.agents.scoring.trial import Conditions, nothing_done, run_trial
+from zswap_gym.envs.reference import references
+from zswap_gym.envs.writeback import WritebackEnv
+from zswap_gym.policy.laws import make_law
+from zswap_gym.policy.promise import Account, Promise, judge
+from zswap_gym.workloads.scenario import Scenario, load_scenario
+
+SEEDS = (61, 62)
+SCENARIO = """
+name: hour
+host: {page_scale: 16}
+stage_one: {kind: fixed, rate: 512K, interval: 1s}
+cgroups:
+  - {name: kv, workload: {archetype: kv_zipf, pages: 2048}}
+  - {name: agent, workload: {archetype: sidecar_agent, pages: 2048}}
+episode: {decision_interval: 30s, length: 20m, warmup: 120s}
+"""
+LAWS = ("never", "release_only(share=0.001)", "fixed_age(age_s=5,max_bytes=4M)", "fixed_age(age_s=900)")
+
+
+@pytest.fixture
+def hour(tmp_path: Path) -> Scenario:
+    (tmp_path / "hour.yaml").write_text(SCENARIO)
+    return load_scenario(tmp_path / "hour.yaml")
+
+
+def in_environments(law: str, scenario: Scenario, promise: Promise) -> list[bool]:
+    """Per cgroup, from single environments and their references alone."""
+    env = WritebackEnv(scenario, snapshots=0, promise=promise)
+    rule, mine, base = make_law(law), Account.zeros(2), Account.zeros(2)
+    for seed, reference in zip(SEEDS, references(env, SEEDS), strict=True):
+        env.reset(seed=seed)
+        rule.reset(2)
+        over = False
+        while not over:
+            _, _, _, over, _ = env.step_requests(rule.decide(env.table, env.interval_s))
+        mine, base = mine + env.account, base + reference.account
+    return judge(mine, base, promise).kept.tolist()
+
+
+@pytest.mark.parametrize(
+    "promise", [Promise(), Promise(disk_reads_pct_min=0.01), Promise(cpu_pct_per_gib=0.01)]
+)
+def test_environment_engine_evaluation_and_score_agree(hour: Scenario, promise: Promise) -> None:
+    results = evaluate(LAWS, [hour], SEEDS, promise=promise)
+    rows = score({law: law for law in LAWS}, Suite("mine", (hour,), SEEDS, promise)).rows()
+    scored = {row["policy"]: row["kept"] for row in rows if row["scenario"] == "all"}
+    seen = set()
+    for law in LAWS:
+        kept = in_environments(law, hour, promise)
+        trial = run_trial(law, contestant(law), hour, SEEDS, Conditions(promise))
+        nothing = nothing_done(hour, SEEDS, promise)
+        assert judge(trial.account.sum(), nothing.sum(), promise).kept.tolist() == kept
+        found = by_cgroup(results.trial(law, "hour"), results.trial("never", "hour"), promise)
+        assert found.kept.tolist() == kept
+        assert (results.standing(law).keeping, results.standing(law).kept) == (sum(kept), all(kept))
+        assert scored[law] == all(kept)
+        seen |= set(kept)
+    assert seen == {True, False}
+
+
+def test_memory_saved_is_what_the_hosts_do_not_hold(hour: Scenario) -> None:
+    results = evaluate(LAWS, [hour], SEEDS)
+    for law in LAWS:
+        ours, theirs = results.trial(law, "hour").account, results.trial("never", "hour").account
+        held, before = ours.held_byte_us.sum(1), theirs.held_byte_us.sum(1)
+        np.testing.assert_allclose(results.saved_pct(law)[0], 100.0 * (1.0 - held / before), atol=1e-9)
