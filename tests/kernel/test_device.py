@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from zswap_gym.host.simulated_files import meminfo
 from zswap_gym.kernel.access import FREE, OP_READ
 from zswap_gym.kernel.layout import DISK, NEW, RESIDENT, SWAPCACHE, ZSWAP
 from zswap_gym.kernel.spec import COMPRESSORS, DEVICES
-from zswap_gym.units import US_PER_S
+from zswap_gym.units import PAGE_SIZE, US_PER_S
 
 Make = Callable[..., Any]
 BOOT = 172_800 * US_PER_S
@@ -232,3 +233,32 @@ def test_the_work_clock_lags_by_what_the_threads_lost(make: Make, make_plan: Mak
         lag = int(rec["lag"]) - BOOT
         assert lag == b.count("p/g", "stall_us") // threads > 0
         assert rec["work"] == b.machine.now_us - rec["lag"]
+
+
+# --- a device that is RAM -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page_scale", [1, 4])
+def test_what_is_written_to_zram_takes_ram_until_its_slot_is_free(
+    make: Make, make_plan: Make, page_scale: int
+) -> None:
+    """Written back to a disk, pages leave RAM; written back to zram they stay there, compressed."""
+    plan = make_plan(6000)
+    plan.frees = np.zeros(1, FREE)
+    plan.frees["time"], plan.frees["n_pages"] = 300 * US_PER_S, 6000
+    free = {}
+    for device in ("nvme", "zram"):
+        b = make({"g": plan}, exact=False, device=STEADY[device], page_scale=page_scale)
+        b.fill("g")
+        b.run(60)
+        assert b.write("g", "30").pages == 6000 * page_scale
+        assert b.write("g", str(6000 * page_scale * PAGE_SIZE), "memory.reclaim").errno == 0
+        b.run(1)
+        free[device] = meminfo(b.machine)["MemFree"]
+    lengths = np.minimum(b.pages("g")["clen"], 4096).astype(int)
+    held = int(b.machine.state.host["zram_bytes"][0])
+    assert b.states("g")[DISK] == 6000
+    assert held == int(lengths.sum()) * page_scale > 0
+    assert free["nvme"] - free["zram"] == -(-held // PAGE_SIZE) * PAGE_SIZE
+    b.machine.advance(BOOT + 301 * US_PER_S)
+    assert b.machine.state.host["zram_bytes"][0] == 0

@@ -53,10 +53,14 @@ def whole_requests(age_s, max_bytes, release_bytes, limit_s, age_us, pages, rele
 
 @inline
 def own_bytes(st, own):
-    """Bytes each cgroup holds itself into ``own`` (c,): what it and its children hold less the latter."""
+    """Bytes each cgroup holds itself into ``own`` (c,): what it and its children hold less the latter.
+
+    What zram holds, which the kernel charges to no cgroup, is the root's.
+    """
     for c in range(len(own)):
         cg = st.cgs[c]
         own[c] = (cg.resident + cg.base) * PAGE_SIZE + cg.zbytes
+    own[0] += st.host[0].zram_bytes
     for c in range(1, len(own)):  # parents come before their children
         cg = st.cgs[c]
         own[cg.parent] -= (cg.resident + cg.base) * PAGE_SIZE + cg.zbytes

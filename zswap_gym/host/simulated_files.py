@@ -138,10 +138,11 @@ def max_pool_percent(machine: Machine) -> int:
 
 
 def meminfo(machine: Machine) -> dict[str, float]:
-    """What /proc/meminfo says, bytes. MemFree: RAM less resident pages, unreclaimable ones and the pool."""
+    """What /proc/meminfo says, bytes. MemFree: RAM less resident pages, unreclaimable ones, pool and zram."""
     host, root = machine.state.host[0], machine.state.cgs[0]
     pool = int(host["pool_pages"])
-    free = int(host["ram_pages"]) - int(root["resident"]) - int(root["base"]) - pool
+    zram = -(-int(host["zram_bytes"]) // PAGE_SIZE)
+    free = int(host["ram_pages"]) - int(root["resident"]) - int(root["base"]) - pool - zram
     return {
         "MemTotal": int(host["ram_pages"]) * PAGE_SIZE,
         "MemFree": max(free, 0) * PAGE_SIZE,

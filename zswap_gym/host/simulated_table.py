@@ -16,7 +16,7 @@ from zswap_gym.host.types import COLUMN, COLUMNS, Table
 from zswap_gym.kernel.jit import entry, inline
 from zswap_gym.kernel.layout import INF_PAGES, STAT
 from zswap_gym.kernel.machine import Machine
-from zswap_gym.kernel.memcg import usage
+from zswap_gym.kernel.memcg import ram_used, usage
 from zswap_gym.kernel.stateref import state_ref
 from zswap_gym.units import US_PER_S
 
@@ -124,7 +124,7 @@ def _fill_machine(st, row, at):
     root = st.cgs[0]
     row[at[0]] = host.now // 10_000 / 100.0
     row[at[1]] = host.ram_pages * _PAGE
-    row[at[2]] = max(host.ram_pages - root.resident - root.base - host.pool_pages, 0) * _PAGE
+    row[at[2]] = max(host.ram_pages - root.base - ram_used(st), 0) * _PAGE
     row[at[3]] = host.swap_pages * _PAGE
     row[at[4]] = (host.swap_pages - host.slots_used) * _PAGE
     row[at[5]] = host.pool_pages * _PAGE

@@ -310,6 +310,7 @@ def state(
         zgroups=np.full((len(classes), layout.ZSPAGE_GROUPS), -1, np.int32),
         tables=np.zeros(len(pages) // layout.TABLE + len(sources.regions) + 2, np.uint8),
         slot_of=np.zeros(len(pages) if by_slot else 0, np.int32),
+        zram=np.zeros(len(pages) if host.device.in_ram else 0, np.uint16),
         slot_page=np.full(host.swap_bytes // PAGE_SIZE + 1 if by_slot else 0, -1, np.int32),
     )
     set_pool_limit(result, host.max_pool_percent, host.accept_threshold_percent)

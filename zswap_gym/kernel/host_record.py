@@ -20,6 +20,7 @@ HOST = np.dtype(
         ("accept_pages", np.int64),
         ("pool_pages", np.int64),
         ("stored_pages", np.int64),
+        ("zram_bytes", np.int64),  # what lies on a device that is RAM: see swapdev.py
         ("reached_full", np.int32),
         ("worker_queued", np.int32),  # > 0: to be run; in replays the time refused stores gave it
         ("refusal_us", np.int32),  # replays: how long a refused store takes, during which the worker runs

@@ -6,8 +6,8 @@ high lie above it by the larger of a quarter of it and a thousandth of memory
 free wakes kswapd, which reclaims beside the programs over the whole tree until ``high`` is free; one
 that finds less than ``min`` reclaims 32 pages itself, and after 16 fruitless rounds kills.
 
-Free memory = RAM - resident pages - what is never reclaimed - zswap's pool, so the watermarks are
-kept as thresholds on resident + pool.
+Free memory = RAM - resident pages - what is never reclaimed - zswap's pool - what zram holds, so the
+watermarks are kept as thresholds on memcg.ram_used().
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from zswap_gym.kernel.jit import inline, njit
 from zswap_gym.kernel.jobs import HOST_JOBS
 from zswap_gym.kernel.layout import S_EV_OOM_KILL
+from zswap_gym.kernel.memcg import ram_used
 from zswap_gym.kernel.oom import oom_kill
 from zswap_gym.kernel.reclaim import MAX_RECLAIM_RETRIES, begin, step, try_free
 
@@ -47,14 +48,9 @@ def set_watermarks(st: State) -> None:
 
 
 @inline
-def _used(st):
-    return st.cgs[0].resident + st.host[0].pool_pages
-
-
-@inline
 def short_of_memory(st):
     """zone_watermark_fast(): less than ``low`` would be free."""
-    return _used(st) >= st.host[0].wake_at
+    return ram_used(st) >= st.host[0].wake_at
 
 
 @njit
@@ -65,14 +61,14 @@ def reclaim_globally(st, c, t):
         host.kswapd_wanted = 1
         host.jobs_changed = 1
     tries = 0
-    while _used(st) >= host.direct_at:
+    while ram_used(st) >= host.direct_at:
         freed, t = try_free(st, 0, DIRECT_GOAL, t, True)
         if freed > 0:  # should_reclaim_retry(): progress, so the allocation is tried again
             host.kswapd_failures = 0
             return True, t
         tries += 1
         if tries > MAX_RECLAIM_RETRIES:
-            if _used(st) < host.exhausted_at:
+            if ram_used(st) < host.exhausted_at:
                 return True, t  # what is left below ``min`` goes to those who must have it
             kills = st.stat[c, S_EV_OOM_KILL]
             if oom_kill(st, 0, c) < 0:
@@ -85,7 +81,7 @@ def reclaim_globally(st, c, t):
 def kswapd_begin(st):
     """balance_pgdat() from priority 12, full walks of the tree."""
     j = len(st.jobs) - HOST_JOBS
-    begin(st, j, 0, max(_used(st) - st.host[0].stop_at, 1))
+    begin(st, j, 0, max(ram_used(st) - st.host[0].stop_at, 1))
     st.jobs[j].attempt = 1
 
 
@@ -94,7 +90,7 @@ def kswapd_step(st, t):
     """A stretch of kswapd(): (back to sleep?, time to go on)."""
     host = st.host[0]
     job = st.jobs[len(st.jobs) - HOST_JOBS]
-    if _used(st) + SLACK <= host.stop_at:
+    if ram_used(st) + SLACK <= host.stop_at:
         host.kswapd_failures = 0
         return True, t
     if not job.active:

@@ -380,6 +380,7 @@ class State(NamedTuple):
     zgroups: np.ndarray  # int32 (classes, ZSPAGE_GROUPS): first zspage of each fullness group
     tables: np.ndarray  # uint8: per page table, bits of the walk's two filters
     slot_of: np.ndarray  # int32 (n,): number of a page's swap slot; none but for read-ahead by slot
+    zram: np.ndarray  # uint16 (n,): bytes a page's slot takes on a device that is RAM; none on others
     slot_page: np.ndarray  # int32 (slots + 1,): whose each slot is, or -1; the first is the header's
 
 

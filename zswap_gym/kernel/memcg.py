@@ -19,6 +19,13 @@ def usage(st, c):
 
 
 @inline
+def ram_used(st):
+    """Real pages of RAM in use that nothing but the reserve is kept from: resident, zswap's pool, zram."""
+    host = st.host[0]
+    return st.cgs[0].resident + host.pool_pages + ((host.zram_bytes + 4095) >> 12)
+
+
+@inline
 def account(st, c, resident, mapped, swapcached, entries, length):
     """Add simulated pages to the usage of c and its ancestors, each argument a signed count.
 
@@ -89,6 +96,9 @@ def drop_slot(st, c, p):
         c = st.cgs[c].parent
     st.host[0].slots_used -= k
     st.pages[p].flags &= ~F_SLOT
+    if rare(len(st.zram) > 0):
+        st.host[0].zram_bytes -= int(st.zram[p]) * k
+        st.zram[p] = 0
     if rare(len(st.slot_page) > 0):
         st.slot_page[st.slot_of[p]] = -1
 

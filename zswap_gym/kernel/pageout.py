@@ -36,7 +36,7 @@ from zswap_gym.kernel.layout import (
 )
 from zswap_gym.kernel.memcg import account, swap_room, take_slot
 from zswap_gym.kernel.mglru import work_now
-from zswap_gym.kernel.swapdev import write
+from zswap_gym.kernel.swapdev import keep_in_ram, write
 from zswap_gym.kernel.workingset import leave_shadow
 from zswap_gym.kernel.zswap import store
 
@@ -96,6 +96,8 @@ def _pageout_huge(st, c, first, t):
         return ACTIVATED, t
     for q in range(first, first + TABLE):
         st.pages[q].flags &= ~F_DIRTY
+        if rare(len(st.zram) > 0):
+            keep_in_ram(st, q)
     st.pages[first].flags |= F_RECLAIM
     st.stat[c, S_PSWPOUT] += TABLE - 1
     t, _ = write(st, c, first, t)

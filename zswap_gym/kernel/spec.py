@@ -30,6 +30,9 @@ class DeviceSpec:
     """Service times are drawn uniformly within +- this share of the mean."""
     latency_us: float = 0.0
     """From the end of a write's service to its completion."""
+    in_ram: bool = False
+    """zram: what is written is compressed again and stays in RAM, charged to no cgroup, until its slot is
+    freed (drivers/block/zram: zram_slot_free_notify()). A page that does not compress takes all of 4 KiB."""
 
 
 DEVICES: dict[str, DeviceSpec] = {
@@ -37,8 +40,10 @@ DEVICES: dict[str, DeviceSpec] = {
     "sata": DeviceSpec(read_us=152.0, write_us=60.0, channels=4, queue_depth=128, rotated_fraction=0.45),
     "iops400": DeviceSpec(read_us=2500.0, write_us=2500.0, channels=1, queue_depth=128, rotated_fraction=1.0),
     "hdd": DeviceSpec(read_us=7500.0, write_us=5400.0, channels=1, queue_depth=128, rotated_fraction=1.0),
+    "zram": DeviceSpec(read_us=6.0, write_us=12.0, rotated_fraction=0.0, in_ram=True),
 }
-"""Named device classes; figures from spec/memcg-model.md 12."""
+"""Named device classes; figures from spec/memcg-model.md 12. A zram write is a compression and over before
+the page is on the LRU, so that none is rotated."""
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,7 @@ _DTYPES: dict[str, tuple[Any, int]] = {
     "zgroups": (np.int32, 2),
     "tables": (np.uint8, 1),
     "slot_of": (np.int32, 1),
+    "zram": (np.uint16, 1),
     "slot_page": (np.int32, 1),
 }
 assert tuple(_DTYPES) == layout.State._fields

@@ -114,11 +114,21 @@ def queue_full(st):
     return st.host[0].ring_len >= len(st.ring)
 
 
+@inline
+def keep_in_ram(st, p):
+    """A device that is RAM holds page p's contents from now on, in place of what its slot held before."""
+    length = min(int(st.pages[p].clen), 4096)
+    st.host[0].zram_bytes += (length - int(st.zram[p])) * st.host[0].scale
+    st.zram[p] = length
+
+
 @njit
 def write(st, c, p, t):
     """Submit the write of page p at t, waiting for the queue; return (when submitted, when it ends)."""
     host = st.host[0]
     st.stat[c, S_PSWPOUT] += host.scale
+    if rare(len(st.zram) > 0):
+        keep_in_ram(st, p)
     while rare(queue_full(st)):
         t = max(t, st.ring[host.ring_head].done)
         write_ended(st)

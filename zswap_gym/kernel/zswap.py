@@ -33,7 +33,7 @@ from zswap_gym.kernel.layout import (
     ZSWAP_LIST,
 )
 from zswap_gym.kernel.lists import push_newest, to_newest, unlink
-from zswap_gym.kernel.memcg import account, usage
+from zswap_gym.kernel.memcg import account, ram_used, usage
 from zswap_gym.kernel.mglru import add_newest, add_written_back
 from zswap_gym.kernel.rng import uniform
 from zswap_gym.kernel.swapdev import settle, write
@@ -270,7 +270,7 @@ def store(st, c, p, t, in_fault):
             else:
                 st.stat[0, S_REJECT_COMPRESS_FAIL] += host.scale
                 ok = False
-        if ok and rare(st.cgs[0].resident + host.pool_pages >= host.exhausted_at):
+        if ok and rare(ram_used(st) >= host.exhausted_at):
             st.stat[0, S_REJECT_ALLOC_FAIL] += host.scale  # zs_malloc(): not a page left
             ok = False
     if rare(not ok):

@@ -125,6 +125,8 @@ class Device(Model):
     rotated_fraction: Share = DeviceSpec.rotated_fraction
     jitter: Share = DeviceSpec.jitter
     latency_us: Annotated[float, Field(ge=0)] = DeviceSpec.latency_us
+    in_ram: bool = DeviceSpec.in_ram
+    """zram: what is written takes compressed RAM."""
 
     def spec(self) -> DeviceSpec:
         """As the simulated kernel takes it."""
