@@ -287,6 +287,27 @@ def test_what_was_released_is_what_reclaim_took(
     assert (outcome.release_errno, outcome.released_bytes) == (errno.EAGAIN, grown * 4096)
 
 
+@pytest.mark.parametrize("page_size", [4096, 16384, 65536])
+def test_pages_are_of_the_machines_size(tree: Path, monkeypatch: pytest.MonkeyPatch, page_size: int) -> None:
+    """32 MiB written back and released are 32 MiB, whatever the kernel counts them in."""
+    from zswap_gym.host import linux
+
+    stat, pages = tree / "cgroup" / "web" / "memory.stat", (32 << 20) // page_size
+
+    def kernel(folder: int, file: str, text: str) -> int:  # noqa: ARG001
+        before, after = ("zswpwb_proactive 1280", f"zswpwb_proactive {1280 + pages}")
+        if file != WB:
+            before, after = ("pgsteal 37911", f"pgsteal {37911 + pages}")
+        stat.write_text(stat.read_text().replace(before, after))
+        return 0
+
+    monkeypatch.setattr(linux, "_write", kernel)
+    host = host_of(tree, page_size=page_size)
+    host.submit("web", Request(60, 32 << 20))
+    ((_, outcome),) = wait_for(host)
+    assert (outcome.pages, outcome.bytes, outcome.released_bytes) == (pages, 32 << 20, 32 << 20)
+
+
 def test_an_errno_comes_back_and_the_release_still_follows(tree: Path) -> None:
     (tree / "cgroup" / "web" / WB).unlink()
     host = host_of(tree, dialect=V1)
