@@ -171,8 +171,9 @@ FULL = "full avg10=0.00 avg60=0.00 avg300=0.00 total=5\n"
         (parse_uptime, "17.25 4.00\n18.25 4.00\n", 1),
         (parse_uptime, "9" * 400 + ".00 0.00\n", 1),
         (parse_uptime, "\n", 1),
+        (parse_uptime, ".25 4.00\n", 1),
     ],
-    ids=range(42),
+    ids=range(43),
 )
 def test_what_is_needed_and_wrong_is_named_by_file_and_line(parse, text: str, line: int) -> None:
     with pytest.raises(FormatError, match=rf"^web/the\.file, line {line}: ") as caught:

@@ -47,7 +47,7 @@ def _count(word: str, file: str, line: int, whole: str, expected: str) -> int:
 
 def _hundredths(word: str, file: str, line: int, whole: str, expected: str) -> float:
     digits, point, rest = word.partition(".")
-    if not point or len(rest) != 2:
+    if not digits or not point or len(rest) != 2:
         raise FormatError(file, line, whole, expected)
     _count(digits + rest, file, line, whole, expected)
     return float(word)

@@ -16,13 +16,14 @@ def describe(source: str, model: type[BaseModel], error: ValidationError) -> Use
     """One line about the first finding: file, key, value, what is wrong, what to do."""
     findings = error.errors(include_url=False)
     first = findings[0]
-    path = [part for part in first["loc"] if isinstance(part, int) or _named(part)]
+    path = _path(first["loc"])
     more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
     if first["type"] == "extra_forbidden":
-        known = _model_at(model, path[:-1]).model_fields
-        where = ".".join(map(str, path[:-1])) or "top level"
+        unknown, above = first["loc"][-1], _path(first["loc"][:-1])  # whatever the unknown key looks like
+        known = _model_at(model, above).model_fields
+        where = ".".join(map(str, above)) or "top level"
         return UserError(
-            f"{source}: key {where}: unknown key {path[-1]!r}{nearest(str(path[-1]), known)}; "
+            f"{source}: key {where}: unknown key {unknown!r}{nearest(str(unknown), known)}; "
             f"known are {', '.join(known)}{more}"
         )
     key = ".".join(map(str, path)) or "top level"
@@ -34,6 +35,10 @@ def describe(source: str, model: type[BaseModel], error: ValidationError) -> Use
         else f" value {value!r}:"
     )
     return UserError(f"{source}: key {key}:{shown} {message}{more}")
+
+
+def _path(location: tuple[int | str, ...]) -> list[int | str]:
+    return [part for part in location if isinstance(part, int) or _named(part)]
 
 
 def _named(part: str) -> bool:

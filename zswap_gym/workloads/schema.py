@@ -110,8 +110,8 @@ Limit = Annotated[int | Annotated[float, Field(gt=0)] | None, BeforeValidator(_l
 Share = Annotated[float, Field(ge=0, le=1)]
 Start = Annotated[Literal["random"] | Annotated[float, Field(ge=0)], BeforeValidator(_start)]
 Compressor = Annotated[str, BeforeValidator(_known_compressor)]
-FactorRange = Annotated[list[float], BeforeValidator(_factor_range)]
-ShareRange = Annotated[list[Share], BeforeValidator(_range)]
+FactorRange = Annotated[list[float], AfterValidator(_factor_range)]
+ShareRange = Annotated[list[Share], AfterValidator(_range)]
 
 
 class Device(Model):

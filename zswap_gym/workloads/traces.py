@@ -16,6 +16,7 @@ is in ``data/PROVENANCE.md``. Arrays of a file (n pages, K scans, m measured pag
 from __future__ import annotations
 
 import json
+import struct
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -172,6 +173,13 @@ def _load_cached(path: str, _mtime_ns: int, _size: int) -> Trace:
     return _decode(path, _read(path))
 
 
+_DAMAGED = (
+    zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, KeyError, TypeError,
+    RuntimeError, OverflowError, MemoryError,
+)  # fmt: skip
+"""What zipfile and numpy raise: a compression or an encryption they do not know is a RuntimeError."""
+
+
 def _read(path: str) -> dict[str, Any]:
     """All arrays of the file; every way a file can be damaged becomes one UserError."""
     try:
@@ -179,7 +187,7 @@ def _read(path: str) -> dict[str, Any]:
             pass
         with np.load(path, allow_pickle=False) as archive:
             return {key: archive[key] for key in archive.files}
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, KeyError, TypeError) as error:
+    except _DAMAGED as error:
         raise UserError(
             f"{path}: not a readable recording ({_first_line(error)}); "
             "it is damaged or cut short, copy or record it again"
