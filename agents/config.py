@@ -24,8 +24,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 import zswap_gym
 from zswap_gym.envs.arguments import action_spec
+from zswap_gym.envs.objective import PENALTY, objective_named, penalty_of
 from zswap_gym.envs.reward import RewardWeights
 from zswap_gym.errors import UserError, nearest
+from zswap_gym.policy.promise import Promise
 from zswap_gym.workloads.yaml_file import read_yaml
 
 Positive = Annotated[int, Field(gt=0)]
@@ -118,7 +120,14 @@ class EnvOptions(_Strict):
     episode_s: Annotated[float, Field(gt=0)] | None = None
     snapshots: Annotated[int, Field(ge=0)] | None = None
     """Warm starts drawn per training scenario; None takes the scenario's own number."""
+    objective: str = "promise"
+    """What is rewarded: ``promise`` or ``bill``."""
+    promise: dict[str, float] = Field(default_factory=dict)
+    """What is promised to each cgroup, by the names of policy.promise.Promise."""
+    penalty: float = PENALTY
+    """Points of memory saved that a clause broken twice over costs."""
     reward: dict[str, float] = Field(default_factory=dict)
+    """Prices of the bill."""
     action: dict[str, float] = Field(default_factory=dict)
     """Bounds of what an action can mean, by the names of policy.actions.ActionSpec."""
 
@@ -127,6 +136,22 @@ class EnvOptions(_Strict):
     def _known_bounds(cls, value: dict[str, float]) -> dict[str, float]:
         action_spec(value, "env.action")
         return value
+
+    @field_validator("objective")
+    @classmethod
+    def _known_objective(cls, value: str) -> str:
+        return objective_named(value, "env.objective")
+
+    @field_validator("promise")
+    @classmethod
+    def _possible_promise(cls, value: dict[str, float]) -> dict[str, float]:
+        Promise.of(value, "env.promise")
+        return value
+
+    @field_validator("penalty")
+    @classmethod
+    def _possible_penalty(cls, value: float) -> float:
+        return penalty_of(value, "env.penalty")
 
     @field_validator("reward")
     @classmethod

@@ -10,9 +10,10 @@ from typing import Any
 from zswap_gym.agents.contestants import Contestant, contestant
 from zswap_gym.agents.parallel import InProcess, Workers
 from zswap_gym.agents.provenance import provenance
-from zswap_gym.agents.results import OBJECTIVES, Results, check_pairs
+from zswap_gym.agents.results import Results, check_pairs
 from zswap_gym.agents.scoring.trial import Conditions, Trial, chunks, run_trials
 from zswap_gym.controller.rails import Limits
+from zswap_gym.envs.objective import OBJECTIVES
 from zswap_gym.envs.reward import RewardWeights
 from zswap_gym.envs.warmstart import scenario_digest
 from zswap_gym.errors import UserError, nearest

@@ -27,9 +27,6 @@ Floats = npt.NDArray[np.float64]
 OVERALL = "all scenarios"
 """The scenario name of summaries over all of them."""
 
-OBJECTIVES = ("promise", "bill")
-"""What contestants are ranked by: memory saved under the promise, or the sum of prices."""
-
 
 @dataclass(frozen=True)
 class Results:

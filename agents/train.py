@@ -52,7 +52,7 @@ class RunResult:
     steps: int
     episodes: int
     return_first: float
-    """Mean return of the first tenth of each environment's episodes, GiB*h."""
+    """Mean return of the first tenth of each environment's episodes, in the unit of the objective."""
     return_last: float
     """Of the last tenth."""
     seconds: float
@@ -134,6 +134,9 @@ def make_fleet(experiment: Experiment, scenario: str, n_max: int | None, size: i
         scenario,
         n_max=n_max,
         release=options.release,
+        objective=options.objective,
+        promise=options.promise,
+        penalty=options.penalty,
         reward=options.reward,
         episode_s=options.episode_s,
         snapshots=options.snapshots,

@@ -13,7 +13,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
-from zswap_gym.envs.reward import COSTS, TERMS
+from zswap_gym.envs.reward import TERMS
 from zswap_gym.envs.vector import Steps, WritebackVectorEnv
 from zswap_gym.envs.writeback import WritebackEnv
 
@@ -111,15 +111,16 @@ def _infos(step: Steps) -> list[dict[str, Any]]:
     """One info per environment of a fleet's step."""
     ended, told = step[3], step[4]
     made = told.get("final_info", told)
+    names = [name for name in made["cost"] if not name.startswith("_")]
     infos: list[dict[str, Any]] = [
         {
             "terms": dict(zip(TERMS, terms, strict=True)),
-            "cost": dict(zip(COSTS, costs, strict=True)),
+            "cost": dict(zip(names, costs, strict=True)),
             "busy": busy,
             "TimeLimit.truncated": False,
         }
         for terms, costs, busy in zip(
-            _columns(made["terms"], TERMS), _columns(made["cost"], COSTS), made["busy"].tolist(), strict=True
+            _columns(made["terms"], TERMS), _columns(made["cost"], names), made["busy"].tolist(), strict=True
         )
     ]
     for e in np.flatnonzero(ended):

@@ -37,7 +37,11 @@ class Rate:
 
 def env_rate(scenario: Scenario, n_envs: int, episodes: int, *, vector: bool = True) -> Rate:
     """Median over whole episodes, after the pool of warm starts is filled and all code is loaded."""
-    env = WritebackVectorEnv(n_envs, scenario) if vector else WritebackEnv(scenario)
+    env = (
+        WritebackVectorEnv(n_envs, scenario, objective="bill")  # without references, as every rate so far
+        if vector
+        else WritebackEnv(scenario, objective="bill")
+    )
     steps = (env.one if isinstance(env, WritebackVectorEnv) else env).steps_per_episode
     for seed in reversed(range(scenario.episode.snapshots)):
         env.reset(seed=seed)
@@ -108,7 +112,7 @@ def host_week() -> float:
     week = variant(
         limit=0.8, episode={"decision_interval": "60s", "length": "604800s", "warmup": "600s", "snapshots": 1}
     )
-    env = WritebackVectorEnv(1, week)
+    env = WritebackVectorEnv(1, week, objective="bill")
     env.reset(seed=0)
     env.action_space.seed(0)
     began = time.perf_counter()

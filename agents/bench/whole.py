@@ -30,7 +30,7 @@ def ppo_env_share(batch: int, *, n_envs: int = 8, steps: int = 4096) -> float:
     """Share of PPO's time spent in the environments: 65,536 pages, limit 0.6, torch on one thread."""
     torch.set_num_threads(1)
     scenario = variant()
-    vec = _Timed([WritebackVectorEnv(n_envs, scenario)])
+    vec = _Timed([WritebackVectorEnv(n_envs, scenario, objective="bill")])
     for seed in range(scenario.episode.snapshots):
         vec.fleets[0].reset(seed=[seed] * n_envs)
     model = PPO("MlpPolicy", vec, n_steps=256, batch_size=batch, seed=0, device="cpu")

@@ -19,6 +19,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parents[2]
 MEASURE = """
 import json, statistics, time
+from inspect import signature
 from zswap_gym.agents.advice.grid import NEVER
 from zswap_gym.agents.advice.measure import Measured
 from zswap_gym.agents.advice.subject import subject
@@ -27,7 +28,8 @@ from zswap_gym.agents.bench.variants import variant
 from zswap_gym.envs.vector import WritebackVectorEnv
 
 def rate(n):
-    env = WritebackVectorEnv(n, variant(limit=0.6))
+    bill = {"objective": "bill"} if "objective" in signature(WritebackVectorEnv).parameters else {}
+    env = WritebackVectorEnv(n, variant(limit=0.6), **bill)
     for seed in range(4):
         env.reset(seed=seed)
     env.action_space.seed(0)

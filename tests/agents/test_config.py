@@ -33,6 +33,13 @@ def test_the_short_form_has_every_default() -> None:
         ({"env": {"reward": {"dram_held": 1}}}, "dram_held = 1"),
         ({"env": {"reward": {"dram_held": -1.0e300}}}, r"env\.reward: dram_held = -1e\+300; .*within 1e\+06"),
         ({"env": {"reward": {"dram_held": float("nan")}}}, r"env\.reward\.dram_held = nan"),
+        ({"env": {"objective": "promis"}}, "env.objective = 'promis' .did you mean 'promise'"),
+        ({"env": {"promise": {"minutes": 95}}}, r"env\.promise: minutes = 95\.0; give a number above 0"),
+        (
+            {"env": {"promise": {"minute": 0.9}}},
+            r"env\.promise: unknown key 'minute' .did you mean 'minutes'",
+        ),
+        ({"env": {"penalty": -1}}, r"env\.penalty = -1\.0; give a number from 0 to 1e\+06"),
         ({"env": {"action": {"max_share": 2}}}, r"env\.action: max_share = 2"),
         ({"env": {"action": {"age_min_s": float("inf")}}}, r"env\.action\.age_min_s = inf"),
         ({"algorithm": {"name": "sac", "learning_rate": float("inf")}}, r"algorithm\.learning_rate = inf"),

@@ -45,7 +45,7 @@ def test_weights_from_yaml() -> None:
 
 def test_the_environments_reward_is_that_sum_and_the_terms_are_the_models(make_env) -> None:
     weights = {"dram_held": -3.0, "zswap_loads": -1e-5}
-    env = make_env(reward=weights)
+    env = make_env(objective="bill", reward=weights)
     env.reset(seed=2)
     machine = env.host.machine
     before = machine.counters()[0]

@@ -13,19 +13,22 @@ from gymnasium.vector import AutoresetMode
 import zswap_gym.envs  # noqa: F401 - registers the ids
 from tests.envs.conftest import MakeEnv, MakeScenario
 from zswap_gym.envs.privileged import PrivilegedWritebackEnv
-from zswap_gym.envs.reward import COSTS, TERMS
+from zswap_gym.envs.reward import TERMS
 from zswap_gym.envs.vector import PrivilegedWritebackVectorEnv, WritebackVectorEnv
 from zswap_gym.envs.writeback import WritebackEnv
 
 SEEDS = [3, 9, 40, 4, 11]
 
 
+@pytest.mark.parametrize("objective", ["promise", "bill"])
 @pytest.mark.parametrize(
     ("many", "one"),
     [(WritebackVectorEnv, WritebackEnv), (PrivilegedWritebackVectorEnv, PrivilegedWritebackEnv)],
 )
-def test_it_equals_single_environments(many, one, make_scenario: MakeScenario, make_env: MakeEnv) -> None:
-    options = {"n_max": 5, "reward": {"stall_s": -0.5}}
+def test_it_equals_single_environments(
+    many, one, objective: str, make_scenario: MakeScenario, make_env: MakeEnv
+) -> None:
+    options = {"n_max": 5, "objective": objective, "reward": {"stall_s": -0.5}}
     vector = many(len(SEEDS), make_scenario(), **options)
     singles = [make_env(cls=one, **options) for _ in SEEDS]
     obs, info = vector.reset(seed=SEEDS)
@@ -43,7 +46,7 @@ def test_it_equals_single_environments(many, one, make_scenario: MakeScenario, m
             alone, reward, _, truncated, single = env.step(actions[i])
             assert (rewards[i], truncations[i]) == (reward, truncated)
             assert {name: told["terms"][name][i] for name in TERMS} == single["terms"]
-            assert {name: told["cost"][name][i] for name in COSTS} == single["cost"]
+            assert {name: told["cost"][name][i] for name in vector.one.costs} == single["cost"]
             assert told["busy"][i] == single["busy"]
             if truncated:
                 assert (info["final_obs"][i] == alone).all()

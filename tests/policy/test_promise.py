@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 
 from zswap_gym.errors import UserError
 from zswap_gym.kernel.spec import COMPRESSORS
-from zswap_gym.policy.promise import CPU_US, GIB, Account, MinuteMeter, Promise, cpu_us, judge
+from zswap_gym.policy.promise import (
+    CPU_US,
+    GIB,
+    SUMS,
+    Account,
+    MinuteMeter,
+    Promise,
+    cpu_us,
+    judge,
+    judge_hosts,
+)
 
 HOUR_US = 3.6e9
 
@@ -54,6 +64,39 @@ def test_the_usual_promise_is_that_of_the_issue() -> None:
 )
 def test_each_clause_at_its_edge(mine: dict[str, float], nothing: dict[str, float], kept: bool) -> None:
     assert judge(account(**mine), account(**nothing), Promise()).kept.tolist() == [kept]
+
+
+@pytest.mark.parametrize(
+    ("mine", "breach"),
+    [
+        ({"broken": 3.0}, 0.0),
+        ({"broken": 4.5}, 0.5),  # 7.5 % of the minutes, 5 % allowed
+        ({"broken": 60.0}, 5.0),
+        ({"stalled_us": 0.00125 * HOUR_US}, 0.25),
+        ({"cpu_us": 0.00375 * HOUR_US, "stalled_us": 0.00125 * HOUR_US}, 0.75),
+        ({"cpu_us": HOUR_US, "stalled_us": HOUR_US, "broken": 60.0}, 15.0),
+    ],
+)
+def test_the_breach_is_how_far_over_it_is(mine: dict[str, float], breach: float) -> None:
+    verdict = judge(account(**mine), account(), Promise())
+    assert verdict.breach.tolist() == pytest.approx([breach])
+    assert verdict.kept.tolist() == [breach == 0.0]
+
+
+def test_a_host_keeps_it_where_it_is_kept_to_every_cgroup() -> None:
+    small = {"held_byte_us": 0.5 * GIB * HOUR_US}
+    mine = both(account(broken=9.0, held_byte_us=0.5 * GIB * HOUR_US), account(cpu_us=0.001 * HOUR_US))
+    host = judge_hosts(mine, both(account(), account()), Promise())
+    assert float(host.saved_pct) == 25.0
+    assert float(host.broken_pct) == pytest.approx(7.5)
+    assert float(host.cpu_added_pct_gib) == pytest.approx(0.1)
+    assert float(host.breach) == pytest.approx(1.0)
+    assert not host.kept
+    assert judge_hosts(both(account(**small), account()), both(account(), account()), Promise()).kept
+
+
+def both(one: Account, other: Account) -> Account:
+    return Account(*(np.concatenate([getattr(one, name), getattr(other, name)]) for name in SUMS))
 
 
 def test_memory_saved_is_a_share_of_what_doing_nothing_holds() -> None:

@@ -14,9 +14,10 @@ from gymnasium.vector.utils import batch_space
 
 from zswap_gym.envs.arguments import reset_options, whole
 from zswap_gym.envs.fleet import Ended, Fleet
+from zswap_gym.envs.objective import PENALTY, objective_of
 from zswap_gym.envs.privileged import PrivilegedWritebackEnv
 from zswap_gym.envs.rendering import History, step_view
-from zswap_gym.envs.reward import COSTS, TERMS, RewardWeights
+from zswap_gym.envs.reward import TERMS, RewardWeights
 from zswap_gym.envs.spaces import action_rows
 from zswap_gym.envs.warmstart import episode_start
 from zswap_gym.envs.writeback import DEFAULT_SCENARIO, WritebackEnv
@@ -28,7 +29,7 @@ from zswap_gym.workloads.scenario import Scenario
 Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 CameTo = tuple[Array, Array, npt.NDArray[np.int64]]
-"""Of a step: terms (num_envs, len(TERMS)), costs (num_envs, len(COSTS)) and requests refused (num_envs,)."""
+"""Of a step: terms (num_envs, len(TERMS)), costs (num_envs, len(costs)) and requests refused (num_envs,)."""
 Steps = tuple[Observation, Array, Flags, Flags, dict[str, Any]]
 
 
@@ -54,7 +55,8 @@ class WritebackVectorEnv(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np.
 
     Args:
         num_envs: how many.
-        scenario, n_max, release, reward, episode_s, snapshots, promise, action: as of ``WritebackEnv``.
+        scenario, n_max, release, objective, promise, penalty, reward, episode_s, snapshots, action: as of
+            ``WritebackEnv``.
         render_mode: as of ``WritebackEnv``; :meth:`render` gives one picture, or text, per environment.
         max_episode_steps: an episode ends after so many steps where it has not ended before.
     """
@@ -72,10 +74,12 @@ class WritebackVectorEnv(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np.
         *,
         n_max: int | None = None,
         release: bool | None = None,
+        objective: str = "promise",
+        promise: Promise | Mapping[str, float] | str | None = None,
+        penalty: float = PENALTY,
         reward: RewardWeights | Mapping[str, float] | None = None,
         episode_s: float | None = None,
         snapshots: int | None = None,
-        promise: Promise | Mapping[str, float] | str | None = None,
         action: ActionSpec | Mapping[str, float] | None = None,
         render_mode: str | None = None,
         max_episode_steps: int | None = None,
@@ -86,10 +90,12 @@ class WritebackVectorEnv(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np.
             scenario,
             n_max=n_max,
             release=release,
+            objective=objective,
+            promise=promise,
+            penalty=penalty,
             reward=reward,
             episode_s=episode_s,
             snapshots=snapshots,
-            promise=promise,
             action=action,
             render_mode=render_mode,
         )
@@ -105,6 +111,7 @@ class WritebackVectorEnv(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np.
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.fleet = Fleet(num_envs, self.one.weights.critical_factor, self.one.promise)
+        self._worth = objective_of(self.one, num_envs)
         self._steps = np.zeros(num_envs, np.int64)
         self._streams: list[np.random.Generator | None] = [None] * num_envs
         self._episodes = np.zeros(num_envs, np.int64)
@@ -172,13 +179,13 @@ class WritebackVectorEnv(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np.
             raise ValueError(f"requests of shapes {shapes}; give {shape} each")
         before = fleet.tables
         busy = fleet.step(age_s, max_bytes, release_bytes, one.interval_s)
-        rewards = one.weights.reward(fleet.terms)
         self._steps += 1
+        rewards, costs = self._worth.worth(fleet, self._steps)
         for e, history in self._histories.items():
             history.add(step_view(fleet, e, before[e], max_bytes[e], age_s[e]), float(rewards[e]))
         ended: Flags = self._steps >= self.steps_per_episode
         self._observations = one.observe(fleet)
-        came_to = fleet.terms, one.costs(fleet), busy
+        came_to = fleet.terms, costs, busy
         info = self._next_episodes(ended, came_to) if ended.any() else self._info(~ended, *came_to)
         return self._observations.copy(), rewards, np.zeros(self.num_envs, np.bool_), ended, info
 
@@ -221,9 +228,10 @@ class WritebackVectorEnv(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np.
         stream = self._streams[e]
         if seed is not None or stream is None:
             stream = self._streams[e] = gymnasium.utils.seeding.np_random(seed)[0]
-        episode = int(stream.integers(1 << 62)) if seed is None else seed
+        episode = self.one.next_episode(stream) if seed is None else seed
         one = self.one
         self.fleet.adopt(e, *episode_start(one.scenario, one.digest, episode, one.snapshots))
+        self._worth.begin(e, episode)
         self._episodes[e] = episode
         self._steps[e] = 0
         if self.render_mode is not None:
@@ -249,7 +257,7 @@ class WritebackVectorEnv(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np.
 
     def _nothing(self) -> CameTo:
         n = self.num_envs
-        return np.zeros((n, len(TERMS))), np.zeros((n, len(COSTS))), np.zeros(n, np.int64)
+        return np.zeros((n, len(TERMS))), np.zeros((n, len(self.one.costs))), np.zeros(n, np.int64)
 
     def _info(self, here: Flags, terms: Array, costs: Array, busy: npt.NDArray[np.int64]) -> dict[str, Any]:
         """Of the environments ``here``, with the masks that Gymnasium puts beside each value."""
@@ -263,7 +271,7 @@ class WritebackVectorEnv(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np.
             "_cgroups": here,
             "terms": _named(TERMS, terms, here),
             "_terms": here,
-            "cost": _named(COSTS, costs, here),
+            "cost": _named(self.one.costs, costs, here),
             "_cost": here,
             "busy": busy,
             "_busy": here,

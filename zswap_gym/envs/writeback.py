@@ -18,8 +18,9 @@ from zswap_gym.envs.arguments import (
     with_options,
 )
 from zswap_gym.envs.fleet import Ended, Fleet
+from zswap_gym.envs.objective import PENALTY, STREAMS, objective_named, objective_of, penalty_of
 from zswap_gym.envs.rendering import History, render_ansi, render_rgb, step_view
-from zswap_gym.envs.reward import COSTS, TERMS, RewardWeights, step_costs
+from zswap_gym.envs.reward import TERMS, RewardWeights
 from zswap_gym.envs.spaces import (
     action_rows,
     action_space,
@@ -30,7 +31,7 @@ from zswap_gym.envs.spaces import (
 from zswap_gym.envs.warmstart import episode_start, scenario_digest
 from zswap_gym.errors import UserError
 from zswap_gym.host.simulated import SimulatedHost
-from zswap_gym.host.types import COLUMN, Request, Table
+from zswap_gym.host.types import Request, Table
 from zswap_gym.policy.actions import ActionSpec, decode, from_requests
 from zswap_gym.policy.contract import Contract
 from zswap_gym.policy.features import FEATURES, Feature, Observation
@@ -132,14 +133,27 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
     | 6 | day_cos | 1 | -1 | 1 | local clock |
 
     ## Rewards
-    The sum of weight times term over the interval; ``info["terms"]`` holds the terms, in physical units:
-    ``dram_held`` (GiB*h), ``stall_s`` (thread-seconds, more in critical windows), ``disk_refaults``,
-    ``zswap_loads`` and ``rejects`` (pages), ``bytes_written``, ``oom_kills``. The unit of the reward is
-    one GiB*h of memory; :class:`zswap_gym.envs.reward.RewardWeights` says what each weight rests on.
-    ``info["cost"]`` holds what an operator promises and the reward does not contain:
-    ``refault_pct_wss_min`` (disk reads, % of the resident set per minute, worst cgroup),
-    ``psi_some_pct`` (worst cgroup) and ``broken_minutes`` (minutes that ended in the step and were over
-    ``promise.disk_reads_pct_min``, of all cgroups). :attr:`account` sums up the episode per cgroup.
+    With ``objective="promise"``, the default: memory saved against the same host with nothing done (same
+    draw, same random stream), percent of what that one holds on average, less ``penalty`` times the growth of
+    the breach of ``promise`` so far, averaged over the cgroups and counted once per step:
+    ``100 (reference - own) / mean reference - penalty (t B(t) - (t-1) B(t-1))``. The rewards of an episode of T
+    steps add up to T times (percent saved - penalty x breach), as ``zswap_gym.policy.promise.judge_hosts``
+    finds them for the whole episode. The breach is 0 where all three clauses (minutes over the allowed disk
+    reads, pressure added, CPU added) are kept to every cgroup; one clause broken twice over in all makes 1.
+
+    With ``objective="bill"``: the sum of weight times term over the interval; the unit is one GiB*h of memory,
+    and :class:`zswap_gym.envs.reward.RewardWeights` says what each weight rests on. No reference is run.
+
+    ``info["terms"]`` holds the terms, in physical units: ``dram_held`` (GiB*h), ``stall_s`` (thread-seconds,
+    more in critical windows), ``disk_refaults``, ``zswap_loads`` and ``rejects`` (pages), ``bytes_written``,
+    ``oom_kills``.
+    ``info["cost"]`` holds what an operator promises. Of the step: ``refault_pct_wss_min`` (disk reads, % of the
+    resident set per minute, worst cgroup), ``psi_some_pct`` (worst cgroup) and ``broken_minutes`` (minutes that
+    ended in it and were over ``promise.disk_reads_pct_min``, of all cgroups). Under the promise also of the
+    episode so far, against the reference: ``saved_pct``, ``broken_pct`` (of the cgroups' minutes),
+    ``psi_added_pct`` and ``cpu_added_pct_gib`` (worst cgroup) and ``breach``. Per cgroup they are one call away:
+    :attr:`account` is what a promise is judged by, ``zswap_gym.envs.reference.references`` what it is judged
+    against.
     ``info["seed"]`` is the episode's, ``info["cgroups"]`` names the rows. ``info["outcomes"]`` says of each
     cgroup (N,) whether its request ``ended``, and with what ``errno``, ``pages``, ``seconds``,
     ``release_errno`` and pages ``released`` (0 where none ended); ``info["busy"]`` counts requests refused
@@ -149,7 +163,9 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
     A machine at the end of its warm-up: memory, zswap and disk filled by the stage-one reclaimer, with
     a mild fixed-age law writing back. ``reset(seed=s)`` takes draw ``s mod snapshots`` of the scenario
     (sizes, devices, events) and a random stream of its own; with ``snapshots=0`` every seed is a draw
-    of its own. The same seed gives the same episode, bit for bit, in any process.
+    of its own. The same seed gives the same episode, bit for bit, in any process. Without a seed the next one
+    is drawn from the environment's stream, under the promise and with snapshots from 16 per draw, so that each
+    reference runs once.
 
     ## Episode End
     Truncation after the scenario's ``episode.length``. Never terminated: a cgroup the OOM killer hits
@@ -161,10 +177,12 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
     | scenario | "bench-mix" | name, file, or ``workloads.scenario.Scenario`` |
     | n_max | None | rows; None = as many as the scenario has cgroups with a workload |
     | release | None | whether writebacks are followed by a release; None = what the scenario says |
-    | reward | None | ``RewardWeights``, or a mapping that replaces some of the weights |
+    | objective | "promise" | what is rewarded: "promise" or "bill" |
+    | promise | None | ``Promise``, or what replaces some of it, as mapping or text |
+    | penalty | 20 | points of memory saved that a clause broken twice over in all cgroups costs |
+    | reward | None | prices of the bill: ``RewardWeights``, or a mapping that replaces some of the weights |
     | episode_s | None | length of an episode in seconds; None = the scenario's |
     | snapshots | None | size of the pool of warm starts; None = the scenario's, 0 = one per seed |
-    | promise | None | ``Promise``, or what replaces some of it, as mapping or text: what broken minutes are counted by |
     | action | None | ``ActionSpec``, or a mapping that replaces some of its bounds; part of the contract |
     | render_mode | None | "ansi": the last step as text; "rgb_array": the episode as a picture |
 
@@ -199,10 +217,12 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         *,
         n_max: int | None = None,
         release: bool | None = None,
+        objective: str = "promise",
+        promise: Promise | Mapping[str, float] | str | None = None,
+        penalty: float = PENALTY,
         reward: RewardWeights | Mapping[str, float] | None = None,
         episode_s: float | None = None,
         snapshots: int | None = None,
-        promise: Promise | Mapping[str, float] | str | None = None,
         action: ActionSpec | Mapping[str, float] | None = None,
         render_mode: str | None = None,
     ) -> None:
@@ -219,8 +239,10 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
                 f"render_mode = {render_mode!r}; use one of {', '.join(self.metadata['render_modes'])}"
             )
         self.render_mode = render_mode
-        self.weights = RewardWeights.of(reward)
+        self.objective = objective_named(objective)
         self.promise = Promise.of(promise)
+        self.penalty = penalty_of(penalty)
+        self.weights = RewardWeights.of(reward)
         self.interval_s = self.scenario.episode.decision_interval
         self.steps_per_episode = self.scenario.episode.steps
         snapshots = self.scenario.episode.snapshots if snapshots is None else snapshots
@@ -231,6 +253,7 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         self.observation_space = observation_space(self.n_max, self.features)
         self.action_space = action_space(self.n_max)
         self._fleet = Fleet(1, self.weights.critical_factor, self.promise)
+        self._worth = objective_of(self, 1)
 
     def _contract(self) -> Contract:
         return Contract(self.n_max, self.interval_s, self._action)
@@ -247,12 +270,15 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         """
         reset_options(options, ())
         super().reset(seed=seed, options=options)
-        episode = int(self.np_random.integers(1 << 62)) if seed is None else seed
+        episode = self.next_episode(self.np_random) if seed is None else seed
         self._fleet.adopt(0, *episode_start(self.scenario, self.digest, episode, self.snapshots))
+        self._worth.begin(0, episode)
         self._steps = 0
         self._history = History.start(list(self.cgroups), self.interval_s)
         self._episode = episode
-        return self._observation(), self._info(dict.fromkeys(TERMS, 0.0), dict.fromkeys(COSTS, 0.0), (), 0)
+        return self._observation(), self._info(
+            dict.fromkeys(TERMS, 0.0), dict.fromkeys(self.costs, 0.0), (), 0
+        )
 
     def step(self, action: npt.ArrayLike) -> Step:
         """Decode ``action`` (n_max * 2,), carry it out beside the workloads, let one interval pass.
@@ -283,13 +309,14 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
             raise gymnasium.error.ResetNeeded("the episode is over; call reset()")
         fleet = self._fleet
         busy = fleet.step(age[None], size[None], release[None], self.interval_s)
-        reward = float(self.weights.reward(fleet.terms)[0])
         self._steps += 1
+        rewards, costs = self._worth.worth(fleet, np.array([self._steps]))
+        reward = float(rewards[0])
         if self.render_mode is not None:
             self._history.add(step_view(fleet, 0, before, size, age), reward)
         info = self._info(
             dict(zip(TERMS, fleet.terms[0].tolist(), strict=True)),
-            dict(zip(COSTS, self.costs(fleet)[0].tolist(), strict=True)),
+            dict(zip(self.costs, costs[0].tolist(), strict=True)),
             fleet.outcomes(0),
             int(busy[0]),
         )
@@ -327,6 +354,11 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """An observation as (n_max, F) rows and (H,) host features; leading axes are kept."""
         return rows_and_host(observation, len(self.features))
+
+    @property
+    def costs(self) -> tuple[str, ...]:
+        """Names of what ``info["cost"]`` holds."""
+        return self._worth.costs
 
     @property
     def account(self) -> Account:
@@ -373,9 +405,14 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         """Rows (E, N, len(features)) of what an observation holds of the hosts of a fleet."""
         return fleet.rows
 
-    def costs(self, fleet: Fleet) -> Array:
-        """(E, len(COSTS)): what the last step of the hosts of a fleet meant to the promise."""
-        return step_costs(fleet.step_account, fleet.tables[:, :, COLUMN["anon"]])
+    def next_episode(self, stream: np.random.Generator) -> int:
+        """Seed of the next episode where none is given.
+
+        Under the promise every episode has its reference, so where draws are from a pool, seeds are from one
+        too: STREAMS per draw, and each reference runs once.
+        """
+        pooled = self.objective == "promise" and self.snapshots > 0
+        return int(stream.integers(self.snapshots * STREAMS if pooled else 1 << 62))
 
     def observe(self, fleet: Fleet) -> Observation:
         """Flat observations (E, n_max * F + H) of the hosts of a fleet."""

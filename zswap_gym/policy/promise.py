@@ -42,6 +42,9 @@ MINUTE_S = 60.0
 POINT_MORE = 1.0
 """Percentage points of broken minutes beyond those of doing nothing, where that breaks too many itself."""
 
+BREACH_MOST = 5.0
+"""What one clause adds to a breach at most: beyond six times what is allowed nothing is worse than before."""
+
 CPU_US: Mapping[str, tuple[float, float]] = {
     "lz4": (3.0, 1.5),
     "lzo": (4.0, 2.0),
@@ -220,6 +223,9 @@ class Verdict:
     cpu_added_pct_gib: Array
     kept: Mask
     """Whether all three clauses hold."""
+    breach: Array
+    """By how much they do not: of each clause what is over, as a share of what it allows, at most
+    :data:`BREACH_MOST`; summed. So 0 where it is kept, and 1 where one clause is twice over."""
 
 
 def judge(account: Account, nothing: Account, promise: Promise) -> Verdict:
@@ -246,7 +252,43 @@ def judge(account: Account, nothing: Account, promise: Promise) -> Verdict:
         & (psi <= promise.psi_added_pct + slack)
         & (cpu_gib <= promise.cpu_pct_per_gib + slack)
     )
-    return Verdict(saved, broken, allowed, psi, cpu_gib, kept)
+    breach = (
+        _over(broken - allowed, max(may, POINT_MORE))
+        + _over(psi - promise.psi_added_pct, promise.psi_added_pct)
+        + _over(cpu_gib - promise.cpu_pct_per_gib, promise.cpu_pct_per_gib)
+    )
+    return Verdict(saved, broken, allowed, psi, cpu_gib, kept, breach)
+
+
+def judge_hosts(account: Account, nothing: Account, promise: Promise) -> Verdict:
+    """What :func:`judge` says of hosts (...,) with accounts (..., N) of their cgroups.
+
+    Memory saved is that of the host; broken and allowed minutes and the breach are means over its cgroups,
+    added pressure and CPU those of the worst one; it is kept where it is kept to every cgroup.
+    """
+    each = judge(account, nothing, promise)
+    cgroups = each.kept.shape[-1]
+    held = _sum(nothing.held_byte_us)
+    return Verdict(
+        _share_pct(held - _sum(account.held_byte_us), held),
+        _sum(each.broken_pct) / cgroups,
+        _sum(each.allowed_pct) / cgroups,
+        each.psi_added_pct.max(axis=-1),
+        each.cpu_added_pct_gib.max(axis=-1),
+        np.asarray(each.kept.all(axis=-1)),
+        _sum(each.breach) / cgroups,
+    )
+
+
+def _over(beyond: Array, allowed: float) -> Array:
+    share: Array = np.clip(beyond / allowed, 0.0, BREACH_MOST)
+    return share
+
+
+def _sum(values: Array) -> Array:
+    """Over the last axis, in order: sum() may add in another one, and one host would not equal many."""
+    total: Array = np.add.accumulate(values, axis=-1)[..., -1]
+    return total
 
 
 def _share_pct(part: Array, whole: Array) -> Array:

@@ -69,7 +69,7 @@ def same_trials(ours: Trial, theirs: Trial) -> None:
 @pytest.mark.parametrize("name", LAWS)
 def test_a_law_beside_others_does_what_it_does_in_a_single_environment(name: str, scenario: Scenario) -> None:
     trial = run_trial(name, contestant(name), scenario, SEEDS)
-    env = WritebackEnv(scenario, snapshots=0)
+    env = WritebackEnv(scenario, snapshots=0, objective="bill")
     for i, seed in enumerate(SEEDS):
         law = make_law(name)
         env.reset(seed=seed)
@@ -123,7 +123,7 @@ def test_what_is_stalled_inside_events_is_that_of_their_intervals(scenario: Scen
     """Events on the grid of decisions: what the environment counts between them."""
     law = "fixed_age(age_s=5,max_bytes=4M)"
     trial = run_trial(law, contestant(law), scenario, SEEDS)
-    env = WritebackEnv(scenario, snapshots=0)
+    env = WritebackEnv(scenario, snapshots=0, objective="bill")
     for i, seed in enumerate(SEEDS):
         rule = make_law(law)
         env.reset(seed=seed)

@@ -1,0 +1,135 @@
+"""What a step is worth: what was earned under the promise, or the bill of a host.
+
+*Free the most memory while a promise is kept* is the task; the sum of prices (`envs.reward`) is there for
+economics. Both are asked in the same way, of any number of hosts.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from zswap_gym.envs.fleet import Fleet
+from zswap_gym.envs.reference import Reference, references
+from zswap_gym.envs.reward import COSTS, step_costs
+from zswap_gym.errors import UserError, nearest
+from zswap_gym.host.types import COLUMN
+from zswap_gym.policy.promise import Account, judge_hosts
+from zswap_gym.units import is_finite
+
+if TYPE_CHECKING:
+    from zswap_gym.envs.writeback import WritebackEnv
+
+Array = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+OBJECTIVES = ("promise", "bill")
+PENALTY = 20.0
+"""Points of memory saved that one clause broken twice over in all cgroups costs.
+
+A clause broken without measure (`BREACH_MOST`) costs all the memory there is. In trials the hardest reclaimer
+saved 17 to 20 %, with several times the CPU it may take.
+"""
+PENALTY_MAX = 1e6
+"""Far from where single precision ends."""
+STREAMS = 16
+"""Random streams per draw, where draws are from a pool: so many references are run, and no more."""
+TO_DATE = ("saved_pct", "broken_pct", "psi_added_pct", "cpu_added_pct_gib", "breach")
+"""What is told of the promise beside the step's own costs: `judge_hosts` of the episode so far."""
+
+
+class Bill:
+    """Reward: the sum of weight times term (:class:`zswap_gym.envs.reward.RewardWeights`)."""
+
+    costs = COSTS
+
+    def __init__(self, env: WritebackEnv) -> None:
+        self._weights = env.weights
+
+    def begin(self, e: int, seed: int) -> None:
+        """Host e begins the episode ``seed``."""
+
+    def worth(self, fleet: Fleet, steps: Integers) -> tuple[Array, Array]:  # noqa: ARG002 - any step
+        """Rewards (E,) and costs (E, len(costs)) of the last step, the ``steps``-th (E,) of the episodes."""
+        return self._weights.reward(fleet.terms), _costs(fleet)
+
+
+class Earned:
+    """Reward: memory saved against the paired reference, less what breaking the promise costs.
+
+    With S(t) the percent of memory saved by step t and B(t) the breach by then (:class:`Verdict`, mean over
+    the cgroups), the reward of step t is
+
+        100 (reference's memory - own memory) / reference's mean memory  -  penalty (t B(t) - (t-1) B(t-1))
+
+    so that the rewards of an episode of T steps add up to T (S(T) - penalty B(T)): what the promise says of
+    the whole episode, told as it comes about. A breach that is made good again is given back. References
+    run when the first step after a reset is made, all that are missing at once.
+    """
+
+    costs = COSTS + TO_DATE
+
+    def __init__(self, env: WritebackEnv, size: int) -> None:
+        self._env = env
+        self._seeds = np.zeros(size, np.int64)
+        self._unknown = np.ones(size, np.bool_)
+        self._due = np.zeros(size)
+        self._all = np.arange(size)
+        self._held: Array = np.zeros((size, 0))
+        self._sums: Array = np.zeros((size, 0, 0, 0))
+
+    def begin(self, e: int, seed: int) -> None:
+        """Host e begins the episode ``seed``."""
+        self._seeds[e], self._unknown[e], self._due[e] = seed, True, 0.0
+
+    def worth(self, fleet: Fleet, steps: Integers) -> tuple[Array, Array]:
+        """As :meth:`Bill.worth`."""
+        if self._unknown.any():
+            self._look_up()
+        env, held = self._env, fleet.step_account.held_byte_us
+        nothing = Account.of(self._sums[self._all, steps])
+        verdict = judge_hosts(fleet.account, nothing, env.promise)
+        due = env.penalty * steps * verdict.breach
+        saved = self._held[self._all, steps] - np.add.accumulate(held, axis=-1)[:, -1]
+        rewards = 100.0 * saved / self._held[:, 0] - (due - self._due)
+        self._due = due
+        to_date = [getattr(verdict, name) for name in TO_DATE]
+        return rewards, np.concatenate([_costs(fleet), np.stack(to_date, axis=-1)], axis=-1)
+
+    def _look_up(self) -> None:
+        missing = np.flatnonzero(self._unknown)
+        found: list[Reference] = references(self._env, self._seeds[missing].tolist())
+        if self._sums.shape[1:] != found[0].sums.shape:
+            self._sums = np.zeros((len(self._all), *found[0].sums.shape))
+            self._held = np.zeros((len(self._all), len(found[0].sums)))
+        for e, reference in zip(missing, found, strict=True):
+            held = np.add.accumulate(reference.steps.held_byte_us, axis=-1)[:, -1]
+            self._sums[e], self._held[e, 1:], self._held[e, 0] = reference.sums, held, held.mean()
+        self._unknown[:] = False
+
+
+def objective_of(env: WritebackEnv, size: int) -> Bill | Earned:
+    """The objective of ``size`` hosts of an environment."""
+    return Earned(env, size) if env.objective == "promise" else Bill(env)
+
+
+def objective_named(objective: object, where: str = "objective") -> str:
+    """The objective. UserError where there is none of that name."""
+    if objective not in OBJECTIVES:
+        raise UserError(
+            f"{where} = {objective!r}{nearest(str(objective), OBJECTIVES)}; give {' or '.join(OBJECTIVES)}"
+        )
+    return str(objective)
+
+
+def penalty_of(penalty: object, where: str = "penalty") -> float:
+    """The penalty. UserError where it is no number, or out of range."""
+    if not is_finite(penalty) or not 0 <= penalty <= PENALTY_MAX:  # type: ignore[operator]
+        raise UserError(f"{where} = {penalty!r}; give a number from 0 to {PENALTY_MAX:g}")
+    return float(penalty)  # type: ignore[arg-type]
+
+
+def _costs(fleet: Fleet) -> Array:
+    return step_costs(fleet.step_account, fleet.tables[:, :, COLUMN["anon"]])
