@@ -46,11 +46,16 @@ class Finding:
     stops_act: bool
 
     @property
-    def line(self) -> str:
-        """All of it in one line."""
+    def short(self) -> str:
+        """What, where, and what follows, in one line."""
         named = ", ".join(self.cgroups[:NAMED_MAX])
         more = f" and {len(self.cgroups) - NAMED_MAX} more" if len(self.cgroups) > NAMED_MAX else ""
-        return f"{named}{more}{': ' if named else ''}{self.what}: {self.consequence}; {self.remedy}"
+        return f"{named}{more}{': ' if named else ''}{self.what}: {self.consequence}"
+
+    @property
+    def line(self) -> str:
+        """The same, and what to do."""
+        return f"{self.short}; {self.remedy}"
 
     def record(self) -> dict[str, Any]:
         """JSON values."""
@@ -165,15 +170,15 @@ GAPS: tuple[Gap, ...] = (
     ),
     Gap(
         "unreadable", "cgroups",
-        "its files cannot be read or understood",
-        "it is left out; a note says which file",
+        "files that cannot be read or understood",
+        "left out; a note says which file",
         "mend the file, or leave the cgroup out",
         _lacking("reading"),
     ),
     Gap(
         "is-own", "cgroups",
-        "the controller itself lives there",
-        "it is never touched",
+        "the controller itself lives here",
+        "never touched",
         "nothing, or leave it out of cgroups",
         _lacking("own"),
     ),
@@ -186,36 +191,36 @@ GAPS: tuple[Gap, ...] = (
     ),
     Gap(
         "no-reclaim", "cgroups",
-        "it has no memory.reclaim",
+        "no memory.reclaim",
         "nothing can be released, and writing back alone frees no memory",
         "run a kernel from 5.19 on",
         _lacking("reclaim"),
     ),
     Gap(
         "no-cgroup-pressure", "cgroups",
-        "it has no memory.pressure",
+        "no memory.pressure",
         "the whole machine's pressure stands in for its own",
         "echo 1 > cgroup.pressure",
         lambda survey, _: survey.psi and survey.lacking["pressure"],
     ),
     Gap(
         "no-cgroup-counters", "cgroups",
-        "its memory.stat has no zswap keys, as those of others have",
-        "it looks as if it had nothing in zswap",
+        "no zswap keys in memory.stat, which those of others have",
+        "looks as if there were nothing in zswap",
         "enable the memory controller for it",
         _some_lack("counters"),
     ),
     Gap(
         "contains-others", "cgroups",
-        "it contains others that match",
-        "its memory is theirs: decisions are made for them alone",
+        "others inside that match too",
+        "the memory is theirs, and decisions are made for them alone",
         "nothing, or levels: listed to decide for all",
         lambda survey, config: config.levels == "leaves" and survey.lacking["containers"],
     ),
     Gap(
         "decided-at-two-levels", "cgroups",
-        "it is decided for, and so are cgroups inside it",
-        "the same memory may be asked for twice in a round; the budgets of the upper one bound both",
+        "decided for, and so are others inside",
+        "the same memory may be asked for twice in a round; the budgets of the outer one bound both",
         "levels: leaves",
         lambda survey, config: config.levels == "listed" and survey.lacking["containers"],
     ),

@@ -173,6 +173,7 @@ class Controller:
                 or state file; the log cannot be written, or the state file cannot be read. All before
                 the first tick.
         """
+        refuse_blind_rails(self._findings, self.config)
         with alone([file for file in (self.config.log, self.config.state) if file is not None]):
             self._run(ticks)
 
@@ -216,7 +217,6 @@ class Controller:
                 signal.signal(number, handler)
 
     def _begin(self) -> None:
-        refuse_blind_rails(self._findings, self.config)
         forgotten = self._recall()
         decider = self.judge.decider.describe()
         start = {
@@ -249,7 +249,9 @@ class Controller:
                 ) from error
         self._listen(records)
         for finding in self._findings:
-            self._complain(finding.line)
+            self._complain(finding.short)
+        if self._findings:
+            self._complain("control --check says what to do about it")
 
     def _end(self) -> None:
         """Settle the last writes and save the budgets.
