@@ -231,6 +231,16 @@ def test_a_release_that_came_to_nothing_backs_off_by_itself(sample: Make) -> Non
         assert failed(judge, partly, sample(time_s=1000.0 + 30.0 * n))[0].release == 2 * MIB
 
 
+def test_what_was_done_is_measured_by_what_was_handed_over(sample: Make) -> None:
+    """Where an age became a size of 64 KiB, 60 KiB written are no failure."""
+    judge = judge_of(Always())
+    judge.decide([sample()])
+    judge.charge(7, ASK)
+    outcome = Outcome(errno.EAGAIN, bytes=60 << 10, released_bytes=4 * MIB)
+    judge.settle(7, outcome, Request(300.0, 64 << 10, 4 * MIB))
+    assert judge.decide([sample(time_s=1030.0)])[0][0].allowed == ASK
+
+
 def test_backing_off_survives_a_restart(sample: Make) -> None:
     judge = judge_of(Always())
     for n in (0, 2):

@@ -148,8 +148,11 @@ class Judge:
         self._spend(self._above.get(inode, ()), state.now_s, want.writeback_bytes, want.release_bytes)
         self.host_day = self.host_day.add(state.now_s, want.writeback_bytes)
 
-    def settle(self, inode: int, outcome: Outcome) -> None:
-        """A request ended: correct the charge to what was really done; back off where nothing was."""
+    def settle(self, inode: int, outcome: Outcome, asked: Request | None = None) -> None:
+        """A request ended: correct the charge to what was really done; back off where nothing was.
+
+        ``asked`` is what was handed over, where that is less than was charged: an age turned into a size.
+        """
         state = self.cgroups.get(inode)
         if state is None or state.charged is None:
             return
@@ -159,9 +162,10 @@ class Judge:
             self._above.get(inode, ()), at_s, outcome.bytes - written, outcome.released_bytes - released
         )
         pace = (self.interval_s, self.limits.backoff_max_s)
+        size = written if asked is None else whole(asked, self.limits.page_size).writeback_bytes
         self.cgroups[inode] = replace(
             settle(state, outcome.bytes, outcome.released_bytes),
-            writing=state.writing.after(at_s, written, outcome.bytes, outcome.errno, *pace),
+            writing=state.writing.after(at_s, size, outcome.bytes, outcome.errno, *pace),
             releasing=state.releasing.after(
                 at_s, released, outcome.released_bytes, outcome.release_errno, *pace
             ),

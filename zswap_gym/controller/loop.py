@@ -117,7 +117,7 @@ class Controller:
                 inode = None  # it ends twice: its charge stands until the kernel lets go
             elif inode is not None:
                 del self._running[cgroup]
-                self.judge.settle(inode, outcome)
+                self.judge.settle(inode, outcome, asked)
             records.append(outcome_record(self.ticks, cgroup, inode, asked, outcome))
         return records
 

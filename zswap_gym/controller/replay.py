@@ -14,7 +14,14 @@ from typing import Any
 
 from zswap_gym.controller.config import ControllerConfig
 from zswap_gym.controller.decider import Decider, LawDecider, from_config
-from zswap_gym.controller.decisions import Decision, outcome_of, read_log, request_record, sample_of
+from zswap_gym.controller.decisions import (
+    Decision,
+    outcome_of,
+    read_log,
+    request_of,
+    request_record,
+    sample_of,
+)
 from zswap_gym.controller.judge import Judge, Offers
 
 
@@ -81,7 +88,7 @@ def replay(path: Path | str, make_decider: Callable[[ControllerConfig], Decider]
         elif kind == "outcome" and record["inode"] is not None and judge is not None:
             _finish(judge, tick, result)  # outcomes of the end of a run come after its last tick
             tick = _Tick()
-            judge.settle(record["inode"], outcome_of(record))
+            judge.settle(record["inode"], outcome_of(record), request_of(record["asked"]))
     _finish(judge, tick, result)
     return result
 
