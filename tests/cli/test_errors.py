@@ -105,6 +105,10 @@ def test_a_misspelt_key_of_a_scenario(refused: Refused, tmp_path: Path) -> None:
         ({"host": {"kind": "simulated", "scenario": "demo-test", "seed": -1}}, "host.seed: must be"),
         ({"host": "linux"}, "host: must be a mapping"),
         ({"hints": "hints.json"}, "hints: a simulated host takes its hints from the scenario"),
+        ({"levels": "listed"}, "levels: a simulated host decides for the cgroups that have a workload"),
+        ({"page_size": "16K"}, "page_size: a simulated host has pages of 4 KiB"),
+        ({"levels": "leafs"}, "levels: must be one of leaves, listed, not 'leafs' (did you mean 'leaves'?)"),
+        ({"psi": "off"}, "psi: must be one of needed, ignore, not"),
         ({"interval": "often"}, "interval: 'often' is not a duration"),
     ],
 )

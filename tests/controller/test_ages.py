@@ -23,14 +23,18 @@ def sample(time_s: float, stored_mib: int, total_mib: int) -> Sample:
     )  # fmt: skip
 
 
-@pytest.fixture
-def ages() -> Ages:
+def watched_ages(page_size: int = 4096) -> Ages:
     """10 MiB stored before the first look at 0 s, 10 more by 100 s."""
-    watched = Ages(10.0)
+    watched = Ages(10.0, page_size)
     watched.watch([sample(0.0, 10, 10)])
     for t in range(10, 101, 10):
         watched.watch([sample(float(t), 10 + t // 10, 10 + t // 10)])
     return watched
+
+
+@pytest.fixture
+def ages() -> Ages:
+    return watched_ages()
 
 
 def test_no_more_than_there_is_of_that_age(ages: Ages) -> None:
@@ -71,3 +75,11 @@ def test_the_controller_bounds_what_it_asks(
     host.sleep(30)
     Controller(host, Greedy(), config, complain=lambda _: None).run(ticks=5)
     assert host.machine.counter("", "zswpwb_proactive") == 0
+
+
+def test_a_size_is_whole_pages_of_the_machines(ages: Ages) -> None:
+    """Less than a page more would be of entries that are too young."""
+    small = ages.as_size(7, Request(50.0, 100 * MIB)).max_bytes
+    large = watched_ages(page_size=1 << 20).as_size(7, Request(50.0, 100 * MIB)).max_bytes
+    assert large == small >> 20 << 20
+    assert large < small

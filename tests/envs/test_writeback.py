@@ -301,6 +301,19 @@ def test_writeback_without_release_frees_nothing(make_env, make_scenario) -> Non
     assert held(release=True) < 0.9 * held(release=False)
 
 
+def test_writing_back_to_zram_frees_less_than_writing_back_to_a_disk(make_env, make_scenario) -> None:
+    def terms(device: str) -> dict[str, float]:
+        env = make_env(scenario=make_scenario(host={"page_scale": 8, "device": device}, randomise={}))
+        env.reset(seed=1)
+        steps = [env.step_requests([Request(5.0, 2 << 20)] * 3)[4]["terms"] for _ in range(10)]
+        assert env.host.machine.state.host["zram_bytes"][0] >= (1 << 18 if device == "zram" else 0)
+        return {name: sum(step[name] for step in steps) for name in steps[0]}
+
+    disk, zram = terms("nvme"), terms("zram")
+    assert zram["bytes_written"] > 1 << 20
+    assert zram["dram_held"] > disk["dram_held"]
+
+
 def test_a_request_to_a_busy_cgroup_is_counted(make_env, make_scenario) -> None:
     env = make_env(scenario=make_scenario(host={"page_scale": 8, "device": "hdd"}, randomise={}))
     env.reset(seed=1)

@@ -48,13 +48,25 @@ def test_text_and_arrays_give_the_same_row(make_host: Make, seed: int, page_scal
             host.write("db", "memory.high", "8M")
             host.write("web", "memory.zswap.writeback", "0")
             host.write("", "/sys/module/zswap/parameters/max_pool_percent", "7")
+        if step == 8:  # what holds above holds below
+            host.write("web", "memory.zswap.writeback", "1")
+            for file, text in (
+                ("max", "5M"),
+                ("swap.max", "64M"),
+                ("zswap.max", "8M"),
+                ("zswap.writeback", "0"),
+            ):
+                assert host.write("apps", f"memory.{file}", text) == 0
         samples = host.sample(via_text=True)
         assert samples == host.sample()
         assert np.array_equal(table(samples), host.table())
+    web = samples[1]
+    limits = (web.memory_max, web.swap_max, web.zswap_max, web.zswap_writeback)
+    assert limits == (5 << 20, 64 << 20, 8 << 20, 0)
     moved = (host.table() != first).any(axis=0)
     # What cannot move here: limits nobody writes, OOM kills, totals of the machine.
     still = {
-        "memory_max", "swap_max", "zswap_max", "events_oom", "events_oom_kill", "host_mem_total",
+        "events_oom", "events_oom_kill", "host_mem_total",
         "host_swap_total", "psi_unknown",
     }  # fmt: skip
     stuck = {name for name in COLUMNS if not moved[COLUMN[name]]} - still

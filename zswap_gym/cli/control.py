@@ -214,10 +214,7 @@ def _host(settings: ControllerConfig, host: Mapping[str, Any], source: str) -> S
             deadline_s=settings.deadline_s,
             workers=settings.workers,
         )
-    if settings.hints is not None:
-        raise UserError(
-            f"{source}: hints: a simulated host takes its hints from the scenario; leave this out"
-        )
+    _of_real_hosts(settings, source)
     from zswap_gym.cli._rendered import RenderedHost
     from zswap_gym.host.simulated import SimulatedHost
     from zswap_gym.workloads.scenario import load_scenario
@@ -226,6 +223,18 @@ def _host(settings: ControllerConfig, host: Mapping[str, Any], source: str) -> S
     machine = RenderedHost(SimulatedHost(scenario, host["seed"]))
     machine.sleep(scenario.episode.warmup)  # until there is something in zswap to decide about
     return machine
+
+
+def _of_real_hosts(settings: ControllerConfig, source: str) -> None:
+    """UserError where a setting says what a simulated host takes from its scenario."""
+    said = {
+        "hints": (settings.hints is not None, "takes its hints from the scenario"),
+        "levels": (settings.levels != "leaves", "decides for the cgroups that have a workload"),
+        "page_size": (settings.page_size is not None, "has pages of 4 KiB"),
+    }
+    for key, (is_said, words) in said.items():
+        if is_said:
+            raise UserError(f"{source}: {key}: a simulated host {words}; leave this out")
 
 
 def _counts(reasons: Mapping[str, int]) -> str:

@@ -16,10 +16,11 @@ from zswap_gym.units import PAGE_SIZE
 
 
 class Ages:
-    """Follows the ages of each cgroup's entries, by inode."""
+    """Follows the ages of each cgroup's entries, by inode. ``page_size`` is the kernel's."""
 
-    def __init__(self, interval_s: float) -> None:
+    def __init__(self, interval_s: float, page_size: int = PAGE_SIZE) -> None:
         self._interval_s = interval_s
+        self._page_size = page_size
         self._watched: dict[int, FeatureExtractor] = {}
 
     def watch(self, samples: Sequence[Sample]) -> None:
@@ -37,7 +38,7 @@ class Ages:
             return request
         watched = self._watched.get(inode)
         older = 0.0 if watched is None else float(watched.age.bytes_older_than(request.age_s)[0])
-        size = min(request.max_bytes, int(older) // PAGE_SIZE * PAGE_SIZE)
+        size = min(request.max_bytes, int(older) // self._page_size * self._page_size)
         return replace(
             request, age_s=request.age_s if size else None, max_bytes=size, release_bytes=request.release
         )

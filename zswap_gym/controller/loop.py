@@ -73,7 +73,7 @@ class Controller:
         fallback = LawDecider(config.law_spec)
         offers = Offers() if survey is None else survey.offers
         self.judge = Judge(decider, fallback, config.limits(own), config.interval_s, offers)
-        self.ages = Ages(config.interval_s)
+        self.ages = Ages(config.interval_s, self.judge.limits.page_size)
         self.ticks = 0
         self._log = DecisionLog(config.log) if config.log is not None else None
         self._complain = complain

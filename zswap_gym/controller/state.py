@@ -201,7 +201,7 @@ def other_boot(saved: Mapping[str, Any], boot_id: str, now_s: float, saved_ago_s
 
     Args:
         saved: as written by the controller: ``time_s``, the boot time of its newest sample, and
-            since 0.8 ``boot_id``.
+            ``boot_id``, which the first versions did not write.
         boot_id: of this boot, "" where that is not known.
         now_s: boot time now.
         saved_ago_s: age of the file on the wall clock. Where either boot is not named it must agree.

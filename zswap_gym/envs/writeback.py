@@ -99,7 +99,7 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
     | 7 | active_share | share | 0 | 1 | memory.stat active_anon / (active_anon + inactive_anon) |
     | 8 | zswap_fill | share | 0 | 1 | memory.zswap.current / memory.zswap.max |
     | 9 | return_ratio | share | 0 | 1 | disk refaults / zswpwb, 10 min averages |
-    | 10 | writeback_on | 0/1 | 0 | 1 | memory.zswap.writeback |
+    | 10 | writeback_on | 0/1 | 0 | 1 | memory.zswap.writeback, of the cgroup and all above it |
     | 11 | growth | share | -1 | 1 | memory.current since the last decision, / footprint |
     | 12 | older_30s | share | 0 | 1 | of zswapped, estimated from zswpout, zswpin, zswpwb (age.py) |
     | 13 | older_120s | share | 0 | 1 | as older_30s |

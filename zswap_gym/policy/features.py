@@ -65,7 +65,7 @@ FEATURES: tuple[Feature, ...] = (
     Feature("active_share", "share", 0, 1, "memory.stat active_anon / (active_anon + inactive_anon)"),
     Feature("zswap_fill", "share", 0, 1, "memory.zswap.current / memory.zswap.max"),
     Feature("return_ratio", "share", 0, 1, "disk refaults / zswpwb, 10 min averages"),
-    Feature("writeback_on", "0/1", 0, 1, "memory.zswap.writeback"),
+    Feature("writeback_on", "0/1", 0, 1, "memory.zswap.writeback, of the cgroup and all above it"),
     Feature("growth", "share", -1, 1, "memory.current since the last decision, / footprint"),
     Feature("older_30s", "share", 0, 1, "of zswapped, estimated from zswpout, zswpin, zswpwb (age.py)"),
     Feature("older_120s", "share", 0, 1, "as older_30s"),

@@ -366,3 +366,9 @@ def test_a_live_redis_is_unharmed(system_state, method, tmp_path):
     finally:
         server.kill()
         server.wait()
+
+
+def test_a_machine_with_other_pages_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sysconf", lambda _: 16384)
+    with pytest.raises(UserError, match=r"this machine's pages are 16 KiB, a recording is of 4 KiB pages"):
+        open_process(os.getpid())

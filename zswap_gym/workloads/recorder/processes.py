@@ -86,8 +86,14 @@ def open_process(pid: int, slot: int = 0) -> Process:
     """The process, ready to be recorded.
 
     Raises:
-        UserError: no such process, a zombie, a kernel thread, this process, or no rights.
+        UserError: no such process, a zombie, a kernel thread, this process, no rights, or a machine whose
+            pages are not of 4 KiB: its maps and pagemap count others than a recording does.
     """
+    if os.sysconf("SC_PAGESIZE") != PAGE_SIZE:
+        raise UserError(
+            f"this machine's pages are {os.sysconf('SC_PAGESIZE') >> 10} KiB, a recording is of 4 KiB pages; "
+            "record with DAMON and 'zswap-gym import', or on a machine with pages of 4 KiB"
+        )
     status = _status(pid)
     name = status.get("Name", "?")
     who = f"PID {pid} ({name})"
