@@ -110,6 +110,16 @@ def test_a_recording_with_a_flipped_byte_is_refused(tmp_path, name):
     refused(path, "damaged")
 
 
+def test_a_compression_nobody_knows_is_refused(tmp_path):
+    """The method stands at byte 8 of a file's header and at byte 10 of its entry in the directory."""
+    content = bytearray((DATA / "sidecar.npz").read_bytes())
+    for mark, at in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        content[content.index(mark) + at] = 97
+    path = tmp_path / "other.npz"
+    path.write_bytes(bytes(content))
+    refused(path, "compression method is not supported")
+
+
 def test_other_files_are_refused(tmp_path):
     array = tmp_path / "array.npy"
     np.save(array, np.zeros(3))

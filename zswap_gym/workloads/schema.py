@@ -109,7 +109,7 @@ Limit = Annotated[int | Annotated[float, Field(gt=0)] | None, BeforeValidator(_l
 """float = fraction of the working set, int = bytes, None = max."""
 Share = Annotated[float, Field(ge=0, le=1)]
 Start = Annotated[Literal["random"] | Annotated[float, Field(ge=0)], BeforeValidator(_start)]
-Compressor = Annotated[str, BeforeValidator(_known_compressor)]
+Compressor = Annotated[str, AfterValidator(_known_compressor)]
 FactorRange = Annotated[list[float], AfterValidator(_factor_range)]
 ShareRange = Annotated[list[Share], AfterValidator(_range)]
 
