@@ -278,8 +278,9 @@ def test_regions_that_were_lost_are_counted(write):
         (raw_record(0, [1] * 4).replace("5.000 s", "", 1), "line 4: '' is not a time"),
         (
             "7f0000000000-7f0000080000 ( 512.000 KiB) 1 0\n" + raw_record(0, [1] * 4),
-            "line 1: regions before any",
+            "line 1: a snapshot before any time",
         ),
+        ("monitoring_duration: 5.000 s\n" + raw_record(0, [1] * 4), "line 1: a snapshot before any time"),
         (events(STEADY[:2]), "DAMON events of perf script: 2 intervals are too few"),
         (events(STEADY).replace(": 1 1\n", ": 0 1\n"), "nothing in it was accessed"),
     ],

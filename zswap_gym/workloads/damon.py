@@ -173,7 +173,8 @@ def _raw_form(path: Path, lines: list[str]) -> Iterator[Snapshot]:
         elif "rel time" in times:
             time_s = base_s + times["rel time"]
         elif not ended:
-            raise UserError(f"{path}: line {regions[0][0]}: regions before any time; report again")
+            number = min(number for number, _ in (*head.values(), *regions))
+            raise UserError(f"{path}: line {number}: a snapshot before any time; report again")
         if time_s < ended.get((record, target), -np.inf):  # times start again with the next record
             record += 1
         ended[record, target] = time_s
