@@ -19,6 +19,7 @@ from zswap_gym.envs.reward import TERMS
 from zswap_gym.envs.writeback import WritebackEnv
 from zswap_gym.errors import UserError
 from zswap_gym.host.types import NOTHING, Request
+from zswap_gym.policy.promise import Promise
 from zswap_gym.units import PAGE_SIZE
 
 MIB = 1 << 20
@@ -30,7 +31,8 @@ OPEN = Limits(
     psi_max_percent=101.0,
     swap_free_min=0.0,
     backoff_max_s=0.0,
-    breaker=BreakerLimits(min_pages=1 << 40),
+    breaker=BreakerLimits(share=1e9, window_s=1e12),
+    promise=Promise(100.0, minutes=0.001, cpu_pct_per_gib=100.0),
 )
 
 

@@ -108,7 +108,13 @@ def test_every_nan_is_noticed(sample: Make) -> None:
 
 
 def test_a_stale_sample_means_nothing(sample: Make) -> None:
-    state = observe(observe(STATE, sample(), 0.0, LIMITS.breaker), sample(), 0.0, LIMITS.breaker)
+    state = observe(
+        observe(STATE, sample(), 0.0, LIMITS.breaker, LIMITS.promise),
+        sample(),
+        0.0,
+        LIMITS.breaker,
+        LIMITS.promise,
+    )
     assert rails_of(check("web", sample(), ASK, state, LIMITS)[1]) == ["stale"]
     late = replace(STATE, sample_age_s=10.1)
     assert rails_of(check("web", sample(), ASK, late, LIMITS)[1]) == ["stale"]
@@ -262,7 +268,7 @@ def test_no_span_of_time_ever_holds_more_than_its_cap(steps: list[tuple[float, i
     for dt_s, size, share in steps:
         now_s += dt_s
         sample = Sample("web", 7, time_s=now_s, host_swap_total=1e9, host_swap_free=9e8)
-        state = observe(state, sample, 0.0, limits.breaker)
+        state = observe(state, sample, 0.0, limits.breaker, limits.promise)
         allowed, _ = check("web", sample, Request(120.0, size), state, limits)
         if allowed.is_nothing:
             continue

@@ -48,7 +48,7 @@ def config(tmp_path: Path) -> ControllerConfig:
                 "bytes_per_minute": "6M",
                 "bytes_per_day": "50M",
                 "psi_max_percent": 90,
-                "breaker": {"window": 30, "min_pages": 64, "freeze": 30},
+                "breaker": {"window": 30, "freeze": 30},
             },
         }
     )

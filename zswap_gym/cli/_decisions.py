@@ -19,6 +19,7 @@ class Summary:
     Counts are of requests that ask for something; ``release_bytes`` is what the allowed ones ask
     memory.reclaim for, in mode observe too, ``released_bytes`` what it gave. ``held_back_by`` counts what
     took something away from a request, ``nothing_because`` the rounds in which no byte was asked for.
+    ``broken_minutes`` of the ``minutes`` seen broke the promise of disk reads.
     """
 
     def __init__(self) -> None:
@@ -47,6 +48,7 @@ class Summary:
             row["proposed"] += not proposed.is_nothing
             row["allowed"] += not allowed.is_nothing
             row["release_bytes"] += allowed.release
+            row["minutes"], row["broken_minutes"] = record["minutes"], record["broken_minutes"]
             reasons = [reason.split(":")[0] for reason in record["reasons"]]
             if not proposed.is_nothing:
                 row["held_back_by"].update(reasons)
@@ -76,5 +78,6 @@ class Summary:
 
 
 def _blank() -> dict[str, Any]:
-    sums = dict.fromkeys(("proposed", "allowed", "release_bytes", "written_bytes", "released_bytes"), 0)
+    names = ("proposed", "allowed", "release_bytes", "written_bytes", "released_bytes", "minutes")
+    sums = dict.fromkeys((*names, "broken_minutes"), 0)
     return {**sums, "held_back_by": Counter(), "nothing_because": Counter()}

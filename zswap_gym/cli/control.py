@@ -254,16 +254,17 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     out = console()
     title = Text(shown(f"{summary['rounds']} rounds, mode {summary['mode']}, decided by {by}", out.encoding))
     table = Table(
-        "cgroup", "asked", "allowed", "written back", "release asked", "released", "held back by",
-        "nothing done because", title=title, box=box.SIMPLE, title_justify="left",
+        "cgroup", "asked", "allowed", "written back", "release asked", "released", "minutes broken",
+        "held back by", "nothing done because", title=title, box=box.SIMPLE, title_justify="left",
     )  # fmt: skip
-    for column in table.columns[1:6]:
+    for column in table.columns[1:7]:
         column.justify = "right"
     for name, row in summary["cgroups"].items():
         table.add_row(
             Text(shown(name, out.encoding)), str(row["proposed"]), str(row["allowed"]),
             format_size(row["written_bytes"]), format_size(row["release_bytes"]),
-            format_size(row["released_bytes"]), _counts(row["held_back_by"]), _counts(row["nothing_because"]),
+            format_size(row["released_bytes"]), f"{row['broken_minutes']} of {row['minutes']}",
+            _counts(row["held_back_by"]), _counts(row["nothing_because"]),
         )  # fmt: skip
     out.print(table)
     for errno, count in summary["errnos"].items():

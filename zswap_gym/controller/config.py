@@ -15,6 +15,7 @@ from zswap_gym.controller.rails import Limits
 from zswap_gym.controller.state import BreakerLimits
 from zswap_gym.errors import UserError, nearest
 from zswap_gym.policy.laws import make_law
+from zswap_gym.policy.promise import Promise
 from zswap_gym.units import PAGE_SIZE, parse_duration, parse_size
 
 MODES = ("observe", "act")
@@ -120,6 +121,13 @@ def _arguments(value: Any) -> Mapping[str, Any]:
     return dict(value)
 
 
+def _promise(value: Any) -> Promise:
+    try:
+        return Promise.of(value)
+    except UserError as error:
+        raise UserError(str(error).removeprefix("promise: ")) from None
+
+
 _RAIL_PARSERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "age_floor_s": ("age_floor", _seconds),
     "bytes_per_write": ("bytes_per_write", _bytes),
@@ -134,7 +142,6 @@ _RAIL_PARSERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
 _BREAKER_PARSERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "share": ("share", _number),
     "window_s": ("window", _some_seconds),
-    "min_pages": ("min_pages", _whole),
     "freeze_s": ("freeze", _some_seconds),
     "max_freeze_s": ("max_freeze", _some_seconds),
     "probe_bytes": ("probe_bytes", _bytes),
@@ -216,6 +223,8 @@ class ControllerConfig:
     """Writes that may block at once."""
     rails: Limits = _key("rails", _rails, Limits)  # noqa: RUF009 - a factory, see _key
     """What no decision can pass."""
+    promise: Promise = _key("promise", _promise, Promise)  # noqa: RUF009 - a factory, see _key
+    """What is promised to each cgroup, as mapping or text; see policy/promise.py and the rail ``promise``."""
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any], source: str = "controller config") -> ControllerConfig:
@@ -257,6 +266,8 @@ class ControllerConfig:
             own_cgroup=own_cgroup,
             psi=self.psi,
             page_size=self.page_size or PAGE_SIZE,
+            promise=self.promise,
+            acts=self.mode == "act",
         )
 
     def to_mapping(self) -> dict[str, Any]:
@@ -278,6 +289,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Limits):
         plain = {key: getattr(value, name) for name, (key, _) in _RAIL_PARSERS.items()}
         return plain | {"breaker": _plain(value.breaker)}
+    if isinstance(value, Promise):
+        return value.as_dict()
     if isinstance(value, BreakerLimits):
         return {key: getattr(value, name) for name, (key, _) in _BREAKER_PARSERS.items()}
     return list(value) if isinstance(value, tuple) else value

@@ -59,6 +59,8 @@ class Decision:
     reasons: tuple[str, ...]
     by: str
     """Who decided: a policy's or a law's name."""
+    minutes: tuple[int, int] = (0, 0)
+    """Minutes that the cgroup was seen for in this run, and how many of them broke the promise."""
 
 
 def errno_name(code: int) -> str:
@@ -118,6 +120,8 @@ def decision_record(tick: int, decision: Decision, sample_age_s: float) -> dict[
         "proposed": request_record(decision.proposed),
         "allowed": request_record(decision.allowed),
         "reasons": list(decision.reasons),
+        "minutes": decision.minutes[0],
+        "broken_minutes": decision.minutes[1],
         "sample_age_s": sample_age_s,
         "row": [number(getattr(sample, name)) for name in COLUMNS],
     }

@@ -14,6 +14,7 @@ from typing import Any
 from zswap_gym.controller.backoff import Backoff
 from zswap_gym.controller.decider import Decider
 from zswap_gym.controller.decisions import Decision
+from zswap_gym.controller.keeping import Keeping
 from zswap_gym.controller.rails import Limits, check
 from zswap_gym.controller.state import Breaker, CgroupState, Window, charge, day, observe, settle, spend
 from zswap_gym.host.dialects import whole
@@ -98,7 +99,9 @@ class Judge:
                 allowed, reasons = Request(None, 0, allowed.release), (*reasons, NO_WRITEBACK)
             if allowed.is_nothing and not reasons:
                 reasons = (self._wanted_nothing(sample, by, dt_s),)
-            decisions.append(Decision(sample, request, allowed, reasons, by))
+            keeping = spent[inode].keeping
+            minutes = keeping.ended, keeping.broken
+            decisions.append(Decision(sample, request, allowed, reasons, by, minutes))
             if not allowed.is_nothing:
                 want = whole(allowed, self.limits.page_size)
                 host_day = host_day.add(spent[inode].now_s, want.writeback_bytes)
@@ -112,7 +115,9 @@ class Judge:
         """Take in the samples, and who contains whom: what one writes is its containers' memory too."""
         for sample in samples:
             state = self.cgroups.get(sample.inode, CgroupState())
-            self.cgroups[sample.inode] = observe(state, sample, sample_age_s, self.limits.breaker)
+            self.cgroups[sample.inode] = observe(
+                state, sample, sample_age_s, self.limits.breaker, self.limits.promise
+            )
         inodes = {sample.cgroup: sample.inode for sample in samples}
         self._above = {
             inode: tuple(inodes[name] for name in above(cgroup) if name in inodes)
@@ -144,7 +149,7 @@ class Judge:
     def charge(self, inode: int, request: Request) -> None:
         """A request was handed over (or, observing, would have been): its budgets are spent."""
         want = whole(request, self.limits.page_size)
-        state = self.cgroups[inode] = charge(self.cgroups[inode], want)
+        state = self.cgroups[inode] = charge(self.cgroups[inode], want, acts=self.limits.acts)
         self._spend(self._above.get(inode, ()), state.now_s, want.writeback_bytes, want.release_bytes)
         self.host_day = self.host_day.add(state.now_s, want.writeback_bytes)
 
@@ -207,6 +212,7 @@ class Judge:
                 breaker=Breaker(**state["breaker"]),
                 writing=Backoff(**state.get("writing", {})),
                 releasing=Backoff(**state.get("releasing", {})),
+                keeping=Keeping.recalled(state.get("keeping", {})),
                 now_s=float(state["now_s"]),
             )
         self.host_day = _window(saved["host_day"])

@@ -17,6 +17,7 @@ from zswap_gym.controller.backoff import Backoff
 from zswap_gym.controller.state import BreakerLimits, CgroupState, Window
 from zswap_gym.host.dialects import whole
 from zswap_gym.host.types import COLUMNS, NOTHING, Request, Sample
+from zswap_gym.policy.promise import Promise
 from zswap_gym.units import PAGE_SIZE, format_size
 
 MIB, GIB = 1 << 20, 1 << 30
@@ -62,6 +63,10 @@ class Limits:
     backoff_max_s: float = 3600.0
     """Longest time for which a cgroup is not asked again after writes of which nothing came."""
     breaker: BreakerLimits = field(default_factory=BreakerLimits)
+    promise: Promise = field(default_factory=Promise)
+    """What is promised to each cgroup: over it nothing more is written back, or released; see keeping.py."""
+    acts: bool = True
+    """What is allowed is done: what happens to a cgroup is partly the controller's doing."""
 
 
 Verdict = tuple[Request, tuple[str, ...]]
@@ -184,6 +189,8 @@ def _writeback_rooms(
         yield 0, f"breaker: pages came back from disk, frozen for {left_s:.0f} s more"
     elif breaker.phase == "half-open":
         yield limits.breaker.probe_bytes, "breaker: half-open, only a probe"
+    if over := state.keeping.reads_over(limits.promise):
+        yield 0, over
     yield from _backoff_rooms(state.writing, state.now_s)
     yield limits.bytes_per_write, "bytes-per-write: the most for one write"
     used = _used(path, lambda state: state.written_minute)
@@ -196,6 +203,8 @@ def _writeback_rooms(
 
 def _release_rooms(path: Sequence[CgroupState], limits: Limits) -> Iterator[tuple[int, str]]:
     """(bytes at most, the rail's words), for the release."""
+    if over := path[0].keeping.cpu_over(limits.promise):
+        yield 0, over
     yield from _backoff_rooms(path[0].releasing, path[0].now_s)
     yield limits.bytes_per_write, "release-per-write: the most for one write"
     used = _used(path, lambda state: state.released_minute)

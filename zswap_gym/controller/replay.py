@@ -32,7 +32,7 @@ class Mismatch:
     tick: int
     cgroup: str
     what: str
-    """``by``, ``proposed``, ``allowed`` or ``reasons``."""
+    """``by``, ``proposed``, ``allowed``, ``reasons``, ``minutes`` or ``broken_minutes``."""
     logged: Any
     replayed: Any
 
@@ -124,9 +124,11 @@ def _compare(record: Mapping[str, Any], decision: Decision) -> list[Mismatch]:
         "proposed": request_record(decision.proposed),
         "allowed": request_record(decision.allowed),
         "reasons": list(decision.reasons),
+        "minutes": decision.minutes[0],
+        "broken_minutes": decision.minutes[1],
     }
     return [
         Mismatch(record["tick"], record["cgroup"], what, record[what], value)
         for what, value in again.items()
-        if record[what] != value
+        if record.get(what, value) != value
     ]

@@ -11,9 +11,15 @@ from dataclasses import dataclass, field, replace
 from math import exp, floor, isfinite
 from typing import Any, Literal
 
+import numpy as np
+
 from zswap_gym.controller.backoff import Backoff
+from zswap_gym.controller.keeping import Keeping, Seen
 from zswap_gym.host.dialects import Whole
 from zswap_gym.host.types import Sample
+from zswap_gym.policy.promise import Promise, footprint
+from zswap_gym.policy.refaults import disk_refaults
+from zswap_gym.units import PAGE_SIZE
 
 MINUTE_S, DAY_S = 60.0, 86400.0
 
@@ -63,14 +69,14 @@ class BreakerLimits:
     """When pages that come back stop further writeback.
 
     ``share``: most disk refaults per page written back that are accepted, both counted over about
-    ``window_s`` (older ones fade exponentially). Below ``min_pages`` refaults nothing trips. A trip
+    ``window_s`` (older ones fade exponentially). What is promised anyway, as many refaults as a kept minute
+    may have in every minute of the window, never trips it. A trip
     freezes writeback for ``freeze_s``, doubled at each trip in a row up to ``max_freeze_s``.
     After that writes of at most ``probe_bytes`` try whether it is over.
     """
 
     share: float = 0.5
     window_s: float = 300.0
-    min_pages: int = 256
     freeze_s: float = 600.0
     max_freeze_s: float = 4800.0
     probe_bytes: int = 1 << 20
@@ -94,9 +100,18 @@ class Breaker:
     """Pages read back from disk, fading."""
 
     def step(
-        self, now_s: float, dt_s: float, written: float, refaulted: float, limits: BreakerLimits
+        self,
+        now_s: float,
+        dt_s: float,
+        written: float,
+        refaulted: float,
+        limits: BreakerLimits,
+        promised: float,
     ) -> Breaker:
-        """The breaker after ``dt_s`` more seconds with so many pages written and read back."""
+        """The breaker after ``dt_s`` more seconds with so many pages written and read back.
+
+        ``promised``: pages that may be read back within the window.
+        """
         keep = exp(-dt_s / limits.window_s)
         seen = replace(
             self, written=self.written * keep + written, refaulted=self.refaulted * keep + refaulted
@@ -105,8 +120,8 @@ class Breaker:
             if now_s - self.since_s < self.freeze_s:
                 return seen
             return replace(self, phase="half-open", since_s=now_s, written=0.0, refaulted=0.0)
-        enough = limits.min_pages if self.phase == "closed" else limits.min_pages / 4  # a probe is small
-        if seen.refaulted >= enough and seen.refaulted > limits.share * seen.written:
+        enough = promised if self.phase == "closed" else promised / 4  # a probe is small
+        if seen.refaulted > enough and seen.refaulted > limits.share * seen.written:
             freeze_s = limits.freeze_s
             if self.phase == "half-open":
                 freeze_s = min(2 * self.freeze_s, limits.max_freeze_s)
@@ -133,35 +148,39 @@ class CgroupState:
     """The newest sample is newer than the one before."""
     sample_age_s: float = 0.0
     """How old the newest sample was when the decision was made."""
-    counters: tuple[float, float, float] | None = None
-    """workingset_refault_anon, zswpwb and zswpin of the newest sample."""
+    counters: tuple[float, float, float, float] | None = None
+    """:data:`COUNTERS` of the newest sample."""
+    keeping: Keeping = field(default_factory=Keeping)
     charged: tuple[float, int, int] | None = None
     """When, and how many bytes of writeback and of release, were charged for the request that runs now."""
     writing: Backoff = field(default_factory=Backoff)
     releasing: Backoff = field(default_factory=Backoff)
 
 
-def observe(state: CgroupState, sample: Sample, sample_age_s: float, limits: BreakerLimits) -> CgroupState:
-    """Take in a new sample.
-
-    Disk refaults are workingset_refault_anon less zswpwb, as every writeback bumps it, less
-    zswpin (groundtruth/FINDINGS.md 2). Pages swapped as zeros count as well; they are few.
-    """
-    counters = (sample.workingset_refault_anon, sample.zswpwb, sample.zswpin)
-    if not all(map(isfinite, (sample.time_s, *counters))):
+def observe(
+    state: CgroupState, sample: Sample, sample_age_s: float, limits: BreakerLimits, promise: Promise
+) -> CgroupState:
+    """Take in a new sample; disk refaults are told as policy/refaults.py says."""
+    counters = (sample.pgmajfault, sample.zswpin, sample.zswpout, sample.zswpwb)
+    if not all(map(isfinite, (sample.time_s, sample.anon, *counters))):
         return replace(state, fresh=False, sample_age_s=sample_age_s)  # one nan would stay in the breaker
     if state.counters is None:
         return replace(state, now_s=sample.time_s, counters=counters, fresh=True, sample_age_s=sample_age_s)
     dt_s = sample.time_s - state.now_s
     if not dt_s > 0:
         return replace(state, fresh=False, sample_age_s=sample_age_s)
-    refault, written, loaded = (new - old for new, old in zip(counters, state.counters, strict=True))
-    breaker = state.breaker.step(
-        sample.time_s, dt_s, max(written, 0.0), max(refault - written - loaded, 0.0), limits
+    major, loaded, stored, written = (
+        max(new - old, 0.0) for new, old in zip(counters, state.counters, strict=True)
     )
+    refaulted = float(disk_refaults(np.array(major), np.array(loaded)))
+    promised = promise.disk_reads_pct_min / 100.0 * sample.anon / PAGE_SIZE * limits.window_s / MINUTE_S
+    breaker = state.breaker.step(sample.time_s, dt_s, written, refaulted, limits, promised)
+    size = float(footprint(np.asarray(sample.row())))
+    seen = Seen(sample.time_s, dt_s, refaulted, stored, loaded, written, sample.anon, size)
     return replace(
         state,
         breaker=breaker,
+        keeping=state.keeping.after(seen, promise),
         now_s=sample.time_s,
         counters=counters,
         fresh=True,
@@ -179,10 +198,12 @@ def spend(state: CgroupState, at_s: float, written_bytes: int, released_bytes: i
     )
 
 
-def charge(state: CgroupState, want: Whole) -> CgroupState:
-    """Charge a request as if it did all it asks for, before it runs."""
+def charge(state: CgroupState, want: Whole, *, acts: bool = True) -> CgroupState:
+    """Charge a request as if it did all it asks for, before it runs; ``acts``: it does run."""
     spent = spend(state, state.now_s, want.writeback_bytes, want.release_bytes)
-    return replace(spent, charged=(state.now_s, want.writeback_bytes, want.release_bytes))
+    charged = (state.now_s, want.writeback_bytes, want.release_bytes)
+    keeping = state.keeping.asked(state.now_s) if acts else state.keeping
+    return replace(spent, charged=charged, keeping=keeping)
 
 
 def settle(state: CgroupState, written_bytes: int, released_bytes: int) -> CgroupState:
