@@ -13,10 +13,10 @@ from zswap_gym.agents.provenance import provenance
 from zswap_gym.agents.results import Results, check_pairs
 from zswap_gym.agents.scoring.trial import Conditions, Trial, chunks, run_trials
 from zswap_gym.controller.rails import Limits
-from zswap_gym.envs.objective import OBJECTIVES
+from zswap_gym.envs.objective import objective_named
 from zswap_gym.envs.reward import RewardWeights
 from zswap_gym.envs.warmstart import scenario_digest
-from zswap_gym.errors import UserError, nearest
+from zswap_gym.errors import UserError
 from zswap_gym.policy.laws import Law
 from zswap_gym.policy.promise import Promise
 from zswap_gym.policy.runtime import Policy
@@ -68,7 +68,7 @@ def evaluate(
             that does not load, no seeds, an unknown objective, a promise that means nothing, policies
             trained for different rewards under the objective ``bill`` and no word on which.
     """
-    check_objective(objective)
+    objective_named(objective, "objective")
     named = dict(policies) if isinstance(policies, Mapping) else {str(spec): spec for spec in policies}
     if reference not in named:
         named = {reference: reference, **named}
@@ -115,14 +115,6 @@ def count_episodes(scenarios: Sequence[Scenario], seeds: int, policies: int) -> 
     """How many episodes an evaluation runs, those with nobody to announce events among them."""
     silent = sum(without_hints(scenario) is not None for scenario in scenarios)
     return (len(scenarios) + silent) * seeds * policies
-
-
-def check_objective(objective: str) -> None:
-    """UserError where there is no such objective."""
-    if objective not in OBJECTIVES:
-        raise UserError(
-            f"objective {objective!r}: unknown{nearest(objective, OBJECTIVES)}; it is promise or bill"
-        )
 
 
 def without_hints(scenario: Scenario) -> Scenario | None:

@@ -17,8 +17,11 @@ _PROMISE = (
     ("saved %", "memory that {reference} held and this one did not, with 95 % interval"),
     (_CHANCE, "share of runs in which it saved more than the best rule ({rule})"),
     ("broken min %", "minutes of cgroups over the promise's disk reads"),
-    ("PSI added", "pressure beyond {reference}, percent of the time, mean of the cgroups"),
-    ("CPU added", "compression and decompression beyond {reference}, percent of a core per GiB"),
+    ("PSI added", "pressure beyond {reference}, percent of the time, worst cgroup"),
+    (
+        "CPU added",
+        "compression and decompression beyond {reference}, percent of a core per GiB, worst cgroup",
+    ),
     ("disk reads/min", "pages read back from the swap device"),
     ("written MiB/min", "written to the swap device"),
     ("worst seed", "the one with most broken minutes, their share"),

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from zswap_gym.agents.scoring.trial import Trial
 from zswap_gym.agents.statistics import Estimate, bootstrap
-from zswap_gym.policy.promise import Promise, Verdict, judge
+from zswap_gym.policy.promise import Promise, Verdict, judge, judge_hosts
 from zswap_gym.units import PAGE_SIZE
 
 Floats = npt.NDArray[np.float64]
@@ -44,9 +44,10 @@ class Standing:
     broken_pct: float
     """Minutes of cgroups over the promise's disk reads, percent."""
     psi_added_pct: float
-    """Pressure beyond doing nothing, percent of the time, mean of the cgroups."""
+    """Pressure beyond doing nothing, percent of the time, worst cgroup."""
     cpu_added_pct_gib: float
-    """Compression and decompression beyond doing nothing, percent of a core per GiB of footprint."""
+    """Compression and decompression beyond doing nothing, percent of a core per GiB of footprint, worst
+    cgroup."""
     disk_reads_min: float
     """Pages a minute read back from the swap device, whole host."""
     written_mib_min: float
@@ -77,7 +78,7 @@ def by_cgroup(trial: Trial, nothing: Trial, promise: Promise) -> Verdict:
 def by_seed(trial: Trial, nothing: Trial, promise: Promise) -> Verdict:
     """The verdict (S,) on the whole host, seed by seed."""
     _check_pair(trial, nothing)
-    return judge(trial.account.sum(1), nothing.account.sum(1), promise)
+    return judge_hosts(trial.account, nothing.account, promise)
 
 
 def saved_pct(trials: Sequence[Trial], nothing: Sequence[Trial], promise: Promise) -> Floats:
@@ -97,7 +98,7 @@ def standing(
         scenario: name for all of them together; None = that of the first.
     """
     pairs = list(zip(trials, nothing, strict=True))
-    hosts = [judge(t.account.sum(1).sum(), n.account.sum(1).sum(), promise) for t, n in pairs]
+    hosts = [judge_hosts(t.account.sum(), n.account.sum(), promise) for t, n in pairs]
     kept = [by_cgroup(t, n, promise).kept for t, n in pairs]
     minutes = [60.0 * t.hours * len(t.seeds) for t in trials]
 

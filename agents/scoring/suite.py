@@ -21,7 +21,6 @@ from typing import Any
 
 import zswap_gym
 from zswap_gym import workloads
-from zswap_gym.envs.warmstart import scenario_digest
 from zswap_gym.errors import UserError, nearest
 from zswap_gym.policy.promise import Promise
 from zswap_gym.workloads.scenario import Scenario, load_scenario
@@ -44,7 +43,7 @@ class Suite:
     @property
     def digest(self) -> str:
         """16 hex digits over scenarios, the workloads they are made of, seeds and promise."""
-        facts = [[s.name, scenario_digest(s)] for s in self.scenarios], self.seeds, self.promise.as_dict()
+        facts = [[s.name, digest_of(s)] for s in self.scenarios], self.seeds, self.promise.as_dict()
         return hashlib.sha256(json.dumps([workloads_digest(), *facts]).encode()).hexdigest()[:16]
 
     @property
@@ -55,6 +54,11 @@ class Suite:
     def with_seeds(self, count: int) -> Suite:
         """The suite on so many seeds, from its first one on."""
         return replace(self, seeds=tuple(range(self.seeds[0], self.seeds[0] + count)))
+
+
+def digest_of(scenario: Scenario) -> str:
+    """16 hex digits over what a scenario says, and not what it leaves out: keys to come change nothing."""
+    return hashlib.sha256(scenario.model_dump_json(exclude_defaults=True).encode()).hexdigest()[:16]
 
 
 @cache
@@ -125,7 +129,7 @@ def _of_file(path: Path) -> Suite:
 def _scenario(path: Path, name: str, digest: Any) -> Scenario:
     beside = path.parent / f"{name}.yaml"
     scenario = load_scenario(beside if beside.is_file() else name)
-    found = scenario_digest(scenario)
+    found = digest_of(scenario)
     if str(digest) != found:
         raise UserError(
             f"{path}: scenarios.{name}: the scenario has digest {found}, the suite was made with {digest}; "

@@ -105,7 +105,8 @@ def run_trial(
     conditions = conditions or Conditions()
     env = WritebackVectorEnv(
         len(seeds), policy.scenario(scenario), n_max=policy.n_max, release=conditions.release,
-        reward=conditions.weights, episode_s=conditions.episode_s, snapshots=0, promise=conditions.promise,
+        objective="bill", reward=conditions.weights, promise=conditions.promise,
+        episode_s=conditions.episode_s, snapshots=0,
     )  # fmt: skip
     one, fleet = env.one, env.fleet
     events = []

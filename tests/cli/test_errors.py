@@ -228,7 +228,7 @@ def test_a_price_that_is_none(refused) -> None:
 def test_prices_without_a_bill(refused: Refused) -> None:
     args = ("evaluate", "--scenario", "demo-test", "--laws", "never", "--seeds", 1)
     assert "only --objective bill asks for prices" in refused(*args, "--price", "dram_held=-2")
-    assert "objective 'bil': unknown (did you mean 'bill'?)" in refused(*args, "--objective", "bil")
+    assert "--objective = 'bil' (did you mean 'bill'?)" in refused(*args, "--objective", "bil")
 
 
 @pytest.mark.parametrize(
@@ -246,6 +246,7 @@ def test_prices_without_a_bill(refused: Refused) -> None:
 def test_a_promise_that_means_nothing(refused: Refused, promise: str, words: str) -> None:
     args = ("--scenario", "demo-test", "--laws", "never", "--seeds", 1, "--promise", promise)
     assert words in refused("evaluate", *args)
+    assert words in refused("score", "never", "--promise", promise)
 
 
 def test_rails_that_nobody_runs_within(refused: Refused, tmp_path: Path) -> None:

@@ -97,11 +97,13 @@ def evaluate(
     """
     from zswap_gym.cli._extras import optional_parts
     from zswap_gym.cli._output import console, ensure_writable
+    from zswap_gym.envs.objective import objective_named
     from zswap_gym.policy.promise import Promise
     from zswap_gym.workloads.scenario import load_scenario
 
     # Everything that can be wrong is looked at before the first second of simulation.
     promised = Promise.of(promise, "--promise")
+    objective_named(objective, "--objective")
     rules = split_laws(laws)
     if policy:
         check_policies(policy)
@@ -114,12 +116,11 @@ def evaluate(
     if out is not None:
         ensure_writable(out, folder=True)
     with optional_parts("evaluating"):
-        from zswap_gym.agents.evaluate import check_objective, count_episodes
+        from zswap_gym.agents.evaluate import count_episodes
         from zswap_gym.agents.evaluate import evaluate as run
         from zswap_gym.agents.parallel import open_workers
         from zswap_gym.agents.report import print_report, write_html
 
-    check_objective(objective)
     chosen = range(first_seed, first_seed + seeds)
     total = count_episodes(scenarios, seeds, len(contestants) + ("never" not in contestants))
     with open_workers(workers) as work, episode_bar(total, quiet=as_json) as tick:

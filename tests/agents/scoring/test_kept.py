@@ -16,7 +16,7 @@ from zswap_gym.agents.scoring.trial import Conditions, nothing_done, run_trial
 from zswap_gym.envs.reference import references
 from zswap_gym.envs.writeback import WritebackEnv
 from zswap_gym.policy.laws import make_law
-from zswap_gym.policy.promise import Account, Promise, judge
+from zswap_gym.policy.promise import Account, Promise, judge, judge_hosts
 from zswap_gym.workloads.scenario import Scenario, load_scenario
 
 SEEDS = (61, 62)
@@ -68,6 +68,7 @@ def test_environment_engine_evaluation_and_score_agree(hour: Scenario, promise: 
         found = by_cgroup(results.trial(law, "hour"), results.trial("never", "hour"), promise)
         assert found.kept.tolist() == kept
         assert (results.standing(law).keeping, results.standing(law).kept) == (sum(kept), all(kept))
+        assert bool(judge_hosts(trial.account.sum(), nothing.sum(), promise).kept) == all(kept)
         assert scored[law] == all(kept)
         seen |= set(kept)
     assert seen == {True, False}

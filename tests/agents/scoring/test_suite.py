@@ -8,9 +8,8 @@ import pytest
 
 from zswap_gym.agents.contestants import contestant
 from zswap_gym.agents.scoring.score import score
-from zswap_gym.agents.scoring.suite import FIRST_SEED, SEEDS, Suite, load_suite
+from zswap_gym.agents.scoring.suite import FIRST_SEED, SEEDS, Suite, digest_of, load_suite
 from zswap_gym.agents.train import train
-from zswap_gym.envs.warmstart import scenario_digest
 from zswap_gym.errors import UserError
 from zswap_gym.policy.promise import Promise
 from zswap_gym.workloads.scenario import load_scenario
@@ -76,7 +75,7 @@ def test_a_suite_file(folder: Path) -> None:
     file.parent.mkdir()
     one = folder / "a.yaml"
     (file.parent / "one.yaml").write_text(one.read_text())
-    digest = scenario_digest(load_scenario(one))
+    digest = digest_of(load_scenario(one))
     file.write_text(
         f"seeds: {{first: 7, count: 3}}\npromise: {{minutes: 0.9}}\nscenarios: {{one: '{digest}'}}\n"
     )
