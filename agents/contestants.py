@@ -3,6 +3,7 @@
     never                              a law
     fixed_age(age_s=60,max_bytes=8M)   a law with parameters
     configs/laws/aimd.yaml             a law with its parameters in a file, as tuning leaves it
+    tuned:aimd                         the same file by its name
     policy.npz                         an exported policy
     runs/mine                          a training run: its last checkpoint
     policy.npz+rails                   what the controller's rails let through of it
@@ -25,7 +26,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from zswap_gym.agents.rules.law_file import SUFFIXES, is_law_file, read_law, tuned_laws
+from zswap_gym.agents.rules.law_file import SUFFIXES, is_law_file, law_file, read_law, tuned_laws
 from zswap_gym.envs.fleet import Fleet
 from zswap_gym.envs.writeback import WritebackEnv
 from zswap_gym.errors import UserError, nearest
@@ -205,6 +206,8 @@ def rules(*, untuned: bool = True) -> dict[str, str]:
 
 
 def _driver(text: str) -> Driver:
+    if (file := law_file(text)) is not None:
+        return LawDriver(read_law(file))
     if Path(text).exists():
         return _from_file(Path(text))
     if text.endswith((".npz", *SUFFIXES)) or "/" in text:

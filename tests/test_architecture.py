@@ -54,7 +54,8 @@ MAY_USE = {
     "controller": {"numpy", "prometheus_client"},
     "agents": {
         "numpy", "gymnasium", "torch", "stable_baselines3", "sb3_contrib", "tensorboard", "matplotlib",
-        "pydantic", "yaml", "rich", "tqdm", "onnx", "onnxscript", "onnxruntime", "optuna", "ray",
+        "pydantic", "yaml", "rich", "tqdm", "onnx", "onnxscript", "onnxruntime", "optuna",
+        "sqlalchemy", "ray",
     },
     "cli": {"typer", "rich", "pydantic", "yaml", "numpy"},
 }  # fmt: skip

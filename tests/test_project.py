@@ -30,7 +30,13 @@ def test_constraints_are_exact_without_tags_hashes_or_hosts() -> None:
 
 def test_constraints_pin_whatever_make_setup_installs() -> None:
     extras = PYPROJECT["project"]["optional-dependencies"]
-    asked = [*PYPROJECT["project"]["dependencies"], *extras["train"], *extras["metrics"], *extras["dev"]]
+    asked = [
+        *PYPROJECT["project"]["dependencies"],
+        *extras["train"],
+        *extras["tune"],
+        *extras["metrics"],
+        *extras["dev"],
+    ]
     pinned = {normal(line.split("==")[0]) for line in constraints()}
     assert {normal(re.split(r"[<>=!~\[; ]", item)[0]) for item in asked} - pinned == set()
 

@@ -4,7 +4,8 @@
     parameters: {target: 0.0005, age_min_s: 300}
     tuned: {...}              # how it came about; read by people
 
-Wherever a law's name goes, the path of such a file goes too.
+Wherever a law's name goes, the path of such a file goes too, and ``tuned:aimd`` is the one of that name
+under configs/laws.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from zswap_gym.workloads.yaml_file import read_yaml
 
 KEYS = ("law", "parameters", "tuned")
 SUFFIXES = (".yaml", ".yml")
+TUNED = "tuned:"
 
 
 def is_law_file(path: Path) -> bool:
@@ -27,8 +29,40 @@ def is_law_file(path: Path) -> bool:
     return path.suffix in SUFFIXES and path.is_file()
 
 
+def law_file(text: str) -> Path | None:
+    """The file a text names, by its path or as ``tuned:NAME``; None where it means something else.
+
+    Raises:
+        UserError: there is no tuned law of that name.
+    """
+    if not text.startswith(TUNED):
+        return Path(text) if is_law_file(Path(text)) else None
+    name, known = text.removeprefix(TUNED).strip(), named_files()
+    if name not in known:
+        raise UserError(
+            f"law {text!r}: no configs/laws/{name}.yaml{nearest(name, known)}; there are "
+            f"{', '.join(known) or 'none'}; zswap-gym tune makes one"
+        )
+    return known[name]
+
+
+def named_files() -> dict[str, Path]:
+    """Every file under configs/laws by its name, here and beside the package; what is here comes first."""
+    places = (Path.cwd(), Path(zswap_gym.__file__).parents[1])
+    found: dict[str, Path] = {}
+    for place in dict.fromkeys(places):
+        for path in sorted((place / "configs" / "laws").glob("*.yaml")):
+            found.setdefault(path.stem, path)
+    return found
+
+
 def read_law(path: Path) -> Law:
-    """The law in a file.
+    """The law in a file; raises as :func:`read_spec`."""
+    return make_law(read_spec(path))
+
+
+def read_spec(path: Path) -> dict[str, Any]:
+    """The law in a file as :func:`make_law` takes it.
 
     Raises:
         UserError: no such file, not YAML, an unknown key, law or parameter; names the file and the key.
@@ -42,19 +76,15 @@ def read_law(path: Path) -> Law:
         raise UserError(
             f"{path}: wanted law: NAME and parameters: {{KEY: VALUE}}; laws are {', '.join(LAWS)}"
         )
+    spec = {**parameters, "law": content["law"]}
     try:
-        return make_law({**parameters, "law": content["law"]})
+        make_law(spec)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
+    return spec
 
 
 def tuned_laws() -> dict[str, Path]:
     """The tuned file of each law that has one: configs/laws/NAME.yaml, here or beside the package."""
-    places = (Path.cwd(), Path(zswap_gym.__file__).parents[1])
-    found = {}
-    for name in LAWS:
-        files = (place / "configs" / "laws" / f"{name}.yaml" for place in dict.fromkeys(places))
-        path = next((file for file in files if file.is_file()), None)
-        if path is not None:
-            found[name] = path
-    return found
+    files = named_files()
+    return {name: files[name] for name in LAWS if name in files}

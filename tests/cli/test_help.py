@@ -14,6 +14,7 @@ COMMANDS = (
     (),
     ("advise",),
     ("train",),
+    ("tune",),
     ("evaluate",),
     ("export",),
     ("control",),

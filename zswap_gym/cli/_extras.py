@@ -15,6 +15,8 @@ _EXTRA = {
     "matplotlib": "train",
     "tqdm": "train",
     "optuna": "tune",
+    "cmaes": "tune",
+    "sqlalchemy": "tune",
     "ray": "cluster",
     "prometheus_client": "metrics",
 }

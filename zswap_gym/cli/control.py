@@ -117,7 +117,24 @@ def read_config(path: Path) -> tuple[dict[str, Any], ControllerConfig]:
 
     data = read_yaml(path)
     host = _checked_host(data.pop("host", {"kind": "linux"}), path)
+    _read_law_file(data)
     return host, ControllerConfig.from_mapping(data, str(path))
+
+
+def _read_law_file(data: dict[str, Any]) -> None:
+    """Put the law of a file (``law: tuned:aimd``, or its path) in the place of its name.
+
+    ``law_arguments`` given beside it replace the file's.
+    """
+    from zswap_gym.agents.rules.law_file import law_file, read_spec
+
+    if not isinstance(data.get("law"), str) or (file := law_file(data["law"])) is None:
+        return
+    spec = read_spec(file)
+    data["law"] = spec.pop("law")
+    given = data.get("law_arguments")
+    if given is None or isinstance(given, Mapping):
+        data["law_arguments"] = {**spec, **(given or {})}
 
 
 def _checked_host(section: Any, path: Path) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from zswap_gym.cli import (
     scenarios,
     score,
     train,
+    tune,
 )  # fmt: skip
 from zswap_gym.errors import UserError
 
@@ -31,6 +32,12 @@ BAD_INPUT = 2
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """Errors of a full disk or quota, which any write may meet."""
 INTERRUPTED = 130  # what a shell reports for SIGINT
+
+GOING_ON = {
+    "train": "; the same command with --resume goes on from the last checkpoint",
+    "tune": "; the same command goes on",
+}
+"""How to go on with an interrupted command, where there is more to it than running it again."""
 
 app = typer.Typer(
     name="zswap-gym",
@@ -75,6 +82,7 @@ def _root(
 app.command()(record.record)
 app.command("import")(record.import_)
 app.command()(advise.advise)
+app.command()(tune.tune)
 app.command()(train.train)
 app.command()(evaluate.evaluate)
 app.command()(score.score)
@@ -108,8 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED
     if status == INTERRUPTED:  # typer makes this status of most KeyboardInterrupts
-        going_on = "; the same command with --resume goes on from the last checkpoint"
-        print(f"zswap-gym: interrupted{going_on if args[:1] == ['train'] else ''}", file=sys.stderr)
+        print(f"zswap-gym: interrupted{GOING_ON.get(args[0] if args else '', '')}", file=sys.stderr)
     return status if isinstance(status, int) else 0
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from zswap_gym.host.types import Request, Table
 from zswap_gym.policy.age import AgeEstimate
 from zswap_gym.policy.laws.parameters import read_parameters, setting
-from zswap_gym.policy.laws.watch import LEAST_BYTES, Watch, ask, carried, follow
+from zswap_gym.policy.laws.watch import LEAST_BYTES, Watch, carried, follow
 from zswap_gym.units import PAGE_SIZE
 
 Array = npt.NDArray[np.float64]
@@ -84,5 +84,5 @@ class ArmsBatches:
         due = saved >= LEAST_BYTES
         write = np.where(due, saved, 0.0)
         saved[due] = 0.0
-        release = look.footprint * self.release_share * (dt_s / 60.0) + look.written * PAGE_SIZE
-        return ask(look, np.full(len(table), self.age_s), write, release)
+        release = look.footprint * self.release_share * (dt_s / 60.0) + look.followed
+        return self._watch.ask(look, np.full(len(table), self.age_s), write, release)

@@ -10,9 +10,8 @@ import numpy.typing as npt
 
 from zswap_gym.host.types import Request, Table
 from zswap_gym.policy.laws.parameters import read_parameters, setting
-from zswap_gym.policy.laws.watch import Watch, ask, carried
+from zswap_gym.policy.laws.watch import Watch, carried
 from zswap_gym.policy.promise import reads_pct
-from zswap_gym.units import PAGE_SIZE
 
 Array = npt.NDArray[np.float64]
 
@@ -83,5 +82,5 @@ class DamosQuota:
         self._state[1:, due] = 0.0
         minutes = dt_s / 60.0
         age = np.full(len(table), self.min_age_s)
-        release = look.footprint * self.release_share * minutes + look.written * PAGE_SIZE
-        return ask(look, age, np.where(look.here, quota * minutes, 0.0), release)
+        release = look.footprint * self.release_share * minutes + look.followed
+        return self._watch.ask(look, age, np.where(look.here, quota * minutes, 0.0), release)

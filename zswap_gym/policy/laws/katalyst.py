@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from zswap_gym.host.types import COLUMN, Request, Table
 from zswap_gym.policy.laws.parameters import read_parameters, setting
-from zswap_gym.policy.laws.watch import Watch, ask, carried
+from zswap_gym.policy.laws.watch import Watch, carried
 from zswap_gym.units import PAGE_SIZE
 
 Array = npt.NDArray[np.float64]
@@ -85,7 +85,7 @@ class KatalystRefault:
         self._state[1:, due] = 0.0
         calm = look.here & (np.where(look.here, table[:, COLUMN["psi_some_avg60"]], 0.0) <= self.psi_pct)
         write = np.where(calm, size * look.current * (dt_s / _PERIOD_S), 0.0)
-        release = look.footprint * self.release_share * (dt_s / 60.0) + look.written * PAGE_SIZE
-        requests = ask(look, np.full(len(table), self.age_s), write, np.where(calm, release, 0.0))
+        release = look.footprint * self.release_share * (dt_s / 60.0) + look.followed
+        requests = self._watch.ask(look, np.full(len(table), self.age_s), write, np.where(calm, release, 0.0))
         asked += [request.max_bytes for request in requests]
         return requests

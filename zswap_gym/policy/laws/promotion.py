@@ -12,7 +12,7 @@ from zswap_gym.host.types import Request, Table
 from zswap_gym.policy.age import EDGES_S, AgeEstimate
 from zswap_gym.policy.deltas import Mask, fitted
 from zswap_gym.policy.laws.parameters import read_parameters, setting
-from zswap_gym.policy.laws.watch import LEAST_BYTES, Look, Watch, ask, carried, follow
+from zswap_gym.policy.laws.watch import LEAST_BYTES, Look, Watch, carried, follow
 from zswap_gym.policy.promise import MINUTE_S
 from zswap_gym.units import PAGE_SIZE
 
@@ -88,8 +88,10 @@ class PromotionRate:
         age = AGES_S[used.astype(np.int64)]
         acts = look.here & (seen >= self.start_s)
         old = self._ages.bytes_older_than(age) >= LEAST_BYTES
-        release = look.footprint * self.release_share * (dt_s / 60.0) + look.written * PAGE_SIZE
-        return ask(look, age, np.where(acts & old, look.zswapped, 0.0), np.where(acts, release, 0.0))
+        release = look.footprint * self.release_share * (dt_s / 60.0) + look.followed
+        return self._watch.ask(
+            look, age, np.where(acts & old, look.zswapped, 0.0), np.where(acts, release, 0.0)
+        )
 
     def _promotions(self, look: Look, used_s: Array) -> Array:
         """Pages (L, N) that would have been disk reads at each of AGES_S, by the ages before this look."""

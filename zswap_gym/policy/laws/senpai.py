@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from zswap_gym.host.types import Request, Table
 from zswap_gym.policy.laws.parameters import read_parameters, setting
-from zswap_gym.policy.laws.watch import LEAST_BYTES, Watch, ask, carried
+from zswap_gym.policy.laws.watch import LEAST_BYTES, Watch, carried
 from zswap_gym.policy.promise import reads_pct
 
 Array = npt.NDArray[np.float64]
@@ -82,6 +82,6 @@ class SenpaiSizes:
         size = np.where(hurts, 0.0, share * look.footprint * (dt_s / 60.0))
         owed[:] = np.minimum(owed + size, look.zswapped)
         due = (owed >= np.minimum(LEAST_BYTES, look.zswapped)) & ~hurts
-        requests = ask(look, np.full(len(table), ANY_AGE_S), np.where(due, owed, 0.0), size)
+        requests = self._watch.ask(look, np.full(len(table), ANY_AGE_S), np.where(due, owed, 0.0), size)
         owed[due] = 0.0
         return requests

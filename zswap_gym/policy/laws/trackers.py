@@ -12,9 +12,8 @@ from zswap_gym.errors import UserError
 from zswap_gym.host.types import Request, Table
 from zswap_gym.policy.deltas import fitted
 from zswap_gym.policy.laws.parameters import read_parameters, setting
-from zswap_gym.policy.laws.watch import Look, Watch, ask, carried
+from zswap_gym.policy.laws.watch import LEAST_BYTES, Look, Watch, carried
 from zswap_gym.policy.promise import CPU_US, GIB, MinuteMeter, Promise, cpu_us
-from zswap_gym.units import PAGE_SIZE
 
 Array = npt.NDArray[np.float64]
 
@@ -33,7 +32,8 @@ class PromiseTrackers:
     age_min: age = age_max x (age_min / age_max)^u. It tracks the quantile ``broken_share`` of the disk
     reads of a minute, as online quantile regression does: in a kept minute u += up, in a broken one
     u -= up x (1 - broken_share) / broken_share, so that it stands still when that share of the minutes is
-    broken. What is that old is offered, up to ``offer_share`` of the footprint per minute.
+    broken. What is that old is offered, up to ``offer_share`` of the footprint per minute, in portions of at
+    least 512 KiB.
 
     **Release, by CPU.** What was written since the last decision is released, and a share r of the
     footprint per minute beside it. r is moved by an integral on the CPU of compression and decompression,
@@ -42,9 +42,10 @@ class PromiseTrackers:
         r x= exp(-gain x minutes x clip((cpu - budget) / budget, -1, 2)),
         budget = cpu_pct_per_gib x GiB of footprint + what it would be with nothing done
 
-    What it would be with nothing done nobody can know who acts; it is taken to be what it was in the first
-    ``watch_s`` seconds, in which nothing is released or written, and 0 with ``watch_s=0``: then the budget is
-    one of all compression, which is never too much.
+    A broken minute halves r as well: with a full pool it is the kernel that writes what a release pushes
+    into zswap. What CPU it would be with nothing done nobody can know who acts; it is taken to be what it was
+    in the first ``watch_s`` seconds, in which nothing is released or written, and 0 with ``watch_s=0``: then
+    the budget is one of all compression, which is never too much.
 
     ``writeback=0`` is the tracker of the release alone: as much as CPU allows. Source: the trial in
     issue F (two trackers, one setting everywhere: 13.5 % saved on mixed-host with 4.6 % of minutes broken).
@@ -61,7 +62,7 @@ class PromiseTrackers:
     """Aggressiveness to begin with."""
     age_min_s: float = setting(600.0, 60.0, 1800.0, positive=True)
     age_max_s: float = setting(7200.0, 1800.0, 14400.0, positive=True)
-    offer_share: float = setting(0.08, 0.01, 0.5, most=1)
+    offer_share: float = setting(0.08, 0.002, 0.3, most=1)
     """Of the footprint, per minute: most that is written."""
     release_share: float = setting(0.01, 1e-3, 0.1, most=1)
     """Of the footprint, per minute: what is released beside what was written, to begin with."""
@@ -79,7 +80,8 @@ class PromiseTrackers:
     _watch: Watch = field(init=False, repr=False)
     _meter: MinuteMeter = field(init=False, repr=False)
     _state: Array = field(init=False, repr=False)
-    """(5, N): aggressiveness, release share, excess of CPU, CPU with nothing done (us/s), seconds watched."""
+    """(6, N): aggressiveness, release share, excess of CPU, CPU with nothing done (us/s), seconds watched,
+    bytes of offers saved up."""
 
     def __post_init__(self) -> None:
         read_parameters(self)
@@ -97,22 +99,25 @@ class PromiseTrackers:
         """Back to the start: watching."""
         self._watch.reset(n)
         self._meter = MinuteMeter(n, Promise(disk_reads_pct_min=self.disk_reads_pct_min))
-        self._state = np.zeros((5, n))
+        self._state = np.zeros((6, n))
 
     def decide(self, table: Table, dt_s: float) -> list[Request]:
         """Move both trackers by what was seen, then offer what is old enough and release."""
         look = self._watch.look(table)
-        self._state = carried(
-            self._state, look.known, np.array([self.start, self.release_share, 0.0, 0.0, 0.0])
-        )
+        self._state = carried(self._state, look.known, np.array([self.start, self.release_share, *[0.0] * 4]))
         self._track_age(look)
         self._track_cpu(look)
         bold, share = self._state[:2]
         acts = look.here & (self._state[4] >= self.watch_s)
         age = self.age_max_s * (self.age_min_s / self.age_max_s) ** bold
+        owed = self._state[5]
         offer = look.footprint * self.offer_share * (dt_s / 60.0) * self.writeback
-        release = look.footprint * share * (dt_s / 60.0) + look.written * PAGE_SIZE
-        return ask(look, age, np.where(acts, offer, 0.0), np.where(acts, release, 0.0))
+        owed[:] = np.where(acts, np.minimum(owed + offer, look.zswapped), 0.0)
+        due = owed >= np.minimum(LEAST_BYTES, look.zswapped)
+        release = look.footprint * share * (dt_s / 60.0) + look.followed
+        requests = self._watch.ask(look, age, np.where(due, owed, 0.0), np.where(acts, release, 0.0))
+        owed[due] = 0.0
+        return requests
 
     def _track_age(self, look: Look) -> None:
         meter, bold = self._meter, self._state[0]
@@ -121,9 +126,10 @@ class PromiseTrackers:
         ended, broken = meter.add(look.seconds, look.reads, look.resident)
         down = self.up * (1.0 - self.broken_share) / self.broken_share
         bold[:] = np.clip(bold + self.up * (ended - broken) - down * broken, 0.0, 1.0)
+        self._state[1] *= 0.5**broken
 
     def _track_cpu(self, look: Look) -> None:
-        _, share, excess, base, watched = self._state
+        _, share, excess, base, watched, _ = self._state
         spent = cpu_us(look.stores, look.loads, look.written, self.compress_us, self.decompress_us)
         rate = spent / np.maximum(look.seconds, 1e-9)
         watching = watched < self.watch_s

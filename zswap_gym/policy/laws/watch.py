@@ -41,7 +41,10 @@ class Look:
     stores: Array
     """Pages, zswpout."""
     written: Array
-    """Pages, zswpwb."""
+    """Pages, zswpwb: whoever wrote them."""
+    followed: Array
+    """Bytes written of what was asked for last: what a release may follow. What the kernel writes because
+    its pool is full is not, or every release would call for the next."""
     stalled_us: Array
     current: Array
     """Bytes, memory.current."""
@@ -74,10 +77,12 @@ class Watch:
 
     def __init__(self) -> None:
         self._past = Deltas(len(_COLUMNS))
+        self._asked: Array = np.zeros(0)
 
     def reset(self, n: int) -> None:
         """Forget the past; ``n`` rows follow."""
         self._past = Deltas(len(_COLUMNS), n)
+        self._asked = np.zeros(n)
 
     def look(self, table: Table) -> Look:
         """Take in a table (N, K); N may have changed: rows keep their past by position."""
@@ -99,12 +104,27 @@ class Watch:
             loads=loads,
             stores=stores,
             written=written,
+            followed=np.minimum(written * PAGE_SIZE, np.where(known, fitted(self._asked, len(table)), 0.0)),
             stalled_us=stalled_us,
             current=size(table[:, COLUMN["memory_current"]]),
             resident=size(table[:, COLUMN["anon"]]),
             zswapped=size(table[:, COLUMN["zswapped"]]),
             footprint=size(footprint(table)),
         )
+
+    def ask(self, look: Look, age_s: Array, write: Array, release: Array) -> list[Request]:
+        """Requests for writebacks and releases (N,) in bytes: whole pages, and no more than there is.
+
+        A writeback is at least :data:`LEAST_BYTES` where it is asked for at all, or all that zswap holds.
+        """
+        some = (write > 0) & (look.zswapped >= PAGE_SIZE)
+        self._asked = np.where(some, np.minimum(np.maximum(write, LEAST_BYTES), look.zswapped), 0.0)
+        released = np.minimum(np.maximum(release, 0.0), look.current)
+        sizes = zip(age_s.tolist(), whole_pages(self._asked), whole_pages(released), strict=True)
+        return [
+            Request(age if size else None, size, freed) if size or freed else NOTHING
+            for age, size, freed in sizes
+        ]
 
 
 def carried(state: Array, known: Mask, start: Array) -> Array:
@@ -124,20 +144,6 @@ def follow(ages: AgeEstimate, look: Look) -> None:
     ages.mass *= look.known[:, None]
     ages.mass[~look.known, -1] = population[~look.known]
     ages.update(look.seconds, look.stores, look.loads, look.written, population)
-
-
-def ask(look: Look, age_s: Array, write: Array, release: Array) -> list[Request]:
-    """Requests for writebacks and releases (N,) in bytes: whole pages, and no more than there is.
-
-    A writeback is at least :data:`LEAST_BYTES` where it is asked for at all, or all that zswap holds.
-    """
-    some = (write > 0) & (look.zswapped >= PAGE_SIZE)
-    written = np.where(some, np.minimum(np.maximum(write, LEAST_BYTES), look.zswapped), 0.0)
-    released = np.minimum(np.maximum(release, 0.0), look.current)
-    return [
-        Request(age if size else None, size, freed) if size or freed else NOTHING
-        for age, size, freed in zip(age_s.tolist(), whole_pages(written), whole_pages(released), strict=True)
-    ]
 
 
 def whole_pages(size: Array) -> list[int]:
