@@ -26,11 +26,10 @@ def table(of: Sheet, learned: Sequence[str]) -> Table:
     from rich import box
     from rich.table import Table as RichTable
 
-    out = RichTable(
-        of.first, *(name for name, _ in of.columns), title=of.title, box=box.SIMPLE, title_justify="left"
-    )
-    for column in out.columns[1:]:
-        column.justify = "right"
+    out = RichTable(title=of.title, box=box.SIMPLE, title_justify="left", padding=(0, 1, 0, 0))
+    out.add_column(of.first, overflow="fold", min_width=10)
+    for name, _ in of.columns:
+        out.add_column(name.replace(" ", "\n", 1), justify="right", vertical="top", no_wrap=True)
     for row in of.rows:
         style = " ".join(["bold"] * (row.name in learned) + ["dim"] * (not row.kept))
         out.add_row(row.name, *row.cells, style=style or None)

@@ -11,18 +11,18 @@ from zswap_gym.agents.scoring.standing import Standing
 from zswap_gym.agents.scoring.trial import Trial
 from zswap_gym.agents.statistics import Estimate
 
-_CHANCE = "P(better)"
+_CHANCE = "runs better"
 _PROMISE = (
     ("kept", "cgroups that keep the promise, of all"),
     ("saved %", "memory that {reference} held and this one did not, with 95 % interval"),
-    (_CHANCE, "share of runs in which it saved more than the best rule ({rule})"),
+    (_CHANCE, "P(improvement): share of runs in which it saved more than the best rule ({rule})"),
     ("broken min %", "minutes of cgroups over the promise's disk reads"),
     ("PSI added", "pressure beyond {reference}, percent of the time, worst cgroup"),
     (
         "CPU added",
         "compression and decompression beyond {reference}, percent of a core per GiB, worst cgroup",
     ),
-    ("disk reads/min", "pages read back from the swap device"),
+    ("reads /min", "pages read back from the swap device"),
     ("written MiB/min", "written to the swap device"),
     ("worst seed", "the one with most broken minutes, their share"),
 )
@@ -134,7 +134,7 @@ def _standing(s: Standing, better: float) -> Row:
         f"{s.cpu_added_pct_gib:+.3f}",
         f"{s.disk_reads_min:.0f}",
         f"{s.written_mib_min:.2f}",
-        f"{s.worst.seed} ({s.worst.broken_pct:.1f} %)",
+        f"{s.worst.seed}: {s.worst.broken_pct:.0f} %",
     )
     return Row(s.policy, cells, s.kept)
 

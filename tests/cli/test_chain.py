@@ -87,8 +87,8 @@ def test_a_run_is_not_overwritten_and_a_finished_one_is_resumed_as_it_is(cli, ex
 def test_evaluate_prints_a_table_and_a_verdict(cli) -> None:
     status, out, _ = cli("evaluate", "--scenario", "demo-test", "--laws", "never,release_only", "--seeds", 1)
     assert status == 0
-    for words in ("demo-test: 1 seeds", "release_only", "saved %", "0.2 % of its resident set"):
+    for words in ("demo-test: 1 seeds", "release_only", "saved", "0.2 % of its resident set"):
         assert words in out
     args = ("evaluate", "--scenario", "demo-test", "--laws", "never,release_only", "--seeds", 1)
     status, out, _ = cli(*args, "--objective", "bill")
-    assert (status, "gain %" in out, "saved %" in out) == (0, True, False)
+    assert (status, "gain" in out, "CPU" in out) == (0, True, False)
