@@ -95,8 +95,11 @@ class Earned:
         saved = self._held[self._all, steps] - np.add.accumulate(held, axis=-1)[:, -1]
         rewards = 100.0 * saved / self._held[:, 0] - (due - self._due)
         self._due = due
-        to_date = [getattr(verdict, name) for name in TO_DATE]
-        return rewards, np.concatenate([_costs(fleet), np.stack(to_date, axis=-1)], axis=-1)
+        costs = np.empty((len(rewards), len(self.costs)))
+        costs[:, : len(COSTS)] = _costs(fleet)
+        for k, name in enumerate(TO_DATE, len(COSTS)):
+            costs[:, k] = getattr(verdict, name)
+        return rewards, costs
 
     def _look_up(self) -> None:
         missing = np.flatnonzero(self._unknown)
