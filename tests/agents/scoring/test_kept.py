@@ -13,6 +13,7 @@ from zswap_gym.agents.scoring.score import score
 from zswap_gym.agents.scoring.standing import by_cgroup
 from zswap_gym.agents.scoring.suite import Suite
 from zswap_gym.agents.scoring.trial import Conditions, nothing_done, run_trial
+from zswap_gym.agents.tuning.objective import Bench
 from zswap_gym.envs.reference import references
 from zswap_gym.envs.writeback import WritebackEnv
 from zswap_gym.policy.laws import make_law
@@ -55,10 +56,11 @@ def in_environments(law: str, scenario: Scenario, promise: Promise) -> list[bool
 @pytest.mark.parametrize(
     "promise", [Promise(), Promise(disk_reads_pct_min=0.01), Promise(cpu_pct_per_gib=0.01)]
 )
-def test_environment_engine_evaluation_and_score_agree(hour: Scenario, promise: Promise) -> None:
+def test_environment_engine_evaluation_tuning_and_score_agree(hour: Scenario, promise: Promise) -> None:
     results = evaluate(LAWS, [hour], SEEDS, promise=promise)
     rows = score({law: law for law in LAWS}, Suite("mine", (hour,), SEEDS, promise)).rows()
     scored = {row["policy"]: row["kept"] for row in rows if row["scenario"] == "all"}
+    bench = Bench([hour], promise)
     seen = set()
     for law in LAWS:
         kept = in_environments(law, hour, promise)
@@ -69,6 +71,8 @@ def test_environment_engine_evaluation_and_score_agree(hour: Scenario, promise: 
         assert found.kept.tolist() == kept
         assert (results.standing(law).keeping, results.standing(law).kept) == (sum(kept), all(kept))
         assert bool(judge_hosts(trial.account.sum(), nothing.sum(), promise).kept) == all(kept)
+        tuned = bench.outcome([trial], bench.nothing(SEEDS))
+        assert (tuned.keeping, tuned.kept) == (sum(kept), all(kept))
         assert scored[law] == all(kept)
         seen |= set(kept)
     assert seen == {True, False}
