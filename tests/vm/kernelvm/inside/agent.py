@@ -1,0 +1,48 @@
+"""Process 1 of the guest: takes calls from a virtio port and answers each with one line of JSON.
+
+A call is ``{"call": FUNCTION, "with": {...}}``, a function of :mod:`checks` or ``exit``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+PORT = "/dev/vport0p1"
+
+
+def answer(call: dict[str, object], checks: object) -> dict[str, object]:
+    """What a call returned, or how it failed."""
+    try:
+        return {"value": getattr(checks, str(call["call"]))(**call["with"])}  # type: ignore[arg-type]
+    except Exception:  # noqa: BLE001 - whatever it is, the test that called shows it
+        return {"error": traceback.format_exc()}
+
+
+def main() -> None:
+    """Serve until told to exit; then the machine is switched off."""
+    import checks
+
+    port = next(path for path in (PORT, *map(str, Path("/dev").glob("vport*"))) if Path(path).exists())
+    with open(port, "r+b", buffering=0) as file:
+        file.write(b'{"ready": true}\n')
+        rest = b""
+        while True:
+            got = file.read(65536)
+            if not got:
+                continue
+            *lines, rest = (rest + got).split(b"\n")
+            for line in lines:
+                call = json.loads(line)
+                if call["call"] == "exit":
+                    os.sync()
+                    Path("/proc/sysrq-trigger").write_text("o" if call["with"].get("off", True) else "b")
+                file.write(json.dumps(answer(call, checks)).encode() + b"\n")
+
+
+main()
