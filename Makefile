@@ -18,7 +18,7 @@ DEMO_FLAGS ?=
 # Two cores and small networks: threads inside numpy and torch only get in each other's way.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup demo test test-slow check format lint types clean
+.PHONY: help setup demo test test-slow test-vm check format lint types clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -43,6 +43,9 @@ test: $(STAMP) ## the tests that take under 5 minutes together
 
 test-slow: $(STAMP) ## the tests that take longer (under 20 minutes)
 	$(BIN)/python -m pytest -m slow $(PYTEST_FLAGS)
+
+test-vm: $(STAMP) ## the controller on Debian's own kernels under QEMU (under 12 minutes); says so where it cannot run
+	$(BIN)/python -m pytest tests/vm -p no:randomly --durations 8 $(PYTEST_FLAGS)
 
 check: format lint types test ## everything to run before a commit
 

@@ -243,7 +243,7 @@ def test_pages_are_what_the_counter_grew_by(tree: Path, monkeypatch: pytest.Monk
             stat.write_text(grown.replace("zswpwb_proactive 1280", "zswpwb_proactive 1536"))
         return 0
 
-    monkeypatch.setattr(linux, "_write", kernel)
+    monkeypatch.setattr(linux, "write_file", kernel)
     host = host_of(tree)
     host.submit("web", Request(60, 1 << 20))
     ((_, outcome),) = wait_for(host)
@@ -279,7 +279,7 @@ def test_what_was_released_is_what_reclaim_took(
         return errno.EAGAIN if file == RECLAIM else 0
 
     tell()
-    monkeypatch.setattr(linux, "_write", kernel)
+    monkeypatch.setattr(linux, "write_file", kernel)
     host = host_of(tree, dialect=V1)
     host.submit("web", Request(60, 1 << 20))
     ((_, outcome),) = wait_for(host)

@@ -218,6 +218,7 @@ def _on_host(
 
 def _host(settings: ControllerConfig, host: Mapping[str, Any], source: str) -> SurveyedHost:
     if host["kind"] == "linux":
+        from zswap_gym.host.dialects import STOCK_PULSE
         from zswap_gym.host.linux import LinuxHost
 
         return LinuxHost(
@@ -228,6 +229,9 @@ def _host(settings: ControllerConfig, host: Mapping[str, Any], source: str) -> S
             proc_root=settings.proc_root,
             sys_root=settings.sys_root,
             hints=settings.hints,
+            dialect=STOCK_PULSE if settings.dialect == STOCK_PULSE.name else None,
+            state=settings.state,
+            pulse_psi_max=settings.rails.psi_max_percent,
             deadline_s=settings.deadline_s,
             workers=settings.workers,
         )

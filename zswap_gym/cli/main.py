@@ -21,6 +21,7 @@ from zswap_gym.cli import (
     export,
     fidelity,
     record,
+    restore,
     scenarios,
     score,
     train,
@@ -88,6 +89,7 @@ app.command()(evaluate.evaluate)
 app.command()(score.score)
 app.command()(export.export)
 app.command()(control.control)
+app.command()(restore.restore)
 app.add_typer(scenarios.app, name="scenarios")
 app.command()(demo.demo)
 app.command()(fidelity.fidelity)

@@ -14,6 +14,7 @@ from typing import Any, Literal, cast
 from zswap_gym.controller.rails import Limits
 from zswap_gym.controller.state import BreakerLimits
 from zswap_gym.errors import UserError, nearest
+from zswap_gym.host.dialects import STOCK_PULSE
 from zswap_gym.policy.laws import make_law
 from zswap_gym.policy.promise import Promise
 from zswap_gym.units import PAGE_SIZE, parse_duration, parse_size
@@ -21,6 +22,7 @@ from zswap_gym.units import PAGE_SIZE, parse_duration, parse_size
 MODES = ("observe", "act")
 LEVELS = ("leaves", "listed")
 PSI_RULES = ("needed", "ignore")
+DIALECTS = ("probe", STOCK_PULSE.name)
 MAX_PAGE_SIZE = 1 << 20
 """Of any kernel (Hexagon's)."""
 
@@ -194,6 +196,9 @@ class ControllerConfig:
     own_cgroup: str | None = _key("own_cgroup", _optional_text, None)
     """The controller's own cgroup, written as a pattern is; "/" = it lives outside of cgroup_root.
     None: it is looked for, and mode act refuses to start where it is not found."""
+    dialect: Literal["probe", "stock-pulse"] = _key("dialect", _one_of(*DIALECTS), "probe")
+    """probe: use the interface for writeback that the kernel has. stock-pulse: on a kernel that has none,
+    write back by pulses of the shrinker (host/pulse.py); needs ``state``."""
     psi: Literal["needed", "ignore"] = _key("psi", _one_of(*PSI_RULES), "needed")
     """needed: where the kernel tells no memory pressure nothing is done, and mode act refuses to start.
     ignore: go on without."""
@@ -279,6 +284,8 @@ def _agree(config: ControllerConfig) -> None:
     make_law(config.law_spec)  # says what is wrong with it
     if config.mode == "act" and not config.cgroups:
         raise UserError("cgroups: mode act needs at least one pattern; list the cgroups it may touch")
+    if config.dialect == STOCK_PULSE.name and config.state is None:
+        raise UserError("state: dialect stock-pulse needs one; beside it lies what to put back")
     if config.mode == "act" and config.log is None:
         raise UserError("log: mode act needs a decision log; name a file")
 

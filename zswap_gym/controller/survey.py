@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from zswap_gym.controller.config import ControllerConfig
 from zswap_gym.controller.judge import Offers
 from zswap_gym.errors import UserError
-from zswap_gym.host.dialects import RELEASE_FILE, STOCK, V1, Dialect
+from zswap_gym.host.dialects import RELEASE_FILE, STOCK, STOCK_PULSE, V1, Dialect
 from zswap_gym.host.files import OF_THE_SERIES, keys_of, parse_flag, parse_number
 from zswap_gym.host.names import above
 from zswap_gym.host.own import OwnCgroup
@@ -111,7 +111,7 @@ def take_survey(host: SurveyedHost, config: ControllerConfig, own: OwnCgroup) ->
     names = tuple(host.cgroups())
     samples = host.sample()
     lacking = _lacking(host, config, own, names, samples)
-    dialect = _dialect(host, names)
+    dialect = STOCK_PULSE if config.dialect == STOCK_PULSE.name else _dialect(host, names)
     return Survey(
         kernel=_text(host, "/proc/sys/kernel/osrelease"),
         cgroup_root=config.cgroup_root,

@@ -57,9 +57,12 @@ V5 = Dialect("v5", RELEASE_FILE, "{bytes} source=zswap", has_age=False, unit="co
 STOCK = Dialect("stock", None, "", has_age=False, unit="uncompressed")
 """A kernel without any of it: requests shrink to their release."""
 
+STOCK_PULSE = Dialect("stock-pulse", RELEASE_FILE, "pulse", has_age=False, unit="uncompressed")
+"""A stock kernel from 6.8 on, written back by pulses (host/pulse.py). Never found by probing: asked for."""
+
 _NO_KEY = "zswap_gym_probe"
 
-DIALECTS: dict[str, Dialect] = {d.name: d for d in (V1, V2, V3, V4, V5, STOCK)}
+DIALECTS: dict[str, Dialect] = {d.name: d for d in (V1, V2, V3, V4, V5, STOCK, STOCK_PULSE)}
 """By name; the simulated kernel's interfaces carry the same names."""
 
 
@@ -121,6 +124,8 @@ class Writes:
     writeback: tuple[str, str] | None
     release: tuple[str, str] | None
     notes: tuple[str, ...] = ()
+    pulse_pages: int = 0
+    """To write back by a pulse in the place of ``writeback``."""
 
 
 def writeback_size(dialect: Dialect, size: int, compressed_share: float, page_size: int = PAGE_SIZE) -> int:
@@ -144,7 +149,13 @@ def writes(
     elif want.writeback_bytes and dialect.file is not None:
         if not dialect.has_age:
             notes.append(f"{dialect.name} dialect: no age, {want.age_s} s was dropped")
+        if dialect is STOCK_PULSE:
+            return Writes(None, release_of(want), tuple(notes), pulse_pages=want.writeback_bytes // page_size)
         size = writeback_size(dialect, want.writeback_bytes, compressed_share, page_size)
         writeback = (dialect.file, dialect.text.format(bytes=size, age=want.age_s))
-    release = (RELEASE_FILE, str(want.release_bytes)) if want.release_bytes else None
-    return Writes(writeback, release, tuple(notes))
+    return Writes(writeback, release_of(want), tuple(notes))
+
+
+def release_of(want: Whole) -> tuple[str, str] | None:
+    """The write that releases, where any is asked for."""
+    return (RELEASE_FILE, str(want.release_bytes)) if want.release_bytes else None

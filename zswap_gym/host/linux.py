@@ -13,20 +13,23 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
 
 from zswap_gym.errors import UserError
-from zswap_gym.host.dialects import RELEASE_FILE, STOCK, Dialect, Writes, probe, whole, writes
+from zswap_gym.host.cgroup_files import open_folder, read_file, write_file
+from zswap_gym.host.dialects import RELEASE_FILE, STOCK, STOCK_PULSE, Dialect, Writes, probe, whole, writes
 from zswap_gym.host.effective import Above, cgroup_mount
 from zswap_gym.host.files import FormatError, keys_of, parse_keyed
 from zswap_gym.host.hints import Hints
 from zswap_gym.host.names import below_root, leaves
 from zswap_gym.host.presence import NEEDED_FILES, check_memory, check_zswap
+from zswap_gym.host.pulse import Pulser
+from zswap_gym.host.pulse_note import restore
 from zswap_gym.host.reading import read_machine, read_sample
 from zswap_gym.host.types import Outcome, Request, Sample
 
@@ -36,22 +39,6 @@ _GONE = (errno.ENOENT, errno.ENODEV)
 Levels = Literal["leaves", "listed"]
 """Whom decisions are made for: the cgroups that match and hold no other that does, or all that match."""
 
-_ABSENT = (errno.ENOENT, errno.EOPNOTSUPP)
-"""This kernel has no such file, or has it switched off (memory.pressure with psi=0)."""
-
-
-def _read(path: str | Path, folder: int | None = None) -> str:
-    """A whole file. FileNotFoundError: the kernel does not have it, or has it switched off."""
-    try:
-        with open(
-            path, encoding="utf-8", errors="replace", opener=lambda p, flags: os.open(p, flags, dir_fd=folder)
-        ) as file:
-            return file.read()
-    except OSError as error:
-        if error.errno in _ABSENT:
-            raise FileNotFoundError(error.errno, os.strerror(errno.ENOENT), str(path)) from None
-        raise
-
 
 def boot_id(proc_root: Path | str) -> str:
     """What tells this boot from all others; "" where the kernel does not say."""
@@ -59,29 +46,6 @@ def boot_id(proc_root: Path | str) -> str:
         return Path(proc_root, "sys", "kernel", "random", "boot_id").read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):
         return ""
-
-
-@contextmanager
-def _open_folder(path: Path) -> Iterator[int]:
-    # One descriptor for all files of a cgroup: they cannot come from two cgroups of the same name.
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        yield folder
-    finally:
-        os.close(folder)
-
-
-def _write(folder: int, file: str, text: str) -> int:
-    """Write as ``echo text > file`` does, without creating the file. Returns an errno."""
-    try:
-        fd = os.open(file, os.O_WRONLY | os.O_TRUNC, dir_fd=folder)
-        try:
-            os.write(fd, f"{text}\n".encode())
-        finally:
-            os.close(fd)
-    except OSError as error:
-        return error.errno or errno.EIO
-    return 0
 
 
 WRITTEN_KEYS = ("zswpwb_proactive", "zswpwb")
@@ -93,7 +57,7 @@ RELEASED_KEYS = ("pgsteal_proactive", "pgsteal")
 
 def _pages(folder: int, label: str, *keys: str) -> int:
     """What memory.stat counts so far, in the kernel's pages, under the first of ``keys`` that it has."""
-    stat = parse_keyed(_read("memory.stat", folder), f"{label}/memory.stat", keys)
+    stat = parse_keyed(read_file("memory.stat", folder), f"{label}/memory.stat", keys)
     return next((stat[key] for key in keys if key in stat), 0)
 
 
@@ -134,6 +98,8 @@ class LinuxHost:
         proc_root, sys_root: other places for /proc and /sys, for fixtures.
         hints: the operator's hints file, or None.
         dialect: force one; None probes for each cgroup.
+        state: the controller's state file, which a pulse lays its note beside; dialect stock-pulse needs it.
+        pulse_psi_max: memory pressure, percent, from which there is no pulse.
         deadline_s: a request that takes longer is reported as ETIMEDOUT. The kernel cannot be made
             to let go, so its cgroup stays busy; when the write does return, a second Outcome with
             the note ``late`` tells what it did. One that no worker was free for is dropped: ECANCELED.
@@ -154,6 +120,8 @@ class LinuxHost:
         sys_root: Path | str = "/sys",
         hints: Path | str | None = None,
         dialect: Dialect | None = None,
+        state: Path | str | None = None,
+        pulse_psi_max: float = 5.0,
         deadline_s: float = 30.0,
         workers: int = 4,
         wall_clock: Callable[[], float] = time.time,
@@ -176,11 +144,23 @@ class LinuxHost:
         self._troubles: dict[str, str] = {}
         self._notes: list[str] = []
         self._workers = _Workers(workers)
+        self._pulser = self._make_pulser(state, pulse_psi_max) if dialect is STOCK_PULSE else None
         warnings = (
             check_memory(self.root, self.cgroups(), self.patterns),
             check_zswap(self._read_machine_file),
         )
         self._notes += [words for words in warnings if words]
+
+    def _make_pulser(self, state: Path | str | None, psi_max: float) -> Pulser:
+        if state is None:
+            raise UserError("dialect stock-pulse needs a state file: what a pulse changes is noted beside it")
+        undone = restore(state, self.boot_id)
+        if undone is not None:
+            self._notes.append(undone)
+        roots = self._machine_roots
+        return Pulser(
+            Path(state), self._mount, roots["proc"], roots["sys"], self.boot_id, self.page_size, psi_max
+        )
 
     # --- looking ---------------------------------------------------------------------------------
 
@@ -206,6 +186,8 @@ class LinuxHost:
             UserError: /proc/uptime or /proc/meminfo is missing or makes no sense.
         """
         self._hints.refresh()
+        if self._pulser is not None:
+            self._pulser.watch()
         try:
             machine = read_machine(self._read_machine_file)
         except OSError as error:
@@ -213,17 +195,17 @@ class LinuxHost:
         wall_s = self._wall_clock()
         local = time.localtime(wall_s)
         time_of_day_s = local.tm_hour * 3600 + local.tm_min * 60 + local.tm_sec + wall_s % 1
-        above = Above(self.root, self._mount, _read)
+        above = Above(self.root, self._mount, read_file)
         samples = []
         for name in self.cgroups():
             try:
-                with _open_folder(self.root / name) as folder:
+                with open_folder(self.root / name) as folder:
                     inode = os.fstat(folder).st_ino
                     samples.append(
                         read_sample(
                             name,
                             inode,
-                            lambda file, folder=folder: _read(file, folder),  # type: ignore[misc]
+                            lambda file, folder=folder: read_file(file, folder),  # type: ignore[misc]
                             machine,
                             above=above.settings(name),
                             page_size=self.page_size,
@@ -245,11 +227,11 @@ class LinuxHost:
             FileNotFoundError: the kernel has no such file there, or has it switched off.
             OSError: it cannot be read.
         """
-        return self._read_machine_file(file) if file.startswith("/") else _read(self.root / cgroup / file)
+        return self._read_machine_file(file) if file.startswith("/") else read_file(self.root / cgroup / file)
 
     def _read_machine_file(self, file: str) -> str:
         top, _, rest = file.lstrip("/").partition("/")
-        return _read(self._machine_roots[top] / rest)
+        return read_file(self._machine_roots[top] / rest)
 
     def _note_trouble(self, name: str, error: OSError | FormatError) -> None:
         if isinstance(error, OSError) and error.errno in _GONE:
@@ -270,14 +252,14 @@ class LinuxHost:
 
         def accepts(file: str, text: str) -> bool:
             try:
-                with _open_folder(folder) as opened:
-                    return _write(opened, file, text) == 0
+                with open_folder(folder) as opened:
+                    return write_file(opened, file, text) == 0
             except OSError:
                 return False
 
         def stat_keys() -> frozenset[str]:
             try:
-                return keys_of(_read(folder / "memory.stat"))
+                return keys_of(read_file(folder / "memory.stat"))
             except OSError:
                 return frozenset()
 
@@ -331,7 +313,7 @@ class LinuxHost:
     def _compressed_share(self, cgroup: str) -> float:
         keys = ("zswap", "zswapped")
         try:
-            stat = parse_keyed(_read(self.root / cgroup / "memory.stat"), f"{cgroup}/memory.stat", keys)
+            stat = parse_keyed(read_file(self.root / cgroup / "memory.stat"), f"{cgroup}/memory.stat", keys)
         except (OSError, FormatError):
             return 1.0
         return stat.get("zswap", 0) / max(stat.get("zswapped", 0), 1)
@@ -357,20 +339,25 @@ class LinuxHost:
         code = pages = release_code = released = 0
         notes = list(job.writes.notes)
         try:
-            with _open_folder(self.root / job.cgroup) as folder:
+            with open_folder(self.root / job.cgroup) as folder:
                 if os.fstat(folder).st_ino != job.inode:
                     return _gone(OSError(errno.ENODEV, "replaced by another cgroup of the same name"))
                 if job.writes.writeback is not None:
                     before = _pages(folder, job.cgroup, *WRITTEN_KEYS)
-                    code = _write(folder, *job.writes.writeback)
+                    code = write_file(folder, *job.writes.writeback)
                     pages = _pages(folder, job.cgroup, *WRITTEN_KEYS) - before
+                if job.writes.pulse_pages and self._pulser is not None:
+                    pulsed = self._pulser.pulse(folder, self.root / job.cgroup, job.writes.pulse_pages)
+                    code, pages = pulsed.errno, pulsed.pages
+                    notes += pulsed.notes
                 if job.writes.release is not None:
                     if time.monotonic() - job.submitted_s > self._deadline_s:
                         notes.append("past its deadline: the release was left out")
                     else:
-                        before = _pages(folder, job.cgroup, *RELEASED_KEYS)
-                        release_code = _write(folder, *job.writes.release)
-                        released = _pages(folder, job.cgroup, *RELEASED_KEYS) - before
+                        with nullcontext() if self._pulser is None else self._pulser.alone():
+                            before = _pages(folder, job.cgroup, *RELEASED_KEYS)
+                            release_code = write_file(folder, *job.writes.release)
+                            released = _pages(folder, job.cgroup, *RELEASED_KEYS) - before
         except OSError as error:
             code = code or error.errno or errno.EIO
             notes.append(str(error.strerror))

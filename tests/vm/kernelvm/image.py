@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
 import lzma
-import os
 import re
 import shutil
 import subprocess
 import sys
 import tarfile
+import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from kernelvm.packages import Release, Unavailable, cache, unpack
+from kernelvm.packages import Release, UnavailableError, cache, unpack
 
 PROJECT = Path(__file__).resolve().parents[3]
 INSIDE = Path(__file__).with_name("inside")
@@ -40,6 +41,12 @@ KERNELS = {
 }
 """The kernels Debian has for its stable releases: Debian 12 with and without backports, 13 with them."""
 
+MEMO_S = 7 * 86400
+"""So long the archive is not asked whether it has something newer."""
+
+SECTORS = 1 << 20
+"""Disks are whole multiples of it."""
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -53,8 +60,11 @@ class Parts:
 
 def tool(tools: Path, name: str, *arguments: str | Path) -> list[str]:
     """The command line of an unpacked program, with the C library it was built for."""
-    found = next(folder / name for folder in (tools / "usr/bin", tools / "sbin", tools / "usr/sbin")
-                 if (folder / name).exists())
+    found = next(
+        folder / name
+        for folder in (tools / "usr/bin", tools / "sbin", tools / "usr/sbin")
+        if (folder / name).exists()
+    )
     libraries = ":".join(str(tools / part) for part in ("lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu"))
     loader = tools / "lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"
     return [str(loader), "--library-path", libraries, str(found), *map(str, arguments)]
@@ -64,9 +74,23 @@ def parts(kernel: str) -> Parts:
     """Everything a guest with that kernel boots from, made where it is not in the cache.
 
     Raises:
-        Unavailable: packages cannot be had here.
+        UnavailableError: packages cannot be had here.
     """
     folder = cache()
+    memo = (
+        folder
+        / f"parts-{kernel}-{_digest([Path(__file__).read_bytes(), (INSIDE / 'init').read_bytes()])}.json"
+    )
+    if memo.exists() and time.time() - memo.stat().st_mtime < MEMO_S:
+        known = Parts(*map(Path, json.loads(memo.read_text(encoding="utf-8"))))
+        if all(path.exists() for path in astuple(known)):
+            return known
+    made = _parts(kernel, folder)
+    memo.write_text(json.dumps([str(path) for path in astuple(made)]), encoding="utf-8")
+    return made
+
+
+def _parts(kernel: str, folder: Path) -> Parts:
     bookworm = Release("bookworm")
     archives = bookworm.closure(TOOLS)
     tools = unpack(archives, folder / f"tools-{_digest(path.name for path in archives)}")
@@ -74,7 +98,7 @@ def parts(kernel: str) -> Parts:
     source = bookworm if release == "bookworm" else Release(release)
     packages = source.names(prefix, pattern)
     if not packages:
-        raise Unavailable(f"{release} has no package {pattern}")
+        raise UnavailableError(f"{release} has no package {pattern}")
     tree = unpack(source.kernel_archives(packages[-1]), folder / packages[-1])
     root = _root(bookworm, tools, folder)
     return Parts(tools, _vmlinuz(tree), _initrd(bookworm, tree, folder), root)
@@ -83,7 +107,7 @@ def parts(kernel: str) -> Parts:
 def _vmlinuz(tree: Path) -> Path:
     found = [*tree.glob("boot/vmlinuz-*"), *tree.glob("usr/lib/modules/*/vmlinuz*")]
     if not found:
-        raise Unavailable(f"{tree.name}: no vmlinuz in the package")
+        raise UnavailableError(f"{tree.name}: no vmlinuz in the package")
     return found[0]
 
 
@@ -107,11 +131,29 @@ def _root(release: Release, tools: Path, folder: Path) -> Path:
     tree = folder / "root.new"
     shutil.rmtree(tree, ignore_errors=True)
     unpack(archives, tree)
-    for part in ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/perl", "usr/lib/x86_64-linux-gnu/perl"):
+    for part in (
+        "usr/share/doc",
+        "usr/share/man",
+        "usr/share/locale",
+        "usr/share/perl",
+        "usr/lib/x86_64-linux-gnu/perl",
+    ):
         shutil.rmtree(tree / part, ignore_errors=True)
     for part in ("proc", "sys", "dev", "run", "tmp", "opt/site", "opt/code", "root", "var/lib/zswap-gym"):
         (tree / part).mkdir(parents=True, exist_ok=True)
-    for name in ("sh", "mount", "umount", "mkswap", "swapon", "dd", "cat", "reboot", "insmod", "tar", "dmesg"):
+    for name in (
+        "sh",
+        "mount",
+        "umount",
+        "mkswap",
+        "swapon",
+        "dd",
+        "cat",
+        "reboot",
+        "insmod",
+        "tar",
+        "dmesg",
+    ):
         link = tree / "bin" / name
         link.unlink(missing_ok=True)
         link.symlink_to("busybox")
@@ -136,7 +178,7 @@ def _install_needs(site: Path) -> None:
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     if ran.returncode:
-        raise Unavailable(f"pip install {' '.join(HOST_NEEDS)}: {' '.join(ran.stderr.split())[:300]}")
+        raise UnavailableError(f"pip install {' '.join(HOST_NEEDS)}: {' '.join(ran.stderr.split())[:300]}")
 
 
 # --- initramfs ------------------------------------------------------------------------------------
@@ -211,5 +253,5 @@ def code_disk(target: Path) -> Path:
         tar.add(PROJECT / "configs", "configs", filter=ours)
         tar.add(INSIDE, "inside", filter=ours)
     with target.open("ab") as file:
-        file.truncate(os.path.getsize(target) + (-os.path.getsize(target)) % (1 << 20))
+        file.truncate(-(-file.tell() // SECTORS) * SECTORS)
     return target

@@ -11,8 +11,7 @@ import socket
 import subprocess
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from kernelvm.image import Parts, code_disk, tool
 
@@ -33,11 +32,21 @@ class Guest:
         iops: most operations a second of the swap disk; None = as fast as it goes.
     """
 
-    def __init__(self, parts: Parts, folder: Path, *, memory_mib: int = 1024, iops: int | None = None, cpu: str = "max,la57=off") -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        folder: Path,
+        *,
+        memory_mib: int = 1024,
+        iops: int | None = None,
+        cpu: str = "max,la57=off",
+    ) -> None:
         self.console = folder / "console.txt"
         state, swap = folder / "state.ext4", folder / "swap.img"
         if not state.exists():
-            subprocess.run(tool(parts.tools, "mkfs.ext4", "-q", state, "32M"), check=True, capture_output=True)
+            subprocess.run(
+                tool(parts.tools, "mkfs.ext4", "-q", state, "32M"), check=True, capture_output=True
+            )
         swap.unlink(missing_ok=True)
         with swap.open("wb") as file:
             file.truncate(1 << 30)
@@ -51,14 +60,16 @@ class Guest:
             f"file={state}",
         )
         command = tool(
-            parts.tools, "qemu-system-x86_64", "-L", parts.tools / "usr/share/qemu", "-L", parts.tools / "usr/share/seabios",
+            parts.tools, "qemu-system-x86_64",
+            "-L", parts.tools / "usr/share/qemu", "-L", parts.tools / "usr/share/seabios",
             "-accel", "tcg,thread=multi", "-cpu", cpu, "-m", str(memory_mib), "-smp", "2",
             "-nodefaults", "-nographic", "-no-reboot", "-serial", f"file:{self.console}",
             "-kernel", parts.kernel, "-initrd", parts.initrd,
             "-append", "console=ttyS0 quiet panic=-1 mitigations=off net.ifnames=0",
             *(word for disk in disks for word in ("-drive", f"{disk},if=virtio,format=raw")),
             "-device", "virtio-serial-pci",
-            "-chardev", f"socket,id=port,path={path},server=on,wait=off", "-device", "virtserialport,chardev=port",
+            "-chardev", f"socket,id=port,path={path},server=on,wait=off",
+            "-device", "virtserialport,chardev=port",
         )  # fmt: skip
         nice = [found, "-n", "10"] if (found := shutil.which("nice")) else []
         modules = {"QEMU_MODULE_DIR": str(parts.tools / "usr/lib/x86_64-linux-gnu/qemu")}
@@ -93,7 +104,9 @@ class Guest:
             except OSError:  # in time, or at all
                 got = b""
             if not got:
-                raise GuestError(f"no answer from the guest in {timeout_s:.0f} s; its console: {self._tail()}")
+                raise GuestError(
+                    f"no answer from the guest in {timeout_s:.0f} s; its console: {self._tail()}"
+                )
             self._rest += got
         line, _, self._rest = self._rest.partition(b"\n")
         return dict(json.loads(line))
@@ -113,6 +126,12 @@ class Guest:
             raise GuestError(f"{function}: {answer['error']}")
         return answer.get("value")
 
+    def cut_power(self) -> None:
+        """Off, from one moment to the next."""
+        self._process.kill()
+        self._process.wait()
+        self._socket.close()
+
     def close(self) -> None:
         """Power off, at once where the guest does not."""
         if self._process.poll() is None:
@@ -124,8 +143,8 @@ class Guest:
                 self._process.wait()
         self._socket.close()
 
-    def __enter__(self) -> Guest:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

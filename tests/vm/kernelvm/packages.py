@@ -25,7 +25,7 @@ SUITES = {
 NEEDED = ("apt-get", "apt-cache", "dpkg-deb")
 
 
-class Unavailable(Exception):
+class UnavailableError(Exception):
     """Packages cannot be had here; the message says why."""
 
 
@@ -41,15 +41,15 @@ class Release:
     """One Debian release as a source of packages.
 
     Raises:
-        Unavailable: no apt here, no key of Debian's archive, or no answer from it.
+        UnavailableError: no apt here, no key of Debian's archive, or no answer from it.
     """
 
     def __init__(self, name: str) -> None:
         missing = [tool for tool in NEEDED if shutil.which(tool) is None]
         if missing:
-            raise Unavailable(f"{', '.join(missing)} not found: packages are fetched with Debian's apt")
+            raise UnavailableError(f"{', '.join(missing)} not found: packages are fetched with Debian's apt")
         if not KEYRING.exists():
-            raise Unavailable(f"{KEYRING} is missing: install debian-archive-keyring")
+            raise UnavailableError(f"{KEYRING} is missing: install debian-archive-keyring")
         self.name = name
         self.folder = cache() / "apt" / name
         for part in ("state/lists/partial", "cache/archives/partial"):
@@ -74,16 +74,22 @@ class Release:
 
     def _apt(self, tool: str, *arguments: str) -> str:
         ran = subprocess.run(
-            [tool, *self._options, *arguments], capture_output=True, text=True, check=False, cwd=self.folder / "cache" / "archives"
+            [tool, *self._options, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=self.folder / "cache" / "archives",
         )
         if ran.returncode or (arguments[0] == "update" and "W:" in ran.stderr):
             words = " ".join((ran.stderr or ran.stdout).split())[:300]
-            raise Unavailable(f"{tool} {arguments[0]} ({self.name}): {words}")
+            raise UnavailableError(f"{tool} {arguments[0]} ({self.name}): {words}")
         return ran.stdout
 
     def names(self, prefix: str, pattern: str) -> list[str]:
         """Names of packages that match a whole regular expression, as the versions in them rise."""
-        found = [name for name in self._apt("apt-cache", "pkgnames", prefix).split() if re.fullmatch(pattern, name)]
+        found = [
+            name for name in self._apt("apt-cache", "pkgnames", prefix).split() if re.fullmatch(pattern, name)
+        ]
         return sorted(found, key=lambda name: [int(number) for number in re.findall(r"\d+", name)])
 
     def closure(self, packages: Sequence[str]) -> list[Path]:
@@ -97,14 +103,14 @@ class Release:
         folder = self.folder / "cache" / "archives"
         found = sorted(folder.glob(f"{name}_{version.replace(':', '%3a')}_*.deb"))
         if not found:
-            raise Unavailable(f"{name} {version}: apt fetched no such archive into {folder}")
+            raise UnavailableError(f"{name} {version}: apt fetched no such archive into {folder}")
         return found[-1]
 
     def archive(self, package: str) -> Path:
         """One package's archive without its dependencies, fetched where it is not there yet."""
         try:
             return self._archived(package)
-        except Unavailable:
+        except UnavailableError:
             self._apt("apt-get", "download", "-qq", package)
         return self._archived(package)
 

@@ -29,7 +29,7 @@ def main() -> None:
     import checks
 
     port = next(path for path in (PORT, *map(str, Path("/dev").glob("vport*"))) if Path(path).exists())
-    with open(port, "r+b", buffering=0) as file:
+    with Path(port).open("r+b", buffering=0) as file:
         file.write(b'{"ready": true}\n')
         rest = b""
         while True:

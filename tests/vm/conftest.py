@@ -1,0 +1,42 @@
+"""One guest for each kernel and session; where packages cannot be had the tests say so and are skipped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from kernelvm.image import KERNELS, parts
+from kernelvm.machine import Guest
+from kernelvm.packages import UnavailableError
+
+
+@pytest.fixture(scope="session", params=list(KERNELS))
+def kernel(request: pytest.FixtureRequest) -> str:
+    """One of Debian's kernels."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory, kernel: str) -> Path:
+    """Of the guest's disks."""
+    return Path(tmp_path_factory.mktemp(f"guest-{kernel}"))
+
+
+@pytest.fixture(scope="session")
+def booted(kernel: str, folder: Path) -> Iterator[Guest]:
+    """A guest that all tests share."""
+    try:
+        made = parts(kernel)
+    except UnavailableError as error:
+        pytest.skip(f"no guest with kernel {kernel}: {error}")
+    with Guest(made, folder) as guest:
+        yield guest
+
+
+@pytest.fixture
+def guest(booted: Guest) -> Iterator[Guest]:
+    """The guest with no cgroups but its own, before and after."""
+    booted.call("empty")
+    yield booted
+    booted.call("empty")
