@@ -52,6 +52,8 @@ class RenderedHost:
         spelt = writes(self.simulated.dialect, request, self._compressed_share(cgroup))
         began_s, before = self.now(), self._pages(cgroup, *WRITTEN_KEYS)
         errno = self.simulated.write(cgroup, *spelt.writeback) if spelt.writeback else 0
+        if spelt.pulse_pages:
+            errno = self.simulated.pulse(cgroup, spelt.pulse_pages)
         pages = self._pages(cgroup, *WRITTEN_KEYS) - before
         before = self._pages(cgroup, *RELEASED_KEYS)
         release_errno = self.simulated.write(cgroup, *spelt.release) if spelt.release else 0

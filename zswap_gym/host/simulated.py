@@ -202,6 +202,10 @@ class SimulatedHost:
             return simulated_files.write_parameter(self.machine, file, text)
         return self.machine.write(cgroup, file, text).errno
 
+    def pulse(self, cgroup: str, pages: int) -> int:
+        """Write back by a pulse, waiting until it ends; its errno (host/pulse.py)."""
+        return self.machine.pulse(cgroup, pages).errno
+
     def has_age(self, cgroup: str) -> bool:  # noqa: ARG002 - one kernel, one dialect
         """Whether the dialect selects entries by age; true where it writes nothing back at all."""
         return self.dialect.has_age or self.dialect.file is None

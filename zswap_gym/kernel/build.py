@@ -189,6 +189,7 @@ def _host_record(
     rec["ram_pages"] = host.ram_bytes // PAGE_SIZE
     rec["zswap_enabled"] = host.zswap_enabled
     rec["shrinker"] = host.shrinker_enabled
+    rec["wb_pulse"] = host.interface == "stock-pulse"
     rec["restart_on_oom"] = restart_on_oom
     rec["worker_iter"] = -1
     rec["exact"] = exact

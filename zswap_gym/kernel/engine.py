@@ -35,6 +35,7 @@ from zswap_gym.kernel.mglru import work_now
 from zswap_gym.kernel.oom import discard, oom_kill, renew
 from zswap_gym.kernel.proactive import writeback_step
 from zswap_gym.kernel.psi import PERIOD_US, tick
+from zswap_gym.kernel.pulse import pulse_end, pulse_over
 from zswap_gym.kernel.reclaim import MAX_RECLAIM_RETRIES, reclaim_begin, reclaim_step, try_free
 from zswap_gym.kernel.shrink_worker import worker_step
 from zswap_gym.kernel.stage_one import stage_one
@@ -121,6 +122,9 @@ def _run_job(st, j, t):
     errno = 0
     if job.kind == J_RECLAIM:
         done, errno, t = reclaim_step(st, j, t)
+        if rare(job.pulse) and (done or pulse_over(st, t)):
+            done = not pulse_end(st, j, t)
+            errno = job.wb_errno
     elif job.kind == J_WRITEBACK:
         done, errno, t = writeback_step(st, j, t)
         if done and job.release > 0:  # the pair: release follows whatever the writeback returned

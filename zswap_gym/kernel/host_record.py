@@ -40,6 +40,10 @@ HOST = np.dtype(
         ("wb_whole", np.int32),
         ("wb_signals", np.int32),
         ("wb_empty_fails", np.int32),
+        ("wb_pulse", np.int32),  # user space writes back by pulses of the shrinker: see pulse.py
+        ("pulsing", np.int32),  # one is under way
+        ("pulse_until", np.int64),  # boot time at which it does so in any case
+        ("pulse_left", np.int64),  # written after which its watcher turns the shrinker off
         ("stores_large", np.int32),  # zswap takes large folios
         ("shrink_scan", np.int64),  # entries shrink_worker() tries per visit
         # resident pages plus the pool's at which something happens: see kswapd.py

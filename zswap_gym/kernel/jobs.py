@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-J_NONE, J_RECLAIM, J_WRITEBACK, J_WORKER, J_KSWAPD = 0, 1, 2, 3, 4
+J_NONE, J_RECLAIM, J_WRITEBACK, J_WORKER, J_KSWAPD, J_PULSE = 0, 1, 2, 3, 4, 5
 REPORT_WRITEBACK, REPORT_PAIR = 1, 2  # what `report` says: the errno of the job, or of both halves
 SLOT_STAGE, SLOT_REQUEST = 0, 1
 SLOTS = 2
@@ -37,6 +37,7 @@ JOB = np.dtype(
         ("walk_left", np.int32),
         ("in_lruvec", np.int32),
         ("scanned", np.int64),
+        ("pulse", np.int64),  # > 0: a pulse of so many pages, which takes no anonymous page
         ("anon_too", np.int32),  # there is swap to reclaim anonymous memory to
         ("todo_file", np.int64),  # of this priority's target on the inactive file list
         ("todo_file_active", np.int64),

@@ -134,6 +134,7 @@ CGROUP = np.dtype(
         ("wb_debt_bytes", np.int64),  # the same, compressed
         ("over_high", np.int64),  # real pages charged over memory.high since the last check
         ("disk_swapins", np.int64),  # nr_disk_swapins of the lruvec
+        ("empty_passes", np.int32),  # pulses in a row that wrote nothing
         ("deferred", np.int64),  # nr_deferred of the zswap shrinker
         # no entry of the zswap LRU was stored before ``all_since``; how that is found: zswap.rotate()
         ("all_since", np.int64),

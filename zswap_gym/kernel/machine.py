@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from zswap_gym.kernel import build, engine, interfaces, requests, stateref
+from zswap_gym.kernel import build, engine, interfaces, pulse, requests, stateref
 from zswap_gym.kernel.access import NEVER, AccessPlan
 from zswap_gym.kernel.jit import announce_compile
 from zswap_gym.kernel.jobs import (
     J_NONE,
+    J_PULSE,
     J_RECLAIM,
     J_WRITEBACK,
     SLOT_REQUEST,
@@ -196,6 +197,16 @@ class Machine:
             return size // PAGE_SIZE
         return size // PAGE_SIZE * PAGE_SIZE if rules.whole_pages else size
 
+    def pulse(self, cgroup: str, pages: int) -> WriteResult:
+        """Write back about ``pages`` real pages by a pulse (pulse.py) and wait for its end.
+
+        ECANCELED where a condition refuses it.
+        """
+        c = self.index[cgroup]
+        if pulse.refused(self.block, c):
+            return WriteResult(errno.ECANCELED)
+        return self._wait(c, J_PULSE, pages, 0, signal=False)
+
     def _wait(
         self, c: int, kind: int, amount: int, age_us: int, signal: bool, pace_us: float = 0.0
     ) -> WriteResult:
@@ -217,7 +228,7 @@ class Machine:
             self._advance(int(NEVER) - 1, job)
         record = self.state.jobs[job]
         self.advance(record["ended"])  # the last batch takes time too
-        written = int(record["written"]) if kind == J_WRITEBACK else 0
+        written = int(record["written"]) if kind != J_RECLAIM else 0
         return WriteResult(int(record["errno"]), written, self.now_us - start)
 
     def _write_switch(self, c: int, field: str, text: str) -> WriteResult:

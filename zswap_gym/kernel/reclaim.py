@@ -138,8 +138,8 @@ def begin(st, j, root, goal):
     job.in_lruvec = 0
     job.skipped_active = 0
     job.force_deactivate = 0
-    job.anon_too = 1 if swap_room(st, root) >= 64 else 0  # can_reclaim_anon_pages()
-    if not job.anon_too and st.cgs[root].file == 0:
+    job.anon_too = 1 if job.pulse == 0 and swap_room(st, root) >= 64 else 0  # can_reclaim_anon_pages()
+    if not job.anon_too and st.cgs[root].file == 0 and job.pulse == 0:
         job.active = 0
 
 

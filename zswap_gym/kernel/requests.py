@@ -11,6 +11,7 @@ from zswap_gym.kernel.engine import log_done
 from zswap_gym.kernel.jit import entry, inline, njit
 from zswap_gym.kernel.jobs import (
     J_NONE,
+    J_PULSE,
     J_RECLAIM,
     J_WRITEBACK,
     REPORT_PAIR,
@@ -19,6 +20,7 @@ from zswap_gym.kernel.jobs import (
     SLOTS,
 )
 from zswap_gym.kernel.proactive import NO_CUTOFF, writeback_begin
+from zswap_gym.kernel.pulse import ECANCELED, pulse_begin, pulse_refused
 from zswap_gym.kernel.reclaim import reclaim_begin
 from zswap_gym.kernel.stateref import state_ref
 
@@ -45,6 +47,8 @@ def _submit(st, c, kind, amount, age_us, release, report):
     if kind == J_WRITEBACK:
         job.kind = J_WRITEBACK
         writeback_begin(st, j, c, amount, host.now - age_us if age_us >= 0 else NO_CUTOFF)
+    elif kind == J_PULSE:
+        pulse_begin(st, j, c, amount)
     else:
         job.kind = J_RECLAIM
         reclaim_begin(st, j, c, amount)
@@ -73,6 +77,10 @@ def _request(st, c, age_us, amount, release):
     j = c * SLOTS + SLOT_REQUEST
     if st.jobs[j].kind != J_NONE:
         return False
+    if host.wb_pulse and amount > 0:
+        if not pulse_refused(st, c):
+            return _submit(st, c, J_PULSE, amount, 0, release, REPORT_WRITEBACK) >= 0
+        errno = ECANCELED
     if release > 0:
         _submit(st, c, J_RECLAIM, release, 0, 0, REPORT_PAIR)
         st.jobs[j].wb_errno = errno

@@ -6,7 +6,7 @@ zswap_shrinker_count(), zswap_shrinker_scan()). What it writes never counts towa
 
 from __future__ import annotations
 
-from zswap_gym.kernel.jit import njit
+from zswap_gym.kernel.jit import njit, rare
 from zswap_gym.kernel.layout import F_REFERENCED, LISTS_PER_CGROUP, ZSWAP_LIST
 from zswap_gym.kernel.zswap import oldest_entry, rotate, write_back
 
@@ -53,9 +53,13 @@ def shrink_slab(st, c, prio, t, in_fault):
     scanned = 0
     while total >= SHRINK_BATCH or total >= count:
         batch = min(SHRINK_BATCH, total)
-        if batch <= 0:
+        if batch <= 0 or not host.shrinker:
             break
         written, t = _scan(st, c, batch, t, in_fault)
+        if rare(host.pulsing):
+            host.pulse_left -= written
+            # What ends a batch exactly is seen when the next one has begun.
+            host.shrinker = host.pulse_left >= 0 and t <= host.pulse_until
         if written == 0:  # SHRINK_STOP
             break
         total -= batch

@@ -159,8 +159,10 @@ INTERFACES: dict[str, InterfaceSpec | None] = {
         cursor_persists=False,
     ),
     "stock": None,
+    "stock-pulse": None,
 }
-"""Posted versions of the series; ``stock`` is a kernel without it. None is in a released kernel."""
+"""Posted versions of the series; ``stock`` is a kernel without it, ``stock-pulse`` the same
+and a user space that writes back by pulses (pulse.py). None of the versions is in a released kernel."""
 
 
 LRUS = ("mglru", "mglru-full", "classic")

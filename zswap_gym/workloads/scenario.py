@@ -30,7 +30,7 @@ class Scenario(Model):
     name: str
     description: str = ""
     kernel: Literal["6.12", "6.18", "7.3"] = "6.12"
-    dialect: Literal["v1", "v2", "v3", "v4", "v5", "stock"] = "v1"
+    dialect: Literal["v1", "v2", "v3", "v4", "v5", "stock", "stock-pulse"] = "v1"
     """Which interface for proactive writeback its kernel has."""
     split: Literal["train", "validation", "test", "bench"] = "train"
     """bench: for measuring and looking, in no comparison of policies."""

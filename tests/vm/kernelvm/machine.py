@@ -71,10 +71,11 @@ class Guest:
             "-chardev", f"socket,id=port,path={path},server=on,wait=off",
             "-device", "virtserialport,chardev=port",
         )  # fmt: skip
-        nice = [found, "-n", "10"] if (found := shutil.which("nice")) else []
+        # A test run that is killed takes its guest with it.
+        with_us = [found, "--pdeathsig", "KILL"] if (found := shutil.which("setpriv")) else []
         modules = {"QEMU_MODULE_DIR": str(parts.tools / "usr/lib/x86_64-linux-gnu/qemu")}
         with (folder / "qemu.txt").open("wb") as said:
-            self._process = subprocess.Popen([*nice, *command], stderr=said, env=os.environ | modules)
+            self._process = subprocess.Popen([*with_us, *command], stderr=said, env=os.environ | modules)
         self._rest = b""
         try:
             self._socket = self._connect(path)

@@ -5,6 +5,7 @@ A call is ``{"call": FUNCTION, "with": {...}}``, a function of :mod:`checks` or 
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import sys
@@ -14,6 +15,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 PORT = "/dev/vport0p1"
+HANGS_S = 100.0
+"""A call that takes longer says on the console where it is."""
 
 
 def answer(call: dict[str, object], checks: object) -> dict[str, object]:
@@ -29,7 +32,7 @@ def main() -> None:
     import checks
 
     port = next(path for path in (PORT, *map(str, Path("/dev").glob("vport*"))) if Path(path).exists())
-    with Path(port).open("r+b", buffering=0) as file:
+    with Path(port).open("r+b", buffering=0) as file, Path("/dev/console").open("wb") as console:
         file.write(b'{"ready": true}\n')
         rest = b""
         while True:
@@ -39,10 +42,14 @@ def main() -> None:
             *lines, rest = (rest + got).split(b"\n")
             for line in lines:
                 call = json.loads(line)
+                faulthandler.dump_traceback_later(HANGS_S, exit=False, file=console)
                 if call["call"] == "exit":
                     os.sync()
                     Path("/proc/sysrq-trigger").write_text("o" if call["with"].get("off", True) else "b")
-                file.write(json.dumps(answer(call, checks)).encode() + b"\n")
+                told = json.dumps(answer(call, checks)).encode() + b"\n"
+                faulthandler.cancel_dump_traceback_later()
+                while told:
+                    told = told[file.write(told) or 0 :]
 
 
 main()
