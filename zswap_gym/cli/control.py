@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from zswap_gym.cli import pulse_demo
 from zswap_gym.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -62,15 +63,22 @@ def control(
     In the config, "host: {kind: simulated, scenario: NAME, seed: 1}" puts a simulated machine in the
     place of this one: the same loop, through the same files, in simulated time.
 
+    "pulse-demo" in the place of CONFIG shows, on a stock kernel from 6.8 on and as root, memory freed in a
+    test cgroup by dialect stock-pulse: it makes the cgroup, writes 32 MiB to swap and removes it again.
+
     Examples:
 
         zswap-gym control configs/controller/observe.yaml --check
+        zswap-gym control pulse-demo
         zswap-gym control configs/controller/observe.yaml
         zswap-gym control configs/controller/simulated.yaml --mode act --decisions 10
         zswap-gym control mine.yaml --decisions 100 --log decisions.jsonl --json
     """
     from zswap_gym.cli._output import ensure_writable, print_json
 
+    if str(config) == pulse_demo.NAME and not config.exists():
+        pulse_demo.pulse_demo()
+        return
     host_keys, settings = read_config(config)
     options = {"mode": mode.value if mode else None, "log": str(log) if log else None}
     settings = settings.changed(str(config), **{key: value for key, value in options.items() if value})

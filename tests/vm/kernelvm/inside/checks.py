@@ -326,3 +326,11 @@ def raw(cgroup: str) -> dict[str, float]:
                 if words[0] == keys[0]:
                     found[field.name] = float(words[1]) * (1024 if words[2:] == ["kB"] else 1)
     return found
+
+
+def replayed(path: str) -> dict[str, Any]:
+    """What the replay of a decision log finds."""
+    from zswap_gym.controller.replay import replay
+
+    told = replay(path)
+    return {"decisions": told.decisions, "mismatches": [str(m) for m in told.mismatches]}
