@@ -301,7 +301,7 @@ def test_pages_are_of_the_machines_size(tree: Path, monkeypatch: pytest.MonkeyPa
         stat.write_text(stat.read_text().replace(before, after))
         return 0
 
-    monkeypatch.setattr(linux, "_write", kernel)
+    monkeypatch.setattr(linux, "write_file", kernel)
     host = host_of(tree, page_size=page_size)
     host.submit("web", Request(60, 32 << 20))
     ((_, outcome),) = wait_for(host)
