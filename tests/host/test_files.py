@@ -134,6 +134,8 @@ FULL = "full avg10=0.00 avg60=0.00 avg300=0.00 total=5\n"
         (_events, "anon 1 2\n", 1),
         (_events, "anon -1\n", 1),
         (_events, "anon nan\n", 1),
+        (_events, "anon 07\n", 1),
+        (parse_pressure, f"some avg10=04.12 avg60=0.00 avg300=0.00 total=5\n{FULL}", 1),
         (_events, "anon\n", 1),
         (_events, "anon 1_000\n", 1),
         (_events, "anon \u0661\n", 1),
@@ -173,7 +175,7 @@ FULL = "full avg10=0.00 avg60=0.00 avg300=0.00 total=5\n"
         (parse_uptime, "\n", 1),
         (parse_uptime, ".25 4.00\n", 1),
     ],
-    ids=range(43),
+    ids=range(45),
 )
 def test_what_is_needed_and_wrong_is_named_by_file_and_line(parse, text: str, line: int) -> None:
     with pytest.raises(FormatError, match=rf"^web/the\.file, line {line}: ") as caught:

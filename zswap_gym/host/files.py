@@ -39,17 +39,19 @@ class MissingKeyError(FormatError):
 
 
 def _count(word: str, file: str, line: int, whole: str, expected: str) -> int:
-    # Not int() alone: it takes "1_000", "+1" and non-ASCII digits, which no kernel prints.
+    # Not int() alone: it takes "1_000", "+1", "07" and non-ASCII digits, which no kernel prints.
     if not (word.isascii() and word.isdigit() and len(word) <= len(str(LARGEST)) and int(word) <= LARGEST):
+        raise FormatError(file, line, whole, expected)
+    if word[0] == "0" and word != "0":
         raise FormatError(file, line, whole, expected)
     return int(word)
 
 
 def _hundredths(word: str, file: str, line: int, whole: str, expected: str) -> float:
     digits, point, rest = word.partition(".")
-    if not digits or not point or len(rest) != 2:
+    if not point or len(rest) != 2 or not (rest.isascii() and rest.isdigit()):
         raise FormatError(file, line, whole, expected)
-    _count(digits + rest, file, line, whole, expected)
+    _count(digits, file, line, whole, expected)
     return float(word)
 
 
