@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3.11 python3; do "$$p" -c "" 2>/dev/null && ech
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
-EXTRAS := train,tune,metrics,dev
+EXTRAS := train,tune,dev
 # For example PIP_FLAGS="--extra-index-url URL" to take torch's CPU build, see README.
 PIP_FLAGS ?=
 PYTEST_FLAGS ?=
@@ -18,10 +18,10 @@ DEMO_FLAGS ?=
 # Two cores and small networks: threads inside numpy and torch only get in each other's way.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup demo test test-slow test-vm check format lint types clean
+.PHONY: help setup demo test test-slow test-vm check release-check format lint types clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
 
 setup: $(STAMP) ## make .venv and install what the other targets need; the second time does nothing
 
@@ -48,6 +48,9 @@ test-vm: $(STAMP) ## the controller on Debian's own kernels under QEMU (under 12
 	$(BIN)/python -m pytest tests/vm -p no:randomly --durations 8 $(PYTEST_FLAGS)
 
 check: format lint types test ## everything to run before a commit
+
+release-check: $(STAMP) ## build what people install, install it elsewhere, walk the road (3 minutes)
+	$(BIN)/python tests/release/check.py
 
 format: $(STAMP) ## rewrite the layout of the sources
 	$(BIN)/ruff format .

@@ -22,13 +22,13 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-import zswap_gym
+from zswap_gym import lookup
 from zswap_gym.envs.arguments import action_spec
 from zswap_gym.envs.objective import PENALTY, objective_named, penalty_of
 from zswap_gym.envs.reward import RewardWeights
 from zswap_gym.errors import UserError, nearest
 from zswap_gym.policy.promise import Promise
-from zswap_gym.workloads.yaml_file import read_yaml
+from zswap_gym.yaml_file import read_yaml
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -223,11 +223,11 @@ class Experiment(_Strict):
 
 def experiment_names() -> list[str]:
     """Names that :func:`load_experiment` finds without a path."""
-    return sorted({path.stem for folder in _folders() for path in folder.glob("*.yaml")})
+    return lookup.names("experiments")
 
 
 def load_experiment(name: str | Path) -> Experiment:
-    """The experiment in a YAML file, or one of configs/experiments by name.
+    """The experiment in a YAML file, or of that name: see :mod:`zswap_gym.lookup`.
 
     Raises :class:`UserError` in one line: file, key, value, what to do.
     """
@@ -248,19 +248,10 @@ def parse_experiment(data: Mapping[str, Any], where: str) -> Experiment:
         raise UserError(f"{where}: {key}{given}: {first['msg'][0].lower() + first['msg'][1:]}") from error
 
 
-def _folders() -> list[Path]:
-    """Where experiments are looked up by name: the working folder's configs, then the checkout's."""
-    package = Path(zswap_gym.__file__).parents[1]
-    return [root / "configs" / "experiments" for root in (Path.cwd(), package)]
-
-
 def _find(name: str) -> Path:
-    if Path(name).is_file():
-        return Path(name)
+    if (path := lookup.find(name, "experiments")) is not None:
+        return path
     if "/" not in name and not name.endswith((".yaml", ".yml")):
-        for folder in _folders():
-            if (folder / f"{name}.yaml").is_file():
-                return folder / f"{name}.yaml"
         known = experiment_names()
         raise UserError(
             f"no experiment {name!r}{nearest(name, known)}; "

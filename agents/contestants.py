@@ -26,10 +26,10 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from zswap_gym.agents.rules.law_file import SUFFIXES, is_law_file, law_file, read_law, tuned_laws
 from zswap_gym.envs.fleet import Fleet
 from zswap_gym.envs.writeback import WritebackEnv
 from zswap_gym.errors import UserError, nearest
+from zswap_gym.law_file import SUFFIXES, is_law_file, law_file, read_law, tuned_laws
 from zswap_gym.policy.actions import PER_CGROUP, decode, from_requests
 from zswap_gym.policy.laws import LAWS, Law, make_law
 from zswap_gym.policy.laws.parameters import parameters_of

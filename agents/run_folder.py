@@ -12,7 +12,7 @@ from typing import Any
 
 from zswap_gym.agents.config import Experiment, parse_experiment
 from zswap_gym.errors import UserError
-from zswap_gym.workloads.yaml_file import read_yaml
+from zswap_gym.yaml_file import read_yaml
 
 FACTS = (
     "seed", "experiment", "scenarios", "contract", "weights", "zswap_gym", "commit", "packages", "when",

@@ -34,7 +34,6 @@ def test_constraints_pin_whatever_make_setup_installs() -> None:
         *PYPROJECT["project"]["dependencies"],
         *extras["train"],
         *extras["tune"],
-        *extras["metrics"],
         *extras["dev"],
     ]
     pinned = {normal(line.split("==")[0]) for line in constraints()}

@@ -9,6 +9,7 @@ points of installed packages since 1.0.)
 import importlib.util
 import sys
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType
 
 __version__ = "0.1.0"
@@ -39,7 +40,9 @@ class _WhenGymnasiumComes:
         return spec
 
 
-if "gymnasium" in sys.modules:
+if not (Path(__file__).parent / "envs").is_dir():
+    pass  # zswap-gym-host has no environments
+elif "gymnasium" in sys.modules:
     import zswap_gym.envs  # noqa: F401 - registers the ids
 else:
     sys.meta_path.insert(0, _WhenGymnasiumComes())

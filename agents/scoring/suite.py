@@ -19,12 +19,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import zswap_gym
-from zswap_gym import workloads
+from zswap_gym import lookup, workloads
 from zswap_gym.errors import UserError, nearest
 from zswap_gym.policy.promise import Promise
 from zswap_gym.workloads.scenario import Scenario, load_scenario
-from zswap_gym.workloads.yaml_file import read_yaml
+from zswap_gym.yaml_file import read_yaml
 
 FIRST_SEED, SEEDS = 9000, 16
 """Of a folder; trainings use small seeds and evaluations those from 5000 on."""
@@ -79,23 +78,16 @@ def load_suite(name: str | Path) -> Suite:
         UserError: not found, a scenario that does not load or is not the one the suite was made with, a
             promise or seeds that mean nothing; names file and key.
     """
-    path = Path(name)
-    if path.is_dir():
-        return _of_folder(path)
-    known = {file.stem: file for folder in _folders() for file in sorted(folder.glob("*.yaml"))}
-    if not path.is_file():
-        if str(name) not in known:
-            raise UserError(
-                f"suite {str(name)!r}: no such folder, file or name{nearest(str(name), known)}; "
-                f"known are {', '.join(known) or 'none here'}"
-            )
-        path = known[str(name)]
+    if Path(name).is_dir():
+        return _of_folder(Path(name))
+    path = lookup.find(str(name), "suites")
+    if path is None:
+        known = lookup.names("suites")
+        raise UserError(
+            f"suite {str(name)!r}: no such folder, file or name{nearest(str(name), known)}; "
+            f"known are {', '.join(known) or 'none here'}"
+        )
     return _of_file(path)
-
-
-def _folders() -> list[Path]:
-    package = Path(zswap_gym.__file__).parents[1]
-    return [root / "configs" / "suites" for root in dict.fromkeys((package, Path.cwd()))]
 
 
 def _of_folder(folder: Path) -> Suite:

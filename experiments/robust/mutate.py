@@ -45,7 +45,7 @@ from zswap_gym.host.swaps import swaps
 from zswap_gym.workloads.importers import import_text
 from zswap_gym.workloads.scenario import load_scenario
 from zswap_gym.workloads.traces import load_trace
-from zswap_gym.workloads.yaml_file import read_yaml
+from zswap_gym.yaml_file import read_yaml
 
 ROOT = Path(__file__).parents[2]
 HOST = ROOT / "tests" / "fixtures" / "cgroup" / "6.12-v1"

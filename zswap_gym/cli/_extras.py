@@ -17,8 +17,6 @@ _EXTRA = {
     "optuna": "tune",
     "cmaes": "tune",
     "sqlalchemy": "tune",
-    "ray": "cluster",
-    "prometheus_client": "metrics",
 }
 
 

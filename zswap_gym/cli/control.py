@@ -29,7 +29,9 @@ class Mode(StrEnum):
 
 
 def control(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A controller YAML.")],
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG", help="A controller YAML, or a name in configs/controller.")
+    ],
     mode: Annotated[
         Mode | None,
         typer.Option(help="observe decides and logs; act also writes. Default: the config's, else observe."),
@@ -68,10 +70,10 @@ def control(
 
     Examples:
 
-        zswap-gym control configs/controller/observe.yaml --check
+        zswap-gym control observe --check
         zswap-gym control pulse-demo
-        zswap-gym control configs/controller/observe.yaml
-        zswap-gym control configs/controller/simulated.yaml --mode act --decisions 10
+        zswap-gym control observe
+        zswap-gym control simulated --mode act --decisions 10
         zswap-gym control mine.yaml --decisions 100 --log decisions.jsonl --json
     """
     from zswap_gym.cli._output import ensure_writable, print_json
@@ -120,9 +122,11 @@ def read_config(path: Path) -> tuple[dict[str, Any], ControllerConfig]:
 
     Raises :class:`UserError`: no such file, not YAML, an unknown key, a bad value.
     """
+    from zswap_gym import lookup
     from zswap_gym.controller.config import ControllerConfig
-    from zswap_gym.workloads.yaml_file import read_yaml
+    from zswap_gym.yaml_file import read_yaml
 
+    path = lookup.find(str(path), "controller") or path
     data = read_yaml(path)
     host = _checked_host(data.pop("host", {"kind": "linux"}), path)
     _read_law_file(data)
@@ -134,7 +138,7 @@ def _read_law_file(data: dict[str, Any]) -> None:
 
     ``law_arguments`` given beside it replace the file's.
     """
-    from zswap_gym.agents.rules.law_file import law_file, read_spec
+    from zswap_gym.law_file import law_file, read_spec
 
     if not isinstance(data.get("law"), str) or (file := law_file(data["law"])) is None:
         return

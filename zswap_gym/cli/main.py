@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import typer
 
@@ -74,7 +75,7 @@ def _root(
         zswap-gym evaluate --policy runs/mine --scenario demo-test
         zswap-gym export runs/mine --out policy.npz  # one file, no torch
         zswap-gym score policy.npz                   # on the suite that everybody meets
-        zswap-gym control configs/controller/observe.yaml
+        zswap-gym control observe                    # on a host; does nothing unless told
 
     `zswap-gym demo` walks it all in minutes on recorded workloads.
     """
@@ -96,6 +97,13 @@ app.command()(fidelity.fidelity)
 app.command()(bench.bench)
 
 
+def _is_for_hosts() -> bool:
+    """Whether this is the small distribution for hosts, without the simulated side (packaging/host)."""
+    import zswap_gym
+
+    return not (Path(zswap_gym.__file__).parent / "kernel").is_dir()
+
+
 def _complain(message: str) -> int:
     print("zswap-gym: " + " ".join(message.split()), file=sys.stderr)
     return BAD_INPUT
@@ -110,6 +118,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(str(error))
     except typer.TyperException as error:  # a usage error: unknown option, missing argument
         return _complain(f"{error.format_message().rstrip('.')}; --help shows what is expected")
+    except ModuleNotFoundError as error:
+        if not _is_for_hosts():
+            raise
+        return _complain(
+            f"{args[0]}: needs {error.name}, which zswap-gym-host leaves out; "
+            "pip install zswap-gym in an environment of its own"
+        )
     except OSError as error:
         if error.errno not in FULL:
             raise

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import ValidationError, model_validator
 
+from zswap_gym import lookup
 from zswap_gym.errors import UserError, nearest
 from zswap_gym.units import PAGE_SIZE
 from zswap_gym.workloads.archetypes import MIN_PAGES
@@ -18,7 +19,7 @@ from zswap_gym.workloads.findings import describe
 from zswap_gym.workloads.instance import Realised, realise
 from zswap_gym.workloads.schema import Cgroup, Episode, Host, Model, Randomise, StageOne
 from zswap_gym.workloads.traces import load_trace
-from zswap_gym.workloads.yaml_file import read_yaml
+from zswap_gym.yaml_file import read_yaml
 
 if TYPE_CHECKING:
     import numpy as np
@@ -149,27 +150,20 @@ class Scenario(Model):
         return realise(self, rng)
 
 
-def _folders() -> list[Path]:
-    """Where names are looked up: here, then beside the package in a checkout."""
-    places = [Path.cwd(), Path(__file__).parents[2]]
-    return [place / "configs" / "scenarios" for place in dict.fromkeys(places)]
-
-
 def scenario_names() -> list[str]:
     """Names `load_scenario` knows, sorted."""
-    return sorted({path.stem for folder in _folders() for path in folder.glob("*.yaml")})
+    return lookup.names("scenarios")
 
 
 def load_scenario(name_or_path: str | Path) -> Scenario:
-    """The scenario in that file, or of that name under configs/scenarios.
+    """The scenario in that file, or of that name: see :mod:`zswap_gym.lookup`.
 
     Raises:
         UserError: not found, not YAML, an unknown key, a value out of range, an episode longer than
             a recording it replays.
     """
     text = str(name_or_path)
-    candidates = [Path(text), *(folder / f"{text}.yaml" for folder in _folders())]
-    path = next((candidate for candidate in candidates if candidate.is_file()), None)
+    path = lookup.find(text, "scenarios")
     if path is None:
         raise UserError(
             f"scenario {text!r}: no such file or name{nearest(text, scenario_names())}; "

@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import zswap_gym
+from zswap_gym import lookup
 from zswap_gym.errors import UserError, nearest
 from zswap_gym.policy.laws import LAWS, Law, make_law
-from zswap_gym.workloads.yaml_file import read_yaml
+from zswap_gym.yaml_file import read_yaml
 
 KEYS = ("law", "parameters", "tuned")
 SUFFIXES = (".yaml", ".yml")
@@ -47,13 +47,9 @@ def law_file(text: str) -> Path | None:
 
 
 def named_files() -> dict[str, Path]:
-    """Every file under configs/laws by its name, here and beside the package; what is here comes first."""
-    places = (Path.cwd(), Path(zswap_gym.__file__).parents[1])
-    found: dict[str, Path] = {}
-    for place in dict.fromkeys(places):
-        for path in sorted((place / "configs" / "laws").glob("*.yaml")):
-            found.setdefault(path.stem, path)
-    return found
+    """Every file of configs/laws by its name, looked up as all names are."""
+    found = {name: lookup.named(name, "laws") for name in lookup.names("laws")}
+    return {name: path for name, path in found.items() if path is not None}
 
 
 def read_law(path: Path) -> Law:
@@ -85,6 +81,6 @@ def read_spec(path: Path) -> dict[str, Any]:
 
 
 def tuned_laws() -> dict[str, Path]:
-    """The tuned file of each law that has one: configs/laws/NAME.yaml, here or beside the package."""
+    """The tuned file of each law that has one: configs/laws/NAME.yaml."""
     files = named_files()
     return {name: files[name] for name in LAWS if name in files}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from zswap_gym.errors import UserError
-from zswap_gym.workloads.yaml_file import read_yaml
+from zswap_gym.yaml_file import read_yaml
 
 
 @pytest.mark.parametrize(
