@@ -46,7 +46,7 @@ class Kernel:
             "inactive_file": 0, "active_file": 0, "pgsteal": 0,
         }  # fmt: skip
         _replace(self.stat, "".join(f"{key} {value}\n" for key, value in keys.items()))
-        counted = f"nr_free_pages 9\npgscan_kswapd 0\nzswpwb {self.written + self.others:06}\n"
+        counted = f"nr_free_pages 9\npgscan_kswapd 0\nzswpwb {self.written + self.others:<6}\n"
         with self.vmstat.open("r+b" if self.vmstat.exists() else "w+b", buffering=0) as file:
             file.write(counted.encode())  # in place, as the watcher holds it open
 
