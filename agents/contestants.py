@@ -7,6 +7,8 @@
     policy.npz                         an exported policy
     runs/mine                          a training run: its last checkpoint
     policy.npz+rails                   what the controller's rails let through of it
+    hindsight                          the best fixed setting for each cgroup, known when the episode is over
+    oracle                             a search on cloned machines, which knows the future
     never@shrinker                     a law on the scenario with the shrinker on
     never@max_pool_percent=10          ... with another pool limit
 
@@ -18,7 +20,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -44,6 +46,8 @@ SHORT_ARMS: Mapping[str, dict[str, Any]] = {
 """Arms with a name of their own."""
 KERNEL_ARMS = ("never@shrinker", "never@max_pool_percent=10")
 """What a kernel does by itself: its own shrinker, half the usual limit of the pool."""
+FORESEEING = ("hindsight", "oracle")
+"""Those that know the future: what there is to gain at most."""
 RAILED = "+rails"
 
 Array = npt.NDArray[np.float64]
@@ -54,8 +58,10 @@ Asked = tuple[Array, Array, Array]
 class Driver(Protocol):
     """Drives E hosts of one scenario side by side, N cgroups each, from reset to the end of the episode."""
 
-    def start(self, env: WritebackEnv, fleet: Fleet) -> None:
-        """An episode has just begun on every host; ``env``, never stepped, is what they all are like."""
+    def start(self, env: WritebackEnv, fleet: Fleet, seeds: Sequence[int]) -> None:
+        """An episode has just begun on every host, each of its own seed; ``env``, never stepped, is what they
+        all are like.
+        """
 
     def decide(self, env: WritebackEnv, fleet: Fleet) -> Asked:
         """What to ask for now, as :func:`zswap_gym.policy.actions.decode` gives it; this call is timed."""
@@ -70,7 +76,7 @@ class LawDriver:
 
     law: Law
 
-    def start(self, env: WritebackEnv, fleet: Fleet) -> None:  # noqa: ARG002 - a law sees samples
+    def start(self, env: WritebackEnv, fleet: Fleet, seeds: Sequence[int]) -> None:  # noqa: ARG002 - a law sees samples
         """Forget the last episode."""
         hosts, n, _ = fleet.tables.shape
         self.law.reset(hosts * n)
@@ -97,7 +103,7 @@ class PolicyDriver:
     any_interval: bool = False
     """Whether it may be asked at another interval than it was trained for, which it sees in a feature."""
 
-    def start(self, env: WritebackEnv, fleet: Fleet) -> None:  # noqa: ARG002 - a policy remembers nothing
+    def start(self, env: WritebackEnv, fleet: Fleet, seeds: Sequence[int]) -> None:  # noqa: ARG002 - a policy remembers nothing
         """Refuse an environment whose contract is not the policy's."""
         trained = self.policy.contract
         mine = replace(env.contract, action=trained.action)  # its actions are decoded by its own
@@ -139,6 +145,11 @@ class Contestant:
     def learned(self) -> bool:
         """True for a trained policy."""
         return isinstance(self.driver, PolicyDriver)
+
+    @property
+    def foresees(self) -> bool:
+        """True for one that knows the future: no rule, and nothing that could be reached."""
+        return not isinstance(self.driver, (LawDriver, PolicyDriver))
 
     @property
     def weights(self) -> Mapping[str, float] | None:
@@ -212,11 +223,16 @@ def _driver(text: str) -> Driver:
         return _from_file(Path(text))
     if text.endswith((".npz", *SUFFIXES)) or "/" in text:
         raise UserError(f"{text}: no such policy; give an exported file, a training run's folder or a law")
+    if text in FORESEEING:
+        from zswap_gym.agents.oracle.driver import Foreseeing
+
+        return Foreseeing(text)
     name = text.partition("(")[0].strip()
     if name not in LAWS:
         raise UserError(
-            f"{text!r}: neither a law{nearest(name, LAWS)} nor a file; laws are {', '.join(LAWS)}, "
-            "policies are exported files or folders of runs"
+            f"{text!r}: neither a law{nearest(name, [*LAWS, *FORESEEING])} nor a file; laws are "
+            f"{', '.join(LAWS)}, policies are exported files or folders of runs, "
+            f"{' and '.join(FORESEEING)} know the future"
         )
     return LawDriver(make_law(text))
 

@@ -102,6 +102,7 @@ def evaluate(
         seeds=tuple(seeds),
         reference=reference,
         learned=tuple(name for name, who in contestants.items() if who.learned),
+        foreseeing=tuple(name for name, who in contestants.items() if who.foresees),
         promise=conditions.promise,
         objective=objective,
         untold=tuple(trials[1]),

@@ -39,7 +39,9 @@ class Results:
     reference: str
     """The policy all others are compared with: it leaves everything alone."""
     learned: tuple[str, ...] = ()
-    """Which of the policies were trained; the rest are rules."""
+    """Which of the policies were trained; the rest are rules ..."""
+    foreseeing: tuple[str, ...] = ()
+    """... but for these, which know the future."""
     promise: Promise = field(default_factory=Promise)
     objective: str = "promise"
     untold: tuple[Trial, ...] = ()
@@ -85,7 +87,8 @@ class Results:
 
     def best_rule(self, scenario: str = OVERALL) -> str | None:
         """The rule that stands first there; chosen on these very seeds, which favours the rules."""
-        return next((policy for policy in self.ranking(scenario) if policy not in self.learned), None)
+        others = {*self.learned, *self.foreseeing}
+        return next((policy for policy in self.ranking(scenario) if policy not in others), None)
 
     def difference(self, ours: str, theirs: str, scenario: str = OVERALL) -> Estimate:
         """Paired difference of two policies: memory saved, points; or reward, % of the reference's loss."""
@@ -112,6 +115,7 @@ class Results:
             "reference": self.reference,
             "policies": self.policies,
             "learned": self.learned,
+            "foreseeing": self.foreseeing,
             "scenarios": self.scenarios,
             "seeds": self.seeds,
             "provenance": self.provenance,
@@ -135,6 +139,7 @@ class Results:
             seeds=tuple(data["seeds"]),
             reference=data["reference"],
             learned=tuple(data["learned"]),
+            foreseeing=tuple(data.get("foreseeing", ())),
             promise=Promise.of(data["promise"]),
             objective=data["objective"],
             untold=untold,

@@ -114,7 +114,7 @@ def run_trial(
         start, stream = episode_start(one.scenario, one.digest, seed, 0)
         fleet.adopt(e, start, stream)
         events.append(start.events)
-    policy.driver.start(one, fleet)
+    policy.driver.start(one, fleet, seeds)
     rails = _Rails(conditions.rails, fleet, one.interval_s) if policy.railed else None
     windows = Windows(events, fleet, one.interval_s, one.steps_per_episode)
     terms, reward = np.zeros((len(seeds), len(TERMS))), np.zeros(len(seeds))

@@ -55,6 +55,11 @@ class Meter:
         first_reading(machine.block, self._now_us[e : e + 1], self._own[e], self._stat[e])
         self._windows[e] = _Windows.of(machine, events)
 
+    def follow(self, e: int, other: Meter) -> None:
+        """Go on for host e from the last reading of ``other``, a meter of one host."""
+        self._now_us[e], self._own[e], self._stat[e] = other._now_us[0], other._own[0], other._stat[0]
+        self._windows[e] = other._windows[0]
+
     def read(self, blocks: npt.NDArray[np.uint64]) -> Array:
         """Charge the machines with ``blocks`` (E, words) for the time since the last reading.
 
@@ -113,6 +118,15 @@ class Accounts:
         self._minute[e] = 0.0
         self.step_sums, self.sums = self.step_sums.copy(), self.sums.copy()  # earlier ones are handed out
         self.step_sums[e] = self.sums[e] = 0.0
+
+    def follow(self, e: int, other: Accounts) -> None:
+        """Go on with the account of ``other``, of one host, as that of host e."""
+        self._cpu_us[e], self._began_us[e], self._looked_us[e] = (
+            other._cpu_us[0], other._began_us[0], other._looked_us[0],
+        )  # fmt: skip
+        self._seen[e], self._minute[e] = other._seen[0], other._minute[0]
+        self.step_sums, self.sums = self.step_sums.copy(), self.sums.copy()  # earlier ones are handed out
+        self.step_sums[e], self.sums[e] = other.step_sums[0], other.sums[0]
 
     def begin_step(self) -> None:
         """What is looked at from here on is the next step."""

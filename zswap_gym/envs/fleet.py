@@ -82,26 +82,44 @@ class Fleet:
         The first call makes all hosts alike; the memory of a host is used again afterwards.
         """
         if not self.hosts:
-            self._build(start)
+            self._build(start.host, start.extractor.interval_s, start.table, start.rows)
         machine = self.hosts[e].machine
         machine.become(start.host.machine)
         machine.reseed(stream)
-        self.hosts[e] = start.host.over(machine)
-        self._blocks[e], self._clocks[e] = machine.block, self.hosts[e].clock
+        self._stand(e, start.host.over(machine))
         self.tables[e], self.rows[e] = start.table, start.rows
         self.extractor.adopt(e, start.extractor)
         self.meter.start(e, machine, start.events)
         self.accounts.start(e, machine)
 
-    def _build(self, start: WarmStart) -> None:
-        host, size = start.host, self.size
+    def follow(self, e: int, other: Fleet) -> None:
+        """Let host e go on from where ``other``, a fleet of one, stands, random stream and accounts included.
+
+        Asked for the same they go the same way from there. ``other`` stays as it is.
+        """
+        if not self.hosts:
+            self._build(other.hosts[0], other.extractor.interval_s, other.tables[0], other.rows[0])
+        machine = self.hosts[e].machine
+        machine.become(other.hosts[0].machine)
+        self._stand(e, other.hosts[0].over(machine))
+        self.tables[e], self.rows[e] = other.tables[0], other.rows[0]
+        self.extractor.adopt(e, other.extractor)
+        self.meter.follow(e, other.meter)
+        self.accounts.follow(e, other.accounts)
+
+    def _stand(self, e: int, host: SimulatedHost) -> None:
+        self.hosts[e] = host
+        self._blocks[e], self._clocks[e] = host.machine.block, host.clock
+
+    def _build(self, host: SimulatedHost, interval_s: float, table: Table, rows: Observation) -> None:
+        size = self.size
         self.hosts = [host.over(host.machine.clone()) for _ in range(size)]
         self._at = np.asarray(host.rows, np.int64)
         self._blocks = np.stack([h.machine.block for h in self.hosts])
         self._clocks = np.stack([h.clock for h in self.hosts])
-        self.tables = np.stack([start.table] * size)
-        self.rows = np.stack([start.rows] * size)
-        self.extractor = FeatureExtractor(start.extractor.interval_s, (size, len(self._at)))
+        self.tables = np.stack([table] * size)
+        self.rows = np.stack([rows] * size)
+        self.extractor = FeatureExtractor(interval_s, (size, len(self._at)))
         self.meter = Meter(size, len(host.machine.names), self.critical_factor)
         self.accounts = Accounts(size, host.rows, self.promise)
 

@@ -181,9 +181,9 @@ class FeatureExtractor:
     def adopt(self, index: int, other: FeatureExtractor) -> None:
         """Go on with the past of ``other`` in environment ``index`` of the first batch dimension.
 
-        ``other`` has the remaining dimensions as its shape. ValueError if it has not.
+        ``other`` has the remaining dimensions as its shape, or is a batch of one. ValueError if it is not.
         """
-        if other.shape != self.shape[1:]:
+        if other.shape not in (self.shape[1:], (1, *self.shape[1:])):
             raise ValueError(f"an extractor of shape {other.shape} does not fit into one of {self.shape}")
         rows, hosts = int(np.prod(other.shape)), int(np.prod(other.shape[:-1]))
         mine, host = slice(index * rows, (index + 1) * rows), slice(index * hosts, (index + 1) * hosts)
