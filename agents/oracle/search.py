@@ -24,7 +24,7 @@ from zswap_gym.agents.oracle.hindsight import hindsight
 from zswap_gym.agents.oracle.rollout import FRESH, PASSES, Search
 from zswap_gym.agents.oracle.settings import Floats
 from zswap_gym.agents.oracle.store import Arrays, Place
-from zswap_gym.agents.rules.law_file import read_law, tuned_laws
+from zswap_gym.law_file import read_law, tuned_laws
 from zswap_gym.policy.laws import LAWS, Law, make_law
 from zswap_gym.policy.laws.parameters import parameters_of
 from zswap_gym.policy.promise import Account, Promise
