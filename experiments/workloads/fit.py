@@ -18,7 +18,7 @@ import numpy as np
 from zswap_gym.units import PAGE_SIZE, US_PER_S
 from zswap_gym.workloads.archetypes import ARCHETYPES, archetype_plan
 from zswap_gym.workloads.coldness import bitmaps, cold_share
-from zswap_gym.workloads.compress import COLUMN_OF
+from zswap_gym.workloads.compress import COLUMN_OF, SAME_BYTES
 from zswap_gym.workloads.profiles import PROFILES, Profile
 from zswap_gym.workloads.traces import COMP_COLUMNS, DATA, KIND_OTHER, load_trace
 
@@ -75,7 +75,7 @@ def size_error(name: str, seeds: range, pages: int = 8192) -> float:
                 for seed in seeds
             ]
         ).astype(float)
-        sizes = sizes[sizes > 60]  # zero pages and pages of one word
+        sizes = sizes[(sizes > 0) & (sizes != SAME_BYTES[compressor])]
         want = np.quantile(measured[:, COMP_COLUMNS.index(column)], QUANTILES)
         worst = max(worst, float(np.abs(np.quantile(sizes, QUANTILES) / want - 1).max()))
     return worst

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -89,10 +91,42 @@ def test_overlapping_events_keep_each_pages_times_sorted():
     assert (times[:, 0] < times[:, 1]).all()
 
 
+def resume(**given):
+    return event(**{"kind": "resume", "bytes": 64 * 4096, "duration": 3.0, **given})
+
+
+def test_resumes_come_irregularly_and_rest_within_their_bounds():
+    found = realise(resume(at=0.0, idle=[10.0, 100.0]), length=20000.0)
+    rests = np.array([b.start_s - a.end_s for a, b in itertools.pairwise(found)])
+    assert (rests >= 10).all()
+    assert (rests <= 100).all()
+    assert np.log10(rests).mean() == pytest.approx(1.5, abs=0.06)  # log-uniform
+    assert realise(resume(at=0.0, idle=[10.0, 100.0]), length=20000.0) == found
+
+
+def test_a_resume_touches_its_memory_at_once_and_the_same_each_time():
+    events = realise(resume(idle=[100.0, 100.0], base=0.5), event(at=300.0, bytes=32 * 4096))
+    sleeping, resumed = event_parts(events, 1, 0.5, np.random.default_rng(1))
+    assert (sleeping.n_pages, resumed.n_pages) == (32, 64)
+    assert (sleeping.resume, resumed.resume) == (False, True)
+    starts = [e.start_s for e in events if e.kind == "resume"]
+    times = resumed.trace[1].reshape(64, len(starts)) / S
+    assert (times >= starts).all()
+    assert (times <= np.array(starts) + 0.5).all()
+    assert event_pages(events, 1) == (96, 0)
+    assert plan_of(events).regions["resume"].tolist() == [0, 1]
+
+
 @pytest.mark.parametrize(
     ("given", "word"),
     [
         ({"kind": "arrival"}, "touches something"),
+        ({"kind": "resume"}, "memory that slept"),
+        ({"kind": "resume", "bytes": 4096, "fresh": True}, "memory that slept"),
+        ({"kind": "resume", "bytes": 4096, "base": 20.0}, "below duration"),
+        ({"base": 1.0}, "base is the answer time of a resume"),
+        ({"idle": [5.0, 1.0]}, "shortest, longest"),
+        ({"idle": [1.0, 5.0], "every": 60.0}, "instead of every"),
         ({"every": 15.0}, "overlaps itself"),
         ({"duration": 0.0}, "greater than 0"),
         ({"multiplier": 0.0}, "greater than 0"),

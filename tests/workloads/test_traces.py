@@ -26,8 +26,8 @@ def bitmaps_of(path):
         return touched, np.bitwise_xor.accumulate(change, axis=0).astype(bool)
 
 
-def test_ten_recordings_are_shipped():
-    assert len(trace_names()) == 10
+def test_all_recordings_are_shipped():
+    assert len(trace_names()) == 13
     assert "redis_zipf" in trace_names()
 
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from zswap_gym.envs.accounting import Accounts, Meter
 from zswap_gym.envs.compiled import whole_requests
+from zswap_gym.envs.event_log import EventLog
 from zswap_gym.envs.warmstart import WarmStart
 from zswap_gym.host.dialects import AGE_LIMIT_S, V1
 from zswap_gym.host.simulated import SimulatedHost, tell_hints
@@ -52,6 +53,8 @@ class Fleet:
         self.extractor: FeatureExtractor
         self.meter: Meter
         self.accounts: Accounts
+        self.events = EventLog(size)
+        """What windows, arrivals and resumes cost, per host."""
 
     @property
     def cgroups(self) -> tuple[str, ...]:
@@ -91,6 +94,7 @@ class Fleet:
         self.extractor.adopt(e, start.extractor)
         self.meter.start(e, machine, start.events)
         self.accounts.start(e, machine)
+        self.events.start(e, machine, start.events)
 
     def follow(self, e: int, other: Fleet) -> None:
         """Let host e go on from where ``other``, a fleet of one, stands, random stream and accounts included.
@@ -148,6 +152,7 @@ class Fleet:
             stop = self.accounts.next_stop(until_us)
             engine.advance(self._blocks, stop, -1)
             self.accounts.look(self._blocks)
+            self.events.read()
         self.accounts.end_step()
 
     def outcomes(self, e: int) -> tuple[Ended, ...]:

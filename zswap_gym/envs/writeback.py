@@ -17,6 +17,7 @@ from zswap_gym.envs.arguments import (
     whole,
     with_options,
 )
+from zswap_gym.envs.event_log import EventCost
 from zswap_gym.envs.fleet import Ended, Fleet
 from zswap_gym.envs.objective import PENALTY, STREAMS, objective_named, objective_of, penalty_of
 from zswap_gym.envs.rendering import History, render_ansi, render_rgb, step_view
@@ -348,6 +349,12 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         """The sample table (N, K) that the next decision is based on: what a law reads."""
         self._running()
         return np.asarray(self._fleet.tables[0])
+
+    @property
+    def events(self) -> tuple[EventCost, ...]:
+        """Windows, arrivals and resumes that have begun in this episode, and what they cost so far."""
+        self._running()
+        return self._fleet.events.costs(0)
 
     def rows_and_host(
         self, observation: npt.NDArray[np.float32]

@@ -44,6 +44,7 @@ REGION = np.dtype(
         ("huge", np.int32),  # 1: backed by transparent huge pages where 512 pages are free at once
         ("file", np.int32),  # 1: page cache, read from files, not anonymous memory
         ("traced", np.int32),  # 1: accesses come from the trace arrays, rates are ignored
+        ("resume", np.int32),  # 1: what a sandbox touches when it is resumed; somebody waits for it
         ("sweep_share", np.float64),  # share of blocks that take part in an epoch
         ("sweep_write_share", np.float64),
         ("sweep_start", np.int64),  # us, start of epoch 0
@@ -53,6 +54,7 @@ REGION = np.dtype(
         ("seg_hint", np.int64),  # engine's cache: the segment last used
         ("asked", np.int64, (2,)),  # engine's cache: the times last asked for at the ends of looks,
         ("answer", np.float64, (2,)),  # and the integrals up to them
+        ("waited", np.int64),  # machine: us that faults of its pages have stalled threads so far
     ],
     align=True,
 )

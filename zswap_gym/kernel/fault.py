@@ -231,6 +231,8 @@ def fault(st, c, p, t):
     after = over_high(st, c, t) if rare(st.host[0].throttled) else t
     us = 0 if rare(st.host[0].exact) else int(FAULT_US)
     # A batch of reclaim is real pages already; a coarse page's faults each wait for their own load.
+    own = (t - pressed + us) * st.host[0].scale
     stall(st, c, start, pressed - start, True)
-    stall(st, c, pressed, (t - pressed + us) * st.host[0].scale, counts)
+    stall(st, c, pressed, own, counts)
     stall(st, c, t, after - t, True)
+    st.regions[page.region].waited += pressed - start + own + after - t

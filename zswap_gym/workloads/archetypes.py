@@ -25,7 +25,7 @@ from zswap_gym.workloads.structures import churn_parts, cut, front_parts, ring_p
 from zswap_gym.workloads.traces import CLASS_HOT, CLASS_MIDDLE, CLASS_NEVER, HOT_SHARE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from zswap_gym.kernel.access import AccessPlan
 
@@ -89,6 +89,7 @@ def archetype_parts(
     contents: str | None = None,
     day: tuple[float, float] | None = None,
     drift_s: float | None = None,
+    work: Sequence[tuple[int, int]] | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> tuple[list[Part], npt.NDArray[np.uint16]]:
     """A program like the one the archetype was fitted to: its regions and its pages' compressed bytes.
@@ -105,6 +106,7 @@ def archetype_parts(
         contents: archetype whose compressed sizes to use; None = its own.
         day: (period in seconds, amplitude up to 1) of a sine on the load; None = no day.
         drift_s: groups of pages change their popularity after about this long; None = never.
+        work: (start, end) in microseconds of its bursts, in order; None = drawn as they were recorded.
         overrides: values of ``profiles.Profile`` fields.
 
     Raises:
@@ -116,7 +118,7 @@ def archetype_parts(
             f"archetype {name!r}: pages {n_pages} is too few to have a pattern; give at least {MIN_PAGES}"
         )
     # Its own stream: how many phases fit the span does not change which page is hot.
-    phases = _phases(told, day, span_us, np.random.default_rng(int(rng.integers(1 << 62))))
+    phases = _phases(told, day, span_us, np.random.default_rng(int(rng.integers(1 << 62))), work)
     if told.kind == "front":
         assert told.front is not None
         rate, page_class = _rates(told, n_pages, told.never, load, rng)
@@ -146,21 +148,26 @@ def archetype_plan(
     return assemble(parts, clen, span_us, rng)
 
 
-def _phases(told: Profile, day: tuple[float, float] | None, span_us: int, rng: np.random.Generator) -> Phases:
-    """The cgroup's common multiplier: mean 1 over bursts and quiet."""
+def _phases(
+    told: Profile,
+    day: tuple[float, float] | None,
+    span_us: int,
+    rng: np.random.Generator,
+    work: Sequence[tuple[int, int]] | None,
+) -> Phases:
+    """The cgroup's common multiplier: mean 1 over the bursts and the quiet of the recording."""
     phases = CONSTANT
     if told.busy is not None:
         busy = told.busy
         mean = (busy.on_s * busy.multiplier + busy.off_s * busy.idle) / (busy.on_s + busy.off_s)
-        phases = alternating(
-            rng,
-            span_us,
-            on_s=busy.on_s,
-            off_s=busy.off_s,
-            on=busy.multiplier / mean,
-            off=busy.idle / mean,
-            exponential=busy.exponential,
-        )
+        on, off = busy.multiplier / mean, busy.idle / mean
+        if work is None:
+            phases = alternating(
+                rng, span_us, on_s=busy.on_s, off_s=busy.off_s, on=on, off=off, exponential=busy.exponential
+            )
+        else:
+            ends = [time for burst in work for time in burst]
+            phases = steps([0, *ends], [off, *([on, off] * len(work))])
     if day is not None:
         phases = phases * diurnal(rng, span_us, period_s=day[0], amplitude=day[1])
     return phases

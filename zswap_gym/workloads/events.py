@@ -1,4 +1,4 @@
-"""Arrivals and critical windows: from a schedule to accesses and a list of what will happen."""
+"""Arrivals, critical windows and resumes: from a schedule to accesses and a list of what will happen."""
 
 from __future__ import annotations
 
@@ -36,6 +36,8 @@ class RealisedEvent:
     announced: bool
     multiplier: float = 1.0
     fresh: bool = False
+    base_s: float = 0.0
+    """resume: time until the answer when everything is in memory; its bytes are touched within it."""
 
 
 def realise_events(
@@ -64,19 +66,24 @@ def realise_events(
                         event.announced,
                         event.multiplier,
                         event.fresh,
+                        event.base if event.kind == "resume" else 0.0,
                     )
                 )
-            if event.every is None:
+            if event.idle is not None:
+                shortest, longest = event.idle
+                at += event.duration + 2 * event.jitter + shortest * (longest / shortest) ** rng.random()
+            elif event.every is not None:
+                at += event.every
+            else:
                 break
-            at += event.every
     return sorted(found, key=lambda event: event.start_s)
 
 
 def event_pages(events: Sequence[RealisedEvent], page_scale: int) -> tuple[int, int]:
-    """(sleeping, fresh) simulated pages the events need: the most any one of them touches."""
-    need = {False: 0, True: 0}
-    for event in events:
-        need[event.fresh] = max(need[event.fresh], -(-event.bytes // (PAGE_SIZE * page_scale)))
+    """(sleeping, fresh) simulated pages the events need: the most any one of each group touches."""
+    need = [0, 0]
+    for group in _groups(events):
+        need[group[0].fresh] += max(_pages(event, page_scale) for event in group)
     return need[False], need[True]
 
 
@@ -85,17 +92,15 @@ def event_parts(
 ) -> list[Part]:
     """The memory the events touch: gone through once per event, in order, over its duration.
 
-    A traced region each for memory that sleeps in between and for memory that comes and goes: a
-    region's own sweep is periodic, and events are not.
+    A traced region each for memory that sleeps in between, for memory that comes and goes and for what
+    resumes touch: a region's own sweep is periodic, and events are not.
     """
     parts = []
-    for fresh, n in zip((False, True), event_pages(events, page_scale), strict=True):
-        if n == 0:
-            continue
-        mine = [event for event in events if event.fresh == fresh and event.bytes > 0]
+    for mine in _groups(events):
+        fresh, n = mine[0].fresh, max(_pages(event, page_scale) for event in mine)
         times = np.full((len(mine), n), NEVER)
         for row, event in zip(times, mine, strict=True):
-            count = -(-event.bytes // (PAGE_SIZE * page_scale))
+            count = _pages(event, page_scale)
             row[:count] = _spread(event, count)
         times.sort(axis=0)  # events may overlap
         touched = (times < NEVER).T
@@ -106,6 +111,7 @@ def event_parts(
                 page_class=np.full(n, CLASS_NEVER, np.uint8),
                 first_touch=np.full(n, NEVER) if fresh else None,
                 frees=[(int(event.end_s * US_PER_S) + 1, 0, n) for event in mine] if fresh else [],
+                resume=mine[0].kind == "resume",
                 trace=(
                     np.concatenate([[0], np.cumsum(touched.sum(axis=1))]),
                     times.T[touched],
@@ -116,8 +122,22 @@ def event_parts(
     return parts
 
 
+def _groups(events: Sequence[RealisedEvent]) -> list[list[RealisedEvent]]:
+    """Those that touch memory, by which: what sleeps, what comes and goes, what resumes touch."""
+    touching = [event for event in events if event.bytes > 0]
+    resumes = [event for event in touching if event.kind == "resume"]
+    others = [event for event in touching if event.kind != "resume"]
+    groups = [[event for event in others if event.fresh == fresh] for fresh in (False, True)]
+    return [group for group in (*groups, resumes) if group]
+
+
+def _pages(event: RealisedEvent, page_scale: int) -> int:
+    return -(-event.bytes // (PAGE_SIZE * page_scale))
+
+
 def _spread(event: RealisedEvent, count: int) -> npt.NDArray[np.int64]:
-    start, end = event.start_s * US_PER_S, event.end_s * US_PER_S
+    last_s = event.start_s + event.base_s if event.kind == "resume" else event.end_s
+    start, end = event.start_s * US_PER_S, last_s * US_PER_S
     return (start + (np.arange(count) + 0.5) / count * (end - start)).astype(np.int64)
 
 

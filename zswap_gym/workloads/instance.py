@@ -130,7 +130,7 @@ def _plan(
                 f"{work.pages} pages; raise workload.pages or lower bytes"
             )
         never = _never(scenario, name, rng)
-        parts, clen = _archetype(work, name, pages, scenario.span_s, drawn, never, rng)
+        parts, clen = _archetype(work, name, pages, scenario.span_s, drawn, never, _bursts(events), rng)
         writes = PROFILES[name].write_share
     else:
         trace = load_trace(work.trace or "")
@@ -166,6 +166,12 @@ def _never(scenario: Scenario, name: str, rng: np.random.Generator) -> dict[str,
     return {"never": float(rng.uniform(bounds[0], bounds[1]))}
 
 
+def _bursts(events: list[RealisedEvent]) -> list[tuple[int, int]] | None:
+    """What is resumed works then and rests in between; None where nothing is resumed."""
+    resumes = [event for event in events if event.kind == "resume"]
+    return [(round(e.start_s * US_PER_S), round(e.end_s * US_PER_S)) for e in resumes] or None
+
+
 def _archetype(
     work: Workload,
     name: str,
@@ -173,6 +179,7 @@ def _archetype(
     span_s: float,
     drawn: Draws,
     never: dict[str, float],
+    bursts: list[tuple[int, int]] | None,
     rng: np.random.Generator,
 ) -> tuple[list[Part], npt.NDArray[np.uint16]]:
     return archetype_parts(
@@ -187,6 +194,7 @@ def _archetype(
         contents=work.contents,
         day=(work.day.period, work.day.amplitude) if work.day else None,
         drift_s=work.drift,
+        work=bursts,
         overrides=never | work.parameters.model_dump(exclude_none=True),
     )
 

@@ -64,6 +64,8 @@ class Part:
     frees: list[tuple[int, int, int]] = field(default_factory=list)
     file: bool = False
     """Page cache, not anonymous memory."""
+    resume: bool = False
+    """What a sandbox touches when it is resumed."""
     trace: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.uint8]] | None = None
 
     @property
@@ -98,6 +100,7 @@ def assemble(
         start += len(table[0])
         region["write_share"] = part.write_share
         region["traced"], region["file"] = part.trace is not None, part.file
+        region["resume"] = part.resume
         _set_sweep(region, part.sweep)
     initial = at_start(n, rng)
     touch = [

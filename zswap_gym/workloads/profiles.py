@@ -1,4 +1,4 @@
-"""The ten archetypes: what each generator is told. Fitted to the recordings of the same programs.
+"""The archetypes: what each generator is told. Fitted to the recordings of the same programs.
 
 ``mu`` and ``sigma`` are the mean and standard deviation of ln(rate in Hz); ``never``, ``always`` and
 all other shares are of the cgroup's pages; times are seconds at time_scale 1, the pace of the
@@ -174,6 +174,21 @@ PROFILES: dict[str, Profile] = {
         mu=-3.28, sigma=0.59, never=0.408, always=0.022, run_pages=2.5, write_share=0.3,
         scan=Scan(every_s=60.0, active_s=8.0, share=0.68),
         churn=Churn(share=0.02, alive_s=4.4, gap_s=8.0, groups=1),
+    ),
+    "agent_browser": Profile(
+        fitted_to="agent_browser",
+        mu=-4.18, sigma=1.2, never=0.468, always=0.01, run_pages=3.8, write_share=0.4,
+        busy=Busy(on_s=5.1, off_s=67.3, multiplier=1.0, idle=0.16),
+    ),
+    "agent_python": Profile(
+        fitted_to="agent_python",
+        mu=-4.82, sigma=0.92, never=0.176, always=0.0024, run_pages=4.5, write_share=0.4,
+        busy=Busy(on_s=0.91, off_s=15.1, multiplier=1.0, idle=0.0),
+    ),
+    "agent_node": Profile(
+        fitted_to="agent_node",
+        mu=-3.95, sigma=1.63, never=0.344, always=0.0065, run_pages=5.8, write_share=0.4,
+        busy=Busy(on_s=8.6, off_s=28.6, multiplier=1.0, idle=0.0),
     ),
 }  # fmt: skip
 """mu, sigma, always and the structure terms were searched at random against four cold shares (10, 30,

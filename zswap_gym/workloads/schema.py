@@ -328,14 +328,23 @@ _ANY_GENERATOR = {"load", "time_scale", "zero_never"}
 
 
 class Event(Model):
-    """Something that touches a cgroup hard: its rates times ``multiplier``, and ``bytes`` of idle memory."""
+    """Something that touches a cgroup hard: its rates times ``multiplier``, and ``bytes`` of idle memory.
 
-    kind: Literal["critical", "arrival"]
+    ``critical``: a window in which stalls count more. ``arrival``: work that comes and wants memory.
+    ``resume``: somebody wakes a sandbox and waits until it answers: it touches its ``bytes`` at once, in
+    ``base``, and works for ``duration``. A sandbox's archetype is idle but for its resumes.
+    """
+
+    kind: Literal["critical", "arrival", "resume"]
     at: Seconds
     """Of the episode: the warm-up does not count."""
     duration: PositiveSeconds
     every: Annotated[PositiveSeconds | None, BeforeValidator(_duration)] = None
     """Comes again this long after its last start, until the episode ends."""
+    idle: Annotated[list[PositiveSeconds] | None, Field(min_length=2, max_length=2)] = None
+    """Comes again after a rest of [shortest, longest], log-uniform: irregularly. Instead of ``every``."""
+    base: PositiveSeconds = 0.2
+    """resume only: time until the answer when everything is in memory."""
     jitter: Seconds = 0.0
     """Each start is up to this much earlier or later."""
     bytes: Bytes = 0
@@ -348,6 +357,14 @@ class Event(Model):
     def _does_something(self) -> Event:
         if self.kind == "arrival" and self.bytes == 0 and self.multiplier == 1:
             raise ValueError("an arrival touches something; give bytes or a multiplier")
+        if self.kind == "resume" and (self.bytes == 0 or self.fresh):
+            raise ValueError("a resume touches memory that slept; give bytes, and not fresh")
+        if self.kind == "resume" and self.base >= self.duration:
+            raise ValueError("the answer comes within the work: base must be below duration")
+        if self.kind != "resume" and self.base != Event.model_fields["base"].default:
+            raise ValueError("base is the answer time of a resume; remove it")
+        if self.idle is not None and (self.every is not None or self.idle[0] > self.idle[1]):
+            raise ValueError("idle is [shortest, longest], and instead of every")
         if self.every is not None and self.every < self.duration + 2 * self.jitter:
             raise ValueError("every must be at least duration + 2 x jitter, or the event overlaps itself")
         return self

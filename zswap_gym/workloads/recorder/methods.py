@@ -30,6 +30,9 @@ PAGE_CLUSTER, MAX_MAP_COUNT = Path("/proc/sys/vm/page-cluster"), Path("/proc/sys
 MODULES = Path("/lib/modules")
 LRU_GEN = Path("/sys/kernel/debug/lru_gen")
 SPARE_MAPS = 65536
+LEAST_SWAP = 2 << 30
+"""zram allocates what is stored, not its size: room for a program that has yet to grow. In a full swap
+device pages stay where they are and look touched at every look."""
 SMAPS = re.compile(rb"^([0-9a-f]+)-([0-9a-f]+) |^Referenced: +(\d+)", re.MULTILINE)
 
 Look = tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]
@@ -63,7 +66,7 @@ class PageOut:
         # Without readahead a fault brings back one page, not eight.
         guardian.ask("sysctl", path=str(PAGE_CLUSTER), value="0")
         if ZRAM.exists() or not _swap_there():
-            size = max(64 << 20, 2 * pages * PAGE_SIZE)
+            size = max(LEAST_SWAP, 2 * pages * PAGE_SIZE)
             self.note = f"swap on {guardian.ask('zram', size=size)} while recording"
         self._libc = ctypes.CDLL(None, use_errno=True)
 
