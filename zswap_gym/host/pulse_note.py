@@ -115,6 +115,11 @@ class Guard:
             start_new_session=True,
         )
 
+    def let_go(self) -> None:
+        """For a forked child: the guard watches the parent alone."""
+        assert self._shell.stdin is not None
+        os.close(self._shell.stdin.fileno())
+
     def dismiss(self) -> None:
         """All is put back already."""
         with contextlib.suppress(OSError):  # it died before us: then there is nobody to tell
