@@ -69,7 +69,7 @@ def test_time_that_stands_still_asks_nobody(sample: Make) -> None:
     assert (decision.proposed, decision.allowed, notes, len(always.asked)) == (NOTHING, NOTHING, [], 1)
 
 
-@pytest.mark.parametrize("name", ["time_s", "zswpwb", "pgmajfault", "anon"])
+@pytest.mark.parametrize("name", ["time_s", "zswpwb", "disk_reads", "anon"])
 def test_a_nan_is_survived_and_leaves_nothing_behind(sample: Make, name: str) -> None:
     judge = judge_of(Always())
     for time_s in (1000.0, 1010.0):
@@ -78,7 +78,7 @@ def test_a_nan_is_survived_and_leaves_nothing_behind(sample: Make, name: str) ->
         assert decision.reasons in ((f"sample: {name} is nan",), ())
     (decision,), _ = judge.decide([sample(time_s=1020.0)])
     assert (decision.allowed, decision.reasons) == (ASK, ())
-    (decision,), _ = judge.decide([sample(time_s=1030.0, pgmajfault=1e5)])
+    (decision,), _ = judge.decide([sample(time_s=1030.0, disk_reads=1e5)])
     assert decision.reasons[0].startswith("breaker")
 
 

@@ -138,10 +138,10 @@ def test_a_failed_probe_freezes_for_twice_as_long_up_to_a_limit() -> None:
 
 
 def test_own_writebacks_and_zswap_loads_are_no_disk_refaults(sample: Callable[..., Sample]) -> None:
-    first = sample(pgmajfault=600.0, zswpwb=400.0, zswpin=500.0, workingset_refault_anon=1000.0)
+    first = sample(disk_reads=100.0, zswpwb=400.0, zswpin=500.0, workingset_refault_anon=1000.0)
     state = observe(CgroupState(), first, 0.5, LIMITS, Promise())
     assert (state.breaker.written, state.fresh, state.sample_age_s) == (0, True, 0.5)
-    later = replace(first, time_s=1010.0, pgmajfault=900.0, zswpwb=900.0, zswpin=700.0)
+    later = replace(first, time_s=1010.0, disk_reads=200.0, zswpwb=900.0, zswpin=700.0)
     state = observe(state, later, 0.0, LIMITS, Promise())
     assert (state.breaker.written, state.breaker.refaulted) == (500, 100)
 
@@ -160,5 +160,5 @@ def test_what_is_promised_anyway_never_trips_it(sample: Callable[..., Sample]) -
     first = sample(anon=4096e6)
     for refaulted, phase in ((9_900.0, "closed"), (10_100.0, "open")):
         state = observe(CgroupState(), first, 0.0, LIMITS, Promise())
-        later = replace(first, time_s=1010.0, pgmajfault=refaulted)
+        later = replace(first, time_s=1010.0, disk_reads=refaulted)
         assert observe(state, later, 0.0, LIMITS, Promise()).breaker.phase == phase

@@ -75,7 +75,7 @@ def test_every_field_of_a_sample(tree: Path) -> None:
         "host_swap_total": 1 << 30, "host_swap_free": 900 << 20, "host_pool_bytes": 14 << 20,
         "host_zswapped": 48 << 20, "host_max_pool_percent": 20, "host_psi_some_avg10": 0.30,
         "host_psi_some_total_us": 900000, "hint_known": 0, "hint_seconds_to_event": inf,
-        "hint_seconds_left": 0, "hint_expected_bytes": 0, "psi_unknown": 0,
+        "hint_seconds_left": 0, "hint_expected_bytes": 0, "psi_unknown": 0, "disk_reads": 0,
     }  # fmt: skip
     local = time.localtime(NOON)
     expected["time_of_day_s"] = local.tm_hour * 3600 + local.tm_min * 60 + local.tm_sec

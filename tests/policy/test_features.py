@@ -106,13 +106,13 @@ def test_features_are_free_of_the_machines_size(make_table: Make, later: Make) -
         c for c in COLUMN if c.endswith(("current", "_max", "_high", "anon", "cached", "zswap", "zswapped"))
     ]
     sizes += [c for c in COLUMN if c.startswith("host_") and "psi" not in c and "percent" not in c]
-    sizes += ["pgmajfault", "zswpin", "zswpout", "zswpwb", "pgsteal", "hint_expected_bytes"]
+    sizes += ["disk_reads", "zswpin", "zswpout", "zswpwb", "pgsteal", "hint_expected_bytes"]
     scale = np.ones(K)
     scale[[COLUMN[c] for c in sizes if "workingset" not in c]] = 8.0
     first = make_table(2, hint_known=1.0, hint_seconds_to_event=60.0, hint_expected_bytes=20 * MIB)
     tables = [
         first,
-        later(first, 10.0, pgmajfault=500, zswpin=300, zswpout=900, zswpwb=200, memory_current=MIB),
+        later(first, 10.0, disk_reads=500, zswpin=300, zswpout=900, zswpwb=200, memory_current=MIB),
     ]
     small, large = FeatureExtractor(10.0, (2,)), FeatureExtractor(10.0, (2,))
     for table in tables:
@@ -160,7 +160,7 @@ def test_rates_are_shares_of_the_footprint_per_minute(make_table: Make, later: M
             20.0,
             zswpout=900,
             zswpin=300,
-            pgmajfault=500,
+            disk_reads=200,
             zswpwb=200,
             pgsteal=1000,
             psi_some_total_us=2e4,
@@ -192,7 +192,7 @@ def test_slow_averages_take_ten_minutes(make_table: Make, later: Make) -> None:
     table = make_table(1)
     extractor.update(table)
     for _ in range(30):
-        table = later(table, 20.0, pgmajfault=100)
+        table = later(table, 20.0, disk_reads=100)
         (row,) = extractor.update(table)
     rate = 100 * 4096 / (115 * MIB) * 3
     assert feature(row, "disk_refault_slow") == pytest.approx(told(rate * (1 - exp(-1))), rel=1e-5)
@@ -284,11 +284,11 @@ def watched(make_table: Make, later: Make) -> tuple[FeatureExtractor, Table]:
     table = np.stack([make_table(2), make_table(2)])
     for _ in range(7):
         extractor.observe(table)
-        table = later(table, 10.0, zswpout=100, zswpin=100, pgmajfault=150, host_psi_some_total_us=1e5)
+        table = later(table, 10.0, zswpout=100, zswpin=100, disk_reads=150, host_psi_some_total_us=1e5)
     return extractor, table
 
 
-@pytest.mark.parametrize("counter", ["zswpout", "pgmajfault", "time_s", "psi_some_total_us"])
+@pytest.mark.parametrize("counter", ["zswpout", "disk_reads", "time_s", "psi_some_total_us"])
 def test_a_counter_that_goes_back_means_a_new_cgroup(
     watched: tuple[FeatureExtractor, Table], counter: str
 ) -> None:

@@ -17,7 +17,7 @@ from zswap_gym.policy.features import FEATURES, HOST_FEATURES, Feature, FeatureE
 Make = Callable[..., Table]
 Values = dict[str, float]
 
-COUNTERS = ("time_s", "psi_some_total_us", "zswpout", "zswpin", "pgmajfault", "zswpwb", "pgsteal")
+COUNTERS = ("time_s", "psi_some_total_us", "zswpout", "zswpin", "disk_reads", "zswpwb", "pgsteal")
 EDGES = EDGES_S.tolist()
 PAGE = 4096.0
 
@@ -107,7 +107,7 @@ class PlainCgroup:
         def per_minute(pages: float) -> float:
             return pages * PAGE / footprint / dt * 60.0
 
-        disk_refaults = max(grown["pgmajfault"] - grown["zswpin"], 0.0)
+        disk_refaults = grown["disk_reads"]
         rates = [per_minute(grown["zswpin"]), per_minute(disk_refaults), per_minute(grown["zswpwb"])]
         weight = 1.0 - math.exp(-elapsed / 600.0)
         self.slow = [s + (r - s) * weight for s, r in zip(self.slow, rates, strict=True)]
@@ -198,7 +198,7 @@ def walk(start: Table, rng: np.random.Generator, steps: int, dt_s: float = 10.0)
         for name in ("zswpin", "zswpout", "zswpwb", "pgsteal", "psi_some_total_us"):
             now[..., COLUMN[name]] += rng.integers(0, 3000, shape)
         now[..., COLUMN["host_psi_some_total_us"]] += rng.integers(0, 30000)
-        now[..., COLUMN["pgmajfault"]] += rng.integers(0, 5000, shape)
+        now[..., COLUMN["disk_reads"]] += rng.integers(0, 5000, shape)
         for name in ("memory_current", "anon", "zswapped", "zswap", "active_anon"):
             now[..., COLUMN[name]] *= rng.choice([0.875, 1.0, 1.125], shape)
         yield now.copy()

@@ -75,12 +75,12 @@ def test_aimd_backs_off_above_the_target(make_table: Make, later: Make) -> None:
     law = AimdRefault(age_s=300, start_bytes=8 * MIB)
     calm, _ = run_aimd(law, make_table(1), later, 12)
     age, budget = law._state[:2, 0]
-    loud, answers = run_aimd(law, calm, later, 2, pgmajfault=2000)
+    loud, answers = run_aimd(law, calm, later, 2, disk_reads=2000)
     assert answers == [NOTHING] * 2
     assert law._state[0, 0] == pytest.approx(2 * age)
     assert law._state[1, 0] == pytest.approx(budget / 2)
     # one step back a window: it takes that long to see what a step did
-    _, answers = run_aimd(law, loud, later, 5, pgmajfault=2000)
+    _, answers = run_aimd(law, loud, later, 5, disk_reads=2000)
     assert law._state[0, 0] == pytest.approx(4 * age)
     assert answers == [NOTHING] * 5
 
@@ -100,13 +100,13 @@ def test_aimds_target_is_a_share_of_memory_per_minute(
 ) -> None:
     """60 MiB are 15360 pages; 0.002 of them a minute are 31, 5 in 10 s. Times 100 here."""
     law = AimdRefault(target=0.2)
-    _, answers = run_aimd(law, make_table(1), later, 30, pgmajfault=faults)
+    _, answers = run_aimd(law, make_table(1), later, 30, disk_reads=faults)
     assert (answers[-1] == NOTHING) == backs_off
 
 
 def test_aimd_recovers(make_table: Make, later: Make) -> None:
     law = AimdRefault()
-    loud, _ = run_aimd(law, make_table(1), later, 2, pgmajfault=20000)
+    loud, _ = run_aimd(law, make_table(1), later, 2, disk_reads=20000)
     high = law._state[0, 0]
     _, answers = run_aimd(law, loud, later, 60)
     assert [r.max_bytes > 0 for r in answers[:8]] == [False] * 4 + [True] * 4  # the burst is over in a minute

@@ -29,7 +29,7 @@ SPECS = [
     "promotion(start_s=0)",
 ]
 SIZES = [COLUMN[c] for c in ("memory_max", "memory_high", "zswap_max", "hint_seconds_to_event")]
-COUNTERS = [COLUMN[c] for c in ("pgmajfault", "zswpin", "zswpout", "zswpwb", "pgsteal", "psi_some_total_us")]
+COUNTERS = [COLUMN[c] for c in ("disk_reads", "zswpin", "zswpout", "zswpwb", "pgsteal", "psi_some_total_us")]
 
 
 def ask(spec: str | Law, tables: Sequence[Table], dt_s: float = 30.0) -> list[list[Request]]:
@@ -169,7 +169,7 @@ def history(seed: int, n: int, steps: int = 6) -> list[Table]:
         now[:, COLUMN["zswapped"]] = rng.choice([0.0, 5000.0, 1e6, 1e9], n)
         said = now.copy()
         said[rng.random(n) < 0.2] = nan
-        said[rng.random(n) < 0.2, COLUMN["pgmajfault"]] = nan
+        said[rng.random(n) < 0.2, COLUMN["disk_reads"]] = nan
         if rng.random() < 0.3:
             now[rng.integers(n), COLUMN["zswpin"]] = 0.0
         tables.append(said)
@@ -195,7 +195,7 @@ def life(seed: int, steps: int, dt_s: float = 30.0) -> list[Table]:
             "psi_some_total_us": 4e4 * busy * calm * calm,
         }
         moved = {name: np.floor(mean * rng.uniform(0, 2, 6)) for name, mean in flows.items()}
-        moved["pgmajfault"] = moved.pop("disk") + moved["zswpin"]
+        moved["disk_reads"] = moved.pop("disk")
         for name, amount in moved.items():
             now[:, COLUMN[name]] += amount
         now[:, COLUMN["time_s"]] = 1000.0 + dt_s * step

@@ -56,9 +56,9 @@ def test_a_kept_minute_raises_aggressiveness_and_a_broken_one_lowers_it(cgroup: 
     bold = law._state[0, 0]
     assert bold == pytest.approx(0.5 + 10 * 0.01)
     limit = 0.002 * GIB / 4096
-    steps(law, cgroup, later, 1, pgmajfault=limit * 1.01)
+    steps(law, cgroup, later, 1, disk_reads=limit * 1.01)
     assert law._state[0, 0] == pytest.approx(bold - 0.01 * 0.97 / 0.03)
-    steps(law, cgroup, later, 1, pgmajfault=limit * 0.99)
+    steps(law, cgroup, later, 1, disk_reads=limit * 0.99)
     assert law._state[0, 0] == pytest.approx(bold - 0.01 * 0.97 / 0.03 + 0.01)
 
 
@@ -126,7 +126,7 @@ def test_senpai_grows_while_calm_and_backs_off_when_it_hurts(cgroup: Table, late
     assert [r.release for r in calm] == sorted(r.release for r in calm)
     assert {r.age_s for r in calm} == {1.0}
     share = law._state[0, 0]
-    for hurt in ({"pgmajfault": 20_000.0}, {"psi_some_total_us": 6e6}):
+    for hurt in ({"disk_reads": 20_000.0}, {"psi_some_total_us": 6e6}):
         other, table = make_law("senpai"), cgroup.copy()
         assert isinstance(other, SenpaiSizes)
         steps(other, table, later, 5)
@@ -150,7 +150,7 @@ def test_promotion_remembers_by_percentile(cgroup: Table, later: Make) -> None:
     for law in (kept, soon):
         table = cgroup.copy()
         law.decide(table, 60.0)
-        steps(law, table, later, 1, pgmajfault=1e6)
+        steps(law, table, later, 1, disk_reads=1e6)
         steps(law, table, later, 9)
     assert kept._state[0, 0] > soon._state[0, 0] == 0
 
@@ -163,19 +163,19 @@ def test_damos_chases_its_goal_as_the_kernel_does(cgroup: Table, later: Make) ->
     goal = 0.002 * GIB / 4096
     for share, factor in ((0.5, 1.5), (1.0, 1.0), (1.5, 0.5)):
         law._state[0] = 1e6
-        steps(law, cgroup, later, 1, pgmajfault=share * goal)
+        steps(law, cgroup, later, 1, disk_reads=share * goal)
         assert law._state[0, 0] == pytest.approx(1e6 * factor, rel=1e-3)
     law._state[0] = 1e6
-    steps(law, cgroup, later, 1, pgmajfault=3 * goal)
+    steps(law, cgroup, later, 1, disk_reads=3 * goal)
     assert law._state[0, 0] == 10_000
 
 
 def test_arms_writes_what_may_come_back_and_no_more(cgroup: Table, later: Make) -> None:
     goal = 0.002 * GIB / 4096
-    few = steps(ArmsBatches(), cgroup.copy(), later, 10, zswpwb=1000.0, pgmajfault=10.0)[-1]
-    many = steps(ArmsBatches(), cgroup.copy(), later, 10, zswpwb=1000.0, pgmajfault=200.0)[-1]
-    none = steps(ArmsBatches(), cgroup.copy(), later, 10, zswpwb=1000.0, pgmajfault=600.0)[-1]
-    over = steps(ArmsBatches(), cgroup.copy(), later, 10, zswpwb=9000.0, pgmajfault=2 * goal)[-1]
+    few = steps(ArmsBatches(), cgroup.copy(), later, 10, zswpwb=1000.0, disk_reads=10.0)[-1]
+    many = steps(ArmsBatches(), cgroup.copy(), later, 10, zswpwb=1000.0, disk_reads=200.0)[-1]
+    none = steps(ArmsBatches(), cgroup.copy(), later, 10, zswpwb=1000.0, disk_reads=600.0)[-1]
+    over = steps(ArmsBatches(), cgroup.copy(), later, 10, zswpwb=9000.0, disk_reads=2 * goal)[-1]
     assert few.max_bytes > many.max_bytes > 0
     assert none.max_bytes == over.max_bytes == 0  # dearer than what it frees; nothing left
 
@@ -184,9 +184,9 @@ def test_katalyst_grows_while_accurate_and_shrinks_by_what_came_back(cgroup: Tab
     law = KatalystRefault(efficiency=0)
     steps(law, cgroup, later, 2, 30.0)
     size = law._state[0, 0]
-    steps(law, cgroup, later, 1, 30.0, zswpwb=1000.0, pgmajfault=5.0)
+    steps(law, cgroup, later, 1, 30.0, zswpwb=1000.0, disk_reads=5.0)
     assert law._state[0, 0] == pytest.approx(size * 1.05)
-    steps(law, cgroup, later, 1, 30.0, zswpwb=1000.0, pgmajfault=200.0)
+    steps(law, cgroup, later, 1, 30.0, zswpwb=1000.0, disk_reads=200.0)
     assert law._state[0, 0] == pytest.approx(size * 1.05 * 0.8)
     cgroup[0, COLUMN["psi_some_avg60"]] = 0.2
     assert steps(law, cgroup, later, 1, 30.0) == [NOTHING]

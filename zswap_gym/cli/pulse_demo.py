@@ -77,9 +77,9 @@ def pulse_demo(root: Path = Path("/sys/fs/cgroup")) -> None:
             )
         freed = (before - _current(folder)) / (1 << 20)
         print(f"\n{written / 256:.1f} MiB went to the swap device, the cgroup holds {freed:.1f} MiB less")
-        began, faults = time.monotonic(), _stat(folder, "pgmajfault") - _stat(folder, "zswpin")
+        began, before_reads = time.monotonic(), _disk_reads(folder)
         _tell(program, "read")
-        reads = _stat(folder, "pgmajfault") - _stat(folder, "zswpin") - faults
+        reads = _disk_reads(folder) - before_reads
         print(
             f"what it costs: read again, {reads} pages came from disk; "
             f"all {PAGES // 256} MiB took {time.monotonic() - began:.1f} s"
@@ -186,6 +186,13 @@ def _stat(folder: Path, key: str) -> int:
     return parse_keyed((folder / "memory.stat").read_text(encoding="utf-8"), "memory.stat", (key,)).get(
         key, 0
     )
+
+
+def _disk_reads(folder: Path) -> int:
+    from zswap_gym.host.files import parse_keyed
+    from zswap_gym.host.refaults import KEYS, disk_reads
+
+    return disk_reads(parse_keyed((folder / "memory.stat").read_text(encoding="utf-8"), "memory.stat", KEYS))
 
 
 def _current(folder: Path) -> int:

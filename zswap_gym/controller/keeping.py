@@ -1,7 +1,7 @@
 """How a cgroup stands to the promise, from its samples: what the rail ``promise`` goes by.
 
 Broken minutes are counted by the promise's own :class:`MinuteMeter`, disk reads as rules estimate them
-(policy/refaults.py). What compression would take with nothing done nobody can know who acts; it is taken
+(host/refaults.py). What compression would take with nothing done nobody can know who acts; it is taken
 to be what it took in quiet time, when nothing had been asked of the cgroup for a while. So a cgroup that
 is held back for its CPU becomes quiet, and is judged by that afterwards.
 """

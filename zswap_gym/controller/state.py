@@ -18,7 +18,6 @@ from zswap_gym.controller.keeping import Keeping, Seen
 from zswap_gym.host.dialects import Whole
 from zswap_gym.host.types import Sample
 from zswap_gym.policy.promise import Promise, footprint
-from zswap_gym.policy.refaults import disk_refaults
 from zswap_gym.units import PAGE_SIZE
 
 MINUTE_S, DAY_S = 60.0, 86400.0
@@ -160,8 +159,8 @@ class CgroupState:
 def observe(
     state: CgroupState, sample: Sample, sample_age_s: float, limits: BreakerLimits, promise: Promise
 ) -> CgroupState:
-    """Take in a new sample; disk refaults are told as policy/refaults.py says."""
-    counters = (sample.pgmajfault, sample.zswpin, sample.zswpout, sample.zswpwb)
+    """Take in a new sample; disk refaults are told as host/refaults.py says."""
+    counters = (sample.disk_reads, sample.zswpin, sample.zswpout, sample.zswpwb)
     if not all(map(isfinite, (sample.time_s, sample.anon, *counters))):
         return replace(state, fresh=False, sample_age_s=sample_age_s)  # one nan would stay in the breaker
     if state.counters is None:
@@ -169,10 +168,9 @@ def observe(
     dt_s = sample.time_s - state.now_s
     if not dt_s > 0:
         return replace(state, fresh=False, sample_age_s=sample_age_s)
-    major, loaded, stored, written = (
+    refaulted, loaded, stored, written = (
         max(new - old, 0.0) for new, old in zip(counters, state.counters, strict=True)
     )
-    refaulted = float(disk_refaults(np.array(major), np.array(loaded)))
     promised = promise.disk_reads_pct_min / 100.0 * sample.anon / PAGE_SIZE * limits.window_s / MINUTE_S
     breaker = state.breaker.step(sample.time_s, dt_s, written, refaulted, limits, promised)
     size = float(footprint(np.asarray(sample.row())))

@@ -108,11 +108,11 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
     | 15 | older_3600s | share | 0 | 1 | as older_30s |
     | 16 | store_rate | log share of footprint/min, 1e-4..10 | 0 | 1 | memory.stat zswpout |
     | 17 | load_rate | log share of footprint/min, 1e-4..10 | 0 | 1 | memory.stat zswpin |
-    | 18 | disk_refault_rate | log share of footprint/min, 1e-4..10 | 0 | 1 | memory.stat pgmajfault - zswpin |
+    | 18 | disk_refault_rate | log share of footprint/min, 1e-4..10 | 0 | 1 | disk_reads: memory.stat pswpin, host/refaults.py |
     | 19 | writeback_rate | log share of footprint/min, 1e-4..10 | 0 | 1 | memory.stat zswpwb |
     | 20 | reclaim_rate | log share of footprint/min, 1e-4..10 | 0 | 1 | memory.stat pgsteal |
     | 21 | load_rate_slow | log share of footprint/min, 1e-4..10 | 0 | 1 | zswpin, 10 min average |
-    | 22 | disk_refault_slow | log share of footprint/min, 1e-4..10 | 0 | 1 | pgmajfault - zswpin, 10 min average |
+    | 22 | disk_refault_slow | log share of footprint/min, 1e-4..10 | 0 | 1 | disk_reads, 10 min average |
     | 23 | writeback_slow | log share of footprint/min, 1e-4..10 | 0 | 1 | zswpwb, 10 min average |
     | 24 | psi_some | log share of time, 1e-4..1 | 0 | 1 | memory.pressure some total, since the last decision |
     | 25 | psi_some_avg60 | log %, 0.01..100 | 0 | 1 | memory.pressure some avg60 |

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields
 
+from zswap_gym.host import refaults
 from zswap_gym.host.effective import SETTING_FILES, UNSET, Read, Settings, read_settings, tightest
 from zswap_gym.host.files import (
     MissingKeyError,
@@ -45,7 +46,7 @@ def _keys_of(file: str) -> dict[str, str]:
     return {name: o.removeprefix(file + " ") for name, o in origins.items() if o.startswith(file + " ")}
 
 
-STAT_FIELDS = _keys_of("memory.stat")
+STAT_FIELDS = {name: key for name, key in _keys_of("memory.stat").items() if name != "disk_reads"}
 EVENT_FIELDS = _keys_of("memory.events")
 MEMINFO_FIELDS = _keys_of("/proc/meminfo")
 POOL_PERCENT_FILE = "/sys/module/zswap/parameters/max_pool_percent"
@@ -194,11 +195,12 @@ def read_sample(
 
 def _stat(text: str, file: str, *, has_switch: bool) -> dict[str, float]:
     """The fields from memory.stat, 0 for a key that this kernel does not have."""
-    found = parse_keyed(text, file, tuple(STAT_FIELDS.values()))
+    found = parse_keyed(text, file, (*STAT_FIELDS.values(), *refaults.KEYS))
     _must_have(found, file, STAT_ALWAYS, "every kernel prints it")
     if any(key in found for key in STAT_WITH_ZSWAP):
         _must_have(found, file, STAT_WITH_ZSWAP, "the other keys of zswap are there")
         _must_have(found, file, STAT_BEFORE_ZSWAP, "the keys of zswap are there, which are newer")
         if has_switch:
             _must_have(found, file, STAT_WITH_SWITCH, "this kernel has memory.zswap.writeback")
-    return {name: float(found.get(key, 0)) for name, key in STAT_FIELDS.items()}
+    values = {name: float(found.get(key, 0)) for name, key in STAT_FIELDS.items()}
+    return values | {"disk_reads": float(refaults.disk_reads(found))}

@@ -14,7 +14,15 @@ import numpy.typing as npt
 
 from zswap_gym.host.types import COLUMN, COLUMNS, Table
 from zswap_gym.kernel.jit import entry, inline
-from zswap_gym.kernel.layout import INF_PAGES, STAT
+from zswap_gym.kernel.layout import (
+    INF_PAGES,
+    S_PSWPIN,
+    S_REFAULT,
+    S_SWPIN_ZERO,
+    S_ZSWPIN,
+    S_ZSWPWB,
+    STAT,
+)
 from zswap_gym.kernel.machine import Machine
 from zswap_gym.kernel.memcg import ram_used, usage
 from zswap_gym.kernel.stateref import state_ref
@@ -56,7 +64,7 @@ _MACHINE = (
     "host_max_pool_percent",
 )
 _COUNTED = tuple(name for name in STAT if name in COLUMN)
-_CLOCK = ("time_of_day_s", "hint_seconds_to_event")
+_CLOCK = ("time_of_day_s", "hint_seconds_to_event", "disk_reads")
 _PAGE = 4096.0
 DAY_S = 86400.0
 _PSI_ONE = 2048  # 11 bits of fraction
@@ -134,6 +142,19 @@ def _fill_machine(st, row, at):
     row[at[9]] = -(-host.max_pool_pages * 100 // host.ram_pages)  # the limit is a floor of the parameter
 
 
+@inline
+def _disk_reads(st, c):
+    """As host/refaults.py:disk_reads() has it from this kernel's memory.stat."""
+    total = 0
+    for d in range(c, st.cgs[c].sub_end):
+        if st.host[0].counts_swap:
+            total += st.stat[d, S_PSWPIN]
+        else:
+            total += st.stat[d, S_REFAULT] - st.stat[d, S_ZSWPWB] - st.stat[d, S_ZSWPIN]
+            total -= st.stat[d, S_SWPIN_ZERO]
+    return max(total, 0)
+
+
 @entry
 def _fill(blocks, cgroups, clocks, own, machine, counted, counters, clock, out):
     """Fill one row of ``out[e]`` per entry of ``cgroups``; counters are sums over the subtree."""
@@ -152,6 +173,7 @@ def _fill(blocks, cgroups, clocks, own, machine, counted, counters, clock, out):
                 for d in range(c, st.cgs[c].sub_end):
                     total += st.stat[d, counters[k]]
                 out[e, i, counted[k]] = total
+            out[e, i, clock[2]] = _disk_reads(st, c)
 
 
 _OWN_AT = np.array([COLUMN[name] for name in _OWN])

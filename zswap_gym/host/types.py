@@ -53,6 +53,7 @@ class Sample:
     # counters, pages or events
     pgfault: float = _file("memory.stat pgfault", "faults")
     pgmajfault: float = _file("memory.stat pgmajfault", "faults")
+    disk_reads: float = _file("memory.stat pswpin, or as host/refaults.py says", "pages")
     pgscan: float = _file("memory.stat pgscan", "pages")
     pgsteal: float = _file("memory.stat pgsteal", "pages")
     workingset_refault_anon: float = _file("memory.stat workingset_refault_anon", "pages")

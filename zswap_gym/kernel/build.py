@@ -208,6 +208,7 @@ def _host_record(
     rec["next_slot"], rec["ra_hits"] = 1, 4  # swapin_readahead_hits starts at 4
     rec["latency_us"], rec["writeback_us"] = host.device.latency_us, host.writeback_us
     kernel = KERNELS[host.kernel]
+    rec["counts_swap"] = kernel.counts_swap_per_cgroup
     rec["store_raw"], rec["shrink_scan"] = kernel.stores_incompressible, kernel.shrink_scan
     rec["refusal_us"], rec["visit_us"] = host.refusal_us, host.worker_visit_us
     rec["stores_large"] = kernel.stores_large_folios

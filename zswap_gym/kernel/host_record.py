@@ -14,6 +14,7 @@ HOST = np.dtype(
         ("ram_pages", np.int64),
         ("zswap_enabled", np.int32),
         ("shrinker", np.int32),
+        ("counts_swap", np.int32),  # memory.stat has pswpin
         ("store_raw", np.int32),  # 6.18+: incompressible pages are stored raw
         ("restart_on_oom", np.int32),
         ("max_pool_pages", np.int64),

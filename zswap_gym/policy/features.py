@@ -8,11 +8,10 @@ cgroup's anonymous memory wherever it lies: anon + zswapped + on disk only. *On 
 memory.swap.current - zswapped - swapcached, because a slot is kept for pages in zswap and in the
 swap cache too.
 
-**Disk refaults are pgmajfault - zswpin.** ``workingset_refault_anon`` will not do: the kernel
-reads a page into the swap cache to write it back and counts that as a refault, so that at
-page-cluster 0 refault_anon = pgmajfault + zswpwb (measured within 2 pages), and a controller that
-watches it sees itself. With readahead (page-cluster > 0) one major fault reads several pages and
-zswpin may exceed it; the difference is cut at 0 then and says less.
+**Disk refaults are pages read from the swap device**, as host/refaults.py counts them. Neither
+``workingset_refault_anon`` nor ``pgmajfault`` will do: the kernel reads a page into the swap cache to
+write it back and counts that as a refault, so that a controller that watches it sees itself, and
+major faults are of files and of pages of zeros too.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from zswap_gym.units import US_PER_S
 Array = npt.NDArray[np.float64]
 Observation = npt.NDArray[np.float32]
 
-FEATURES_VERSION = 2
+FEATURES_VERSION = 3
 """Raised whenever a feature means something else under the same name."""
 
 
@@ -73,11 +72,11 @@ FEATURES: tuple[Feature, ...] = (
     Feature("older_3600s", "share", 0, 1, "as older_30s"),
     Feature("store_rate", _RATE, 0, 1, "memory.stat zswpout"),
     Feature("load_rate", _RATE, 0, 1, "memory.stat zswpin"),
-    Feature("disk_refault_rate", _RATE, 0, 1, "memory.stat pgmajfault - zswpin"),
+    Feature("disk_refault_rate", _RATE, 0, 1, "disk_reads: memory.stat pswpin, host/refaults.py"),
     Feature("writeback_rate", _RATE, 0, 1, "memory.stat zswpwb"),
     Feature("reclaim_rate", _RATE, 0, 1, "memory.stat pgsteal"),
     Feature("load_rate_slow", _RATE, 0, 1, "zswpin, 10 min average"),
-    Feature("disk_refault_slow", _RATE, 0, 1, "pgmajfault - zswpin, 10 min average"),
+    Feature("disk_refault_slow", _RATE, 0, 1, "disk_reads, 10 min average"),
     Feature("writeback_slow", _RATE, 0, 1, "zswpwb, 10 min average"),
     Feature(
         "psi_some", "log share of time, 1e-4..1", 0, 1, "memory.pressure some total, since the last decision"

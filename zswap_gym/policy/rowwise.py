@@ -26,7 +26,7 @@ _TINY = 1e-9
 
 COLUMNS = (
     # counters, in the order of `increase`
-    "time_s", "psi_some_total_us", "zswpout", "zswpin", "pgmajfault", "zswpwb", "pgsteal",
+    "time_s", "psi_some_total_us", "zswpout", "zswpin", "disk_reads", "zswpwb", "pgsteal",
     "memory_current", "memory_max", "memory_high", "host_mem_total",
     "anon", "zswapped", "zswap", "swap_current", "swapcached", "active_anon", "inactive_anon",
     "zswap_current", "zswap_max", "zswap_writeback",
@@ -35,7 +35,7 @@ COLUMNS = (
 """What :func:`describe` reads of a sample."""
 COUNTERS = 7
 """How many of them, from the first, are cumulative."""
-_ELAPSED, _STALLED, _STORED, _LOADED, _FAULTS, _WRITTEN, _STOLEN = range(COUNTERS)
+_ELAPSED, _STALLED, _STORED, _LOADED, _READS, _WRITTEN, _STOLEN = range(COUNTERS)
 (
     _CURRENT, _MAX, _HIGH, _MEM_TOTAL,
     _ANON, _ZSWAPPED, _ZSWAP, _SWAP, _SWAPCACHED, _ACTIVE, _INACTIVE,
@@ -195,8 +195,7 @@ def _flows(x: Any, delta: Any, m: Any, footprint: Any, slow: Any, scales: Any, v
     """Rates and their slow averages: ``values[16:24]``, of which 16 stores and 20 pages reclaimed."""
     per_page = 60.0 * PAGE_SIZE / (footprint * max(delta[_ELAPSED, m], TICK_S))
     loads = delta[_LOADED, m] * per_page
-    # major faults that no load from zswap explains
-    refaults = max(delta[_FAULTS, m] * per_page - loads, 0.0)
+    refaults = delta[_READS, m] * per_page
     writebacks = delta[_WRITTEN, m] * per_page
     keep = math.exp(delta[_ELAPSED, m] * (-1.0 / SLOW_S))
     slow[0, m] = (slow[0, m] - loads) * keep + loads

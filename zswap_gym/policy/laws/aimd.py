@@ -28,8 +28,8 @@ class AimdRefault:
     rate after writeback, tuning both age and max. He gives no formula; this is the textbook one.
 
     r = disk refaults per minute / memory.current, averaged over ``window_s`` and remembered up to
-    twice the target, so that a burst is not held against it for long. Disk refaults are pgmajfault -
-    zswpin: unlike workingset_refault_anon they do not count own writebacks. Per cgroup:
+    twice the target, so that a burst is not held against it for long. Disk refaults are
+    host/refaults.py's: unlike workingset_refault_anon they do not count own writebacks. Per cgroup:
 
         r <= target:  age x= shrink^(dt / 10 s), budget += grow_bytes x dt / 10 s; write back
         r > target:   age x= backoff, budget /= backoff, once per window; nothing is written

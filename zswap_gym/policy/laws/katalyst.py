@@ -32,7 +32,7 @@ class KatalystRefault:
         size <= max_probe of memory.current; nothing at PSI some avg60 above psi_pct
 
     Katalyst reads workingset_refault, pgsteal and pgscan of reclaim as a whole. Own writebacks move
-    those (policy/refaults.py), so here they are those of the tier that is written to: disk refaults over
+    those (host/refaults.py), so here they are those of the tier that is written to: disk refaults over
     zswpwb, and zswpwb over what was asked for. What is ``age_s`` old is written; what was written is
     released, and ``release_share`` beside it.
     """

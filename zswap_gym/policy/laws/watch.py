@@ -11,7 +11,6 @@ from zswap_gym.host.types import COLUMN, NOTHING, Request, Table
 from zswap_gym.policy.age import AgeEstimate
 from zswap_gym.policy.deltas import Deltas, Mask, fitted, present
 from zswap_gym.policy.promise import footprint
-from zswap_gym.policy.refaults import disk_refaults
 from zswap_gym.units import PAGE_SIZE
 
 Array = npt.NDArray[np.float64]
@@ -21,7 +20,7 @@ LEAST_BYTES = 512 * 1024
 LONGEST_S = 3600.0
 """A longer gap between two looks counts as an hour at its average rates."""
 
-_COUNTERS = ("time_s", "pgmajfault", "zswpin", "zswpout", "zswpwb", "psi_some_total_us")
+_COUNTERS = ("time_s", "disk_reads", "zswpin", "zswpout", "zswpwb", "psi_some_total_us")
 _COLUMNS = [COLUMN[name] for name in _COUNTERS]
 
 
@@ -35,7 +34,7 @@ class Look:
     """Rows whose past is known: the flows below are of ``seconds``."""
     seconds: Array
     reads: Array
-    """Pages read from the swap device, :func:`disk_refaults`."""
+    """Pages read from the swap device, see host/refaults.py."""
     loads: Array
     """Pages, zswpin."""
     stores: Array
@@ -91,7 +90,7 @@ class Watch:
         delta, known = self._past.update(table[:, _COLUMNS].T, here)
         elapsed = delta[0]
         seconds = np.minimum(elapsed, LONGEST_S)
-        majfault, loads, stores, written, stalled_us = delta[1:] * (seconds / np.maximum(elapsed, 1e-9))
+        reads, loads, stores, written, stalled_us = delta[1:] * (seconds / np.maximum(elapsed, 1e-9))
 
         def size(values: Array) -> Array:
             return np.where(here, values, 0.0)
@@ -100,7 +99,7 @@ class Watch:
             here=here,
             known=known,
             seconds=seconds,
-            reads=disk_refaults(majfault, loads),
+            reads=reads,
             loads=loads,
             stores=stores,
             written=written,
