@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from zswap_gym.agents.figures import figures
 from zswap_gym.agents.figures import learning as draw_learning
 from zswap_gym.agents.results import OVERALL, Results
-from zswap_gym.agents.scoring.columns import Sheet, kinds, sheet, sheet_inside
+from zswap_gym.agents.scoring.columns import Sheet, sheet, sheet_inside
+from zswap_gym.agents.scoring.inside import kinds_of
 from zswap_gym.agents.verdict import verdicts
 from zswap_gym.atomic import write_atomically
 from zswap_gym.envs.reward import RewardWeights
@@ -41,7 +42,8 @@ def sheets(results: Results) -> list[Sheet]:
     found = []
     for scenario in results.scenarios:
         found.append(sheet(results, scenario))
-        found += [sheet_inside(results, scenario, kind) for kind in kinds(results, scenario)]
+        kinds = kinds_of(results.trial(results.reference, scenario))
+        found += [sheet_inside(results, scenario, kind) for kind in kinds]
     return [*found, sheet(results, OVERALL)] if len(results.scenarios) > 1 else found
 
 

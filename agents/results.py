@@ -16,9 +16,9 @@ import numpy.typing as npt
 from zswap_gym.agents.scoring.bill import Bill, bill, difference_pct
 from zswap_gym.agents.scoring.standing import Standing, by_cgroup, by_seed, saved_pct, standing
 from zswap_gym.agents.scoring.trial import Trial
-from zswap_gym.agents.scoring.windows import Inside
 from zswap_gym.agents.statistics import Estimate, paired_difference, share_better
 from zswap_gym.atomic import write_atomically
+from zswap_gym.envs.event_log import EventCost
 from zswap_gym.envs.reward import TERMS
 from zswap_gym.policy.promise import SUMS, Account, Promise
 
@@ -191,11 +191,8 @@ def _trial_data(trial: Trial) -> dict[str, Any]:
     }
     arrays = {name: getattr(trial, name).tolist() for name in ("terms", "reward", "decide_us")}
     account = {name: getattr(trial.account, name).tolist() for name in SUMS}
-    inside = {
-        kind: {name: values.tolist() for name, values in vars(inside).items()}
-        for kind, inside in trial.inside.items()
-    }
-    return plain | arrays | {"account": account, "inside": inside}
+    events = [[asdict(event) for event in own] for own in trial.events]
+    return plain | arrays | {"account": account, "events": events}
 
 
 def _trial_of(data: Mapping[str, Any]) -> Trial:
@@ -210,10 +207,7 @@ def _trial_of(data: Mapping[str, Any]) -> Trial:
         account=Account(**{name: np.array(data["account"][name]) for name in SUMS}),
         terms=np.array(data["terms"]),
         reward=np.array(data["reward"]),
-        inside={
-            kind: Inside(**{name: np.array(values) for name, values in inside.items()})
-            for kind, inside in data["inside"].items()
-        },
+        events=tuple(tuple(EventCost(**event) for event in own) for own in data["events"]),
         decide_us=np.array(data["decide_us"]),
     )
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from zswap_gym.agents.results import OVERALL, Results
 from zswap_gym.agents.scoring.bill import Bill
+from zswap_gym.agents.scoring.inside import inside
 from zswap_gym.agents.scoring.standing import Standing
-from zswap_gym.agents.scoring.trial import Trial
 from zswap_gym.agents.statistics import Estimate
+from zswap_gym.policy.resumes import Resumes
 
 _CHANCE = "runs better"
 _PROMISE = (
@@ -39,9 +40,13 @@ _BILL = (
 )
 _INSIDE = (
     ("events", "of the kind, a run"),
-    ("stalled s", "an event, in the cgroup it belongs to"),
-    ("% of its time", "the same as a share of the events' length"),
-    ("nobody told", "stalled s an event, the same runs without the hints"),
+    ("stalled s", "thread-seconds an event, in the cgroup it belongs to"),
+    ("nobody told", "the same on the same runs without the hints"),
+)
+_RESUMES = (
+    ("p50 ms", "until a resumed sandbox answers, median"),
+    ("p99 ms", "the same, one in a hundred waits longer"),
+    ("sandboxes /GiB", "on average, where resumes are answered in time as promised"),
 )
 
 
@@ -96,32 +101,29 @@ def sheet_of(results: Results, policy: str, title: str) -> Sheet:
 
 def sheet_inside(results: Results, scenario: str, kind: str) -> Sheet:
     """What every policy stalls inside the events of a kind on a scenario, least first."""
-    untold = {t.policy: t for t in results.untold if t.scenario == scenario}
+    untold = {t.policy: inside(t, kind) for t in results.untold if t.scenario == scenario}
+    resumed = False
     found = []
     for policy in results.policies:
-        trial = results.trial(policy, scenario)
-        inside = trial.inside[kind]
-        events, stalled = float(inside.events.sum()), float(inside.stalled_s.sum())
-        cells = (
-            f"{events / len(trial.seeds):.1f}",
-            f"{stalled / max(events, 1.0):.3f}",
-            f"{100.0 * stalled / max(float(inside.seconds.sum()), 1e-9):.3f}",
-            f"{_each(untold[policy], kind):.3f}" if policy in untold else "-",
-        )
+        told = inside(results.trial(policy, scenario), kind)
+        cells = [
+            f"{told.events / len(results.seeds):.1f}",
+            f"{told.stalled_each_s:.3f}",
+            f"{untold[policy].stalled_each_s:.3f}" if policy in untold else "-",
+        ]
+        if told.resumes is not None:
+            resumed = True
+            cells += _resumes(told.resumes)
         kept = results.standing(policy, scenario).kept
-        found.append(((not kept, stalled), Row(policy, cells, kept)))
+        found.append(((not kept, told.stalled_s), Row(policy, tuple(cells), kept)))
     rows = [row for _, row in sorted(found, key=lambda pair: pair[0])]
-    return Sheet(f"{scenario}: stalled inside events of kind {kind}", list(_INSIDE), rows)
+    title = f"{scenario}: inside events of kind {kind}"
+    return Sheet(title, [*_INSIDE, *(_RESUMES if resumed else ())], rows)
 
 
-def kinds(results: Results, scenario: str) -> list[str]:
-    """Kinds of events a scenario has."""
-    return sorted(results.trial(results.reference, scenario).inside)
-
-
-def _each(trial: Trial, kind: str) -> float:
-    inside = trial.inside[kind]
-    return float(inside.stalled_s.sum()) / max(float(inside.events.sum()), 1.0)
+def _resumes(r: Resumes) -> list[str]:
+    kept = f"{r.per_gib:.1f}" if r.kept else "broken"
+    return [f"{r.p50_ms:.0f}", f"{r.p99_ms:.0f}", kept]
 
 
 def _standing(s: Standing, better: float) -> Row:

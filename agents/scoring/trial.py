@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from zswap_gym.agents.contestants import Asked, Contestant
 from zswap_gym.agents.railed import Rails
-from zswap_gym.agents.scoring.windows import Inside, Windows
 from zswap_gym.controller.rails import Limits
+from zswap_gym.envs.event_log import EventCost
 from zswap_gym.envs.fleet import Fleet
 from zswap_gym.envs.reference import references
 from zswap_gym.envs.reward import TERMS, RewardWeights
@@ -68,8 +68,8 @@ class Trial:
     """(S, len(TERMS)): sums over the episode, of the whole host."""
     reward: Floats
     """(S,): sum of weight times term, GiB*h."""
-    inside: Mapping[str, Inside]
-    """By kind of event, where the scenario has any: what was stalled inside."""
+    events: tuple[tuple[EventCost, ...], ...]
+    """By seed the arrivals, critical windows and resumes, and what they cost."""
     decide_us: Floats
     """(S,): wall time per decision and host of the contestant alone, median."""
 
@@ -85,7 +85,7 @@ class Trial:
             ),
             np.concatenate([part.terms for part in parts]),
             np.concatenate([part.reward for part in parts]),
-            {kind: Inside.join([part.inside[kind] for part in parts]) for kind in first.inside},
+            tuple(own for part in parts for own in part.events),
             np.concatenate([part.decide_us for part in parts]),
         )  # fmt: skip
 
@@ -109,17 +109,13 @@ def run_trial(
         episode_s=conditions.episode_s, snapshots=0,
     )  # fmt: skip
     one, fleet = env.one, env.fleet
-    events = []
     for e, seed in enumerate(seeds):
-        start, stream = episode_start(one.scenario, one.digest, seed, 0)
-        fleet.adopt(e, start, stream)
-        events.append(start.events)
+        fleet.adopt(e, *episode_start(one.scenario, one.digest, seed, 0))
     policy.driver.start(one, fleet, seeds)
     rails = _Rails(conditions.rails, fleet, one.interval_s) if policy.railed else None
-    windows = Windows(events, fleet, one.interval_s, one.steps_per_episode)
     terms, reward = np.zeros((len(seeds), len(TERMS))), np.zeros(len(seeds))
     taken = []
-    for step in range(one.steps_per_episode):
+    for _ in range(one.steps_per_episode):
         before = time.perf_counter()
         asked = policy.driver.decide(one, fleet)
         taken.append(time.perf_counter() - before)
@@ -128,7 +124,6 @@ def run_trial(
             rails.settle(fleet)
         terms += fleet.terms
         reward += conditions.weights.reward(fleet.terms)
-        windows.add(step, fleet.step_account.stalled_us)
     return Trial(
         policy=name,
         scenario=scenario.name,
@@ -139,7 +134,7 @@ def run_trial(
         account=fleet.account.take(...),
         terms=terms,
         reward=reward,
-        inside=windows.inside(),
+        events=tuple(fleet.events.costs(e) for e in range(len(seeds))),
         decide_us=np.full(len(seeds), float(np.median(taken)) * 1e6 / len(seeds)),
     )
 

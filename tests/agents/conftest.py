@@ -12,7 +12,7 @@ import pytest
 from zswap_gym.agents.config import Experiment, parse_experiment
 from zswap_gym.agents.results import Results
 from zswap_gym.agents.scoring.trial import Trial
-from zswap_gym.agents.scoring.windows import Inside
+from zswap_gym.envs.event_log import EventCost
 from zswap_gym.envs.reward import TERMS
 from zswap_gym.policy.promise import GIB, Account
 
@@ -67,12 +67,14 @@ def make_results() -> MakeResults:
                 terms[:, TERMS.index("dram_held")] = 1.0 - shared - own
                 terms[:, TERMS.index("disk_refaults")] = 60.0
                 held = (2.0 - shared) * (1.0 - own)
-                one = np.ones(seeds)
+                arrival = EventCost(
+                    "a", "arrival", 60.0, 180.0, announced=True, stalled_s=0.5 - edge, latency_s=None
+                )
                 trials.append(
                     Trial(
                         policy, scenario, tuple(range(seeds)), CGROUPS, 10, MINUTES / 60,
                         account(seeds, held, (broken or {}).get(policy, 0.0)), terms, -1.0 + shared + own,
-                        {"arrival": Inside(2 * one, 120 * one, one * (0.1 - edge))}, 12.0 * one,
+                        ((arrival, arrival),) * seeds, np.full(seeds, 12.0),
                     )
                 )  # fmt: skip
         return Results(

@@ -92,7 +92,9 @@ def test_hints_are_taken_away_and_nothing_else(tmp_path: Path, tiny: str) -> Non
     assert [t.policy for t in results.untold] == [t.policy for t in results.trials]
     for told, untold in zip(results.trials, results.untold, strict=True):  # these rules read no hints
         np.testing.assert_array_equal(told.terms, untold.terms)
-        assert told.inside["arrival"].events.tolist() == [1.0, 1.0, 1.0]
+        assert [[e.announced for e in own] for own in told.events] == [[True]] * 3
+        assert [[e.announced for e in own] for own in untold.events] == [[False]] * 3
+        assert [e.stalled_s for (e,) in told.events] == [e.stalled_s for (e,) in untold.events]
     assert evaluate(["never"], [tiny], [900]).untold == ()
 
 

@@ -90,7 +90,7 @@ def test_the_terminal_report_names_every_policy(make_results) -> None:
     print_report(results, Console(file=out, width=160))
     text = out.getvalue()
     assert text.count("tuned") >= 5
-    assert "stalled inside events of kind arrival" in text
+    assert "inside events of kind arrival" in text
     assert "It beats the best rule (tuned)" in text
     assert "disk reads of at most 0.2 % of its resident set in 95 % of its minutes" in text
 

@@ -12,13 +12,13 @@ from zswap_gym.agents.contestants import Contestant, contestant
 from zswap_gym.agents.evaluate import evaluate
 from zswap_gym.agents.export import export_run
 from zswap_gym.agents.parallel import open_workers
+from zswap_gym.agents.scoring.inside import inside, kinds_of
 from zswap_gym.agents.scoring.trial import TOGETHER, Trial, chunks, nothing_done, run_trial
 from zswap_gym.agents.train import train
 from zswap_gym.envs.writeback import WritebackEnv
 from zswap_gym.policy.laws import LAWS, make_law
 from zswap_gym.policy.promise import SUMS, Account
 from zswap_gym.policy.runtime import Policy
-from zswap_gym.units import US_PER_S
 from zswap_gym.workloads.scenario import Scenario, load_scenario
 
 SEEDS = (31, 32, 33)
@@ -58,12 +58,9 @@ def same_trials(ours: Trial, theirs: Trial) -> None:
     """Equal to the last bit in everything but the time it took."""
     same(ours.account, theirs.account)
     for f in fields(Trial):
-        if f.name not in ("account", "inside", "decide_us"):
+        if f.name not in ("account", "events", "decide_us"):
             np.testing.assert_array_equal(getattr(ours, f.name), getattr(theirs, f.name), err_msg=f.name)
-    assert ours.inside.keys() == theirs.inside.keys()
-    for kind, inside in ours.inside.items():
-        for name, values in vars(inside).items():
-            np.testing.assert_array_equal(values, getattr(theirs.inside[kind], name), err_msg=name)
+    assert ours.events == theirs.events
 
 
 @pytest.mark.parametrize("name", LAWS)
@@ -119,28 +116,27 @@ def test_nothing_done_is_what_never_does(scenario: Scenario) -> None:
     same(nothing_done(scenario, SEEDS), run_trial("never", contestant("never"), scenario, SEEDS).account)
 
 
-def test_what_is_stalled_inside_events_is_that_of_their_intervals(scenario: Scenario) -> None:
-    """Events on the grid of decisions: what the environment counts between them."""
+def test_events_are_those_of_the_environment(scenario: Scenario) -> None:
     law = "fixed_age(age_s=5,max_bytes=4M)"
     trial = run_trial(law, contestant(law), scenario, SEEDS)
-    env = WritebackEnv(scenario, snapshots=0, objective="bill")
-    for i, seed in enumerate(SEEDS):
+    env = WritebackEnv(scenario, snapshots=0)
+    for seed, events in zip(SEEDS, trial.events, strict=True):
         rule = make_law(law)
         env.reset(seed=seed)
         rule.reset(2)
-        stalled = [0.0]
         for _ in range(env.steps_per_episode):
             env.step_requests(rule.decide(env.table, env.interval_s))
-            stalled.append(float(env.account.stalled_us[0]))
-        each = np.diff(stalled) / US_PER_S
-        # arrivals from 15 s to 35 s and from 115 s to 135 s, a critical window from 60 s to 90 s
-        arrival = each[[1, 3, 11, 13]].sum() / 2 + each[[2, 12]].sum()
-        assert trial.inside["arrival"].stalled_s[i] == pytest.approx(arrival)
-        assert trial.inside["critical"].stalled_s[i] == pytest.approx(each[6:9].sum())
-    assert trial.inside["arrival"].events.tolist() == [2.0] * 3
-    assert trial.inside["arrival"].seconds == pytest.approx([40.0] * 3)
-    assert trial.inside["critical"].seconds == pytest.approx([30.0] * 3)
-    assert (trial.inside["arrival"].stalled_s > 0).all()
+        assert events == env.events
+    assert kinds_of(trial) == ["arrival", "critical"]
+    arrivals, critical = inside(trial, "arrival"), inside(trial, "critical")
+    assert (arrivals.events, critical.events) == (6, 3)
+    assert arrivals.seconds == pytest.approx(3 * 2 * 20.0)
+    assert critical.seconds == pytest.approx(3 * 30.0)
+    each = [sum(e.stalled_s for e in own if e.kind == "arrival") for own in trial.events]
+    assert arrivals.stalled_s == pytest.approx(sum(each))
+    assert arrivals.stalled_each_s == pytest.approx(sum(each) / 6)
+    assert arrivals.stalled_s > 0
+    assert arrivals.resumes is None
 
 
 def test_chunks_are_in_order_and_leave_work_for_everybody() -> None:
