@@ -35,14 +35,14 @@ FRESH = 3
 class Pass:
     """Once through the episode."""
 
-    stage_s: float
-    """A stage: so long something else is tried."""
+    stages: int
+    """In so many parts: for one of them something else is tried at a time."""
     price: float
     """Of using up all of what the promise allows, as a share of what the plan saves. High at first: what is
     allowed goes where it pays most."""
 
 
-PASSES = (Pass(1200.0, 0.3), Pass(1200.0, 0.0), Pass(600.0, 0.0))
+PASSES = (Pass(6, 0.3), Pass(12, 0.0), Pass(24, 0.0))
 
 
 class Search:
@@ -65,7 +65,7 @@ class Search:
     def go_through(self, each: Pass, rng: np.random.Generator) -> None:
         """One pass, from the plan as it is."""
         self._price = each.price * self._saved()
-        steps = max(1, round(each.stage_s / self.episode.interval_s))
+        steps = -(-self.episode.steps // each.stages)
         trunk = self.episode.trunk()
         for first in range(0, self.episode.steps, steps):
             end = min(first + steps, self.episode.steps)

@@ -41,9 +41,9 @@ episode: {decision_interval: 20s, length: 10m, warmup: 3m}
 
 @pytest.fixture(autouse=True)
 def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cache of its own, and stages that fit an episode of ten minutes."""
+    """A cache of its own, and fewer and longer stages."""
     monkeypatch.setenv("ZSWAP_GYM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(searches, "PASSES", (Pass(200.0, 0.3), Pass(200.0, 0.0)))
+    monkeypatch.setattr(searches, "PASSES", (Pass(3, 0.3), Pass(3, 0.0)))
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_a_search_gives_the_same_again_from_the_cache_and_without(
     again = search(scenario, SEED, PROMISE)
     monkeypatch.undo()
     elsewhere(tmp_path, monkeypatch)
-    monkeypatch.setattr(searches, "PASSES", (Pass(200.0, 0.3), Pass(200.0, 0.0)))
+    monkeypatch.setattr(searches, "PASSES", (Pass(3, 0.3), Pass(3, 0.0)))
     fresh = search(scenario, SEED, PROMISE)
     for other in (again, fresh):
         np.testing.assert_array_equal(first.plan, other.plan)
