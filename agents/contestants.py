@@ -202,6 +202,11 @@ def contestant(spec: str | Path | Policy | Law | Contestant) -> Contestant:
         return Contestant(_from_file(Path(text)))
     who, at, arm = text.rpartition("@") if "@" in text else (text, "", "")
     name = who.removesuffix(RAILED)
+    if name in FORESEEING and text != name:
+        raise UserError(
+            f"{text!r}: {name} is judged against nothing done on the same machine, by requests that nobody "
+            f"changes; write {name} alone, and put a setting of the machine into the scenario"
+        )
     return Contestant(_driver(name), parse_arm(arm, text) if at else {}, name != who)
 
 

@@ -85,12 +85,16 @@ def evaluate(
     another setting, such as the kernel's own shrinker switched on. NAME+rails, policy or rule, is what the
     controller would let through of it: its age floor, byte caps, pressure limit and refault breaker.
 
+    Two know the future, and say what there is to gain: hindsight, the best fixed setting for each
+    cgroup, and oracle, a search on cloned machines (half a minute to two for a seed of two hours, once).
+
     Examples:
 
         zswap-gym evaluate --policy runs/mine --scenario bench-mix
         zswap-gym evaluate --policy policy.npz --scenario demo-test --seeds 20 --out results
         zswap-gym evaluate --scenario single-kv --laws "never,fixed_age(age_s=30,max_bytes=8M),tmo"
         zswap-gym evaluate --scenario single-kv --laws "never,never@shrinker" --json
+        zswap-gym evaluate --scenario mixed-test --laws "promise,hindsight,oracle" --seeds 4
         zswap-gym evaluate --scenario mixed-test --promise minutes=0.99,cpu_pct_per_gib=0.1
         zswap-gym evaluate --scenario demo-test --objective bill --price dram_held=-20
         zswap-gym evaluate --scenario demo-test --policy policy.npz+rails --rails mine.yaml

@@ -156,6 +156,9 @@ def test_those_that_know_the_future_take_part_but_are_no_rules(scenario: Scenari
 def test_their_names_are_told() -> None:
     with pytest.raises(UserError, match="hindsight and oracle know the future"):
         contestant("orakel")
+    for text in ("oracle@shrinker", "hindsight+rails"):
+        with pytest.raises(UserError, match=r"write (oracle|hindsight) alone"):
+            contestant(text)
     assert contestant("oracle").digest() != contestant("hindsight").digest()
     assert contestant("oracle").foresees
     assert not contestant("promise").foresees
