@@ -14,7 +14,7 @@ from zswap_gym.errors import UserError
 SURVEY = Survey(
     kernel=None, cgroup_root="/sys/fs/cgroup", own_cgroup=None, own_cgroup_from="nobody says", psi=False,
     zswap=None, compressor=None, shrinker=None, pool_bytes=0, max_pool_percent=None, counters=False,
-    page_size=4096, swaps=None, dialect=None, has_age=None, patterns=("web",), cgroups=(),
+    page_size=4096, swaps=None, dialect=None, has_age=None, pulses=True, patterns=("web",), cgroups=(),
     lacking=dict.fromkeys(
         ("reading", "counters", "pressure", "reclaim", "writeback", "own", "containers"), ()),
 )  # fmt: skip

@@ -40,3 +40,14 @@ def guest(booted: Guest) -> Iterator[Guest]:
     booted.call("empty")
     yield booted
     booted.call("empty")
+
+
+@pytest.fixture(scope="session")
+def old_guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
+    """Debian 12's own kernel, whose zswap has no shrinker that could be turned on."""
+    try:
+        made = parts("6.1")
+    except UnavailableError as error:
+        pytest.skip(f"no guest with kernel 6.1: {error}")
+    with Guest(made, Path(tmp_path_factory.mktemp("guest-6.1"))) as guest:
+        yield guest

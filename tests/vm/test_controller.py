@@ -51,12 +51,11 @@ def test_the_check_says_what_this_kernel_offers(guest: Guest) -> None:
     guest.call("fill", cgroup=A, batches=1)
     ran = guest.call("command", arguments=f"control {config(guest)} --check --json")
     assert ran["rc"] == 0, ran
-    survey = json.loads(ran["out"])
-    facts = survey["facts"] if "facts" in survey else survey["survey"]["facts"]
+    facts = {name: fact["value"] for name, fact in json.loads(ran["out"])["facts"].items()}
     assert facts["kernel"] == guest.call("kernel")
     assert facts["dialect"] == "stock-pulse"
     assert facts["own_cgroup"] == "sys/ctl"
-    assert facts["shrinker"] is False
+    assert (facts["shrinker"], facts["pulses"]) == (False, True)
 
 
 def test_it_acts_by_pulse_and_release_and_keeps_its_rails(guest: Guest) -> None:
@@ -82,7 +81,7 @@ def test_it_acts_by_pulse_and_release_and_keeps_its_rails(guest: Guest) -> None:
 def test_a_cgroup_that_is_removed_ends_nothing(guest: Guest) -> None:
     for cgroup in (A, B):
         guest.call("fill", cgroup=cgroup, batches=1)
-    ran = guest.call("run_and", config_path=config(guest), seconds=30, meanwhile=A)
+    ran = guest.call("run_and", config_path=config(guest), seconds=40, meanwhile=A)
     assert (ran["rc"], ran["knob"]) == (0, "N"), ran
     assert "Traceback" not in ran["err"]
     assert ran["written"][B] >= 256

@@ -9,6 +9,7 @@ from typing import Any
 from zswap_gym.controller.config import ControllerConfig
 from zswap_gym.controller.survey import FACTS, Survey, shown
 from zswap_gym.errors import UserError
+from zswap_gym.host.dialects import STOCK_PULSE
 
 NAMED_MAX = 3
 """So many cgroups are named in a line; the log and ``--json`` have them all."""
@@ -158,8 +159,23 @@ GAPS: tuple[Gap, ...] = (
         "no-writeback", "dialect",
         "this kernel cannot write back on request",
         "only releases (memory.reclaim) are asked for, whatever age and size a law or policy names",
-        "run a kernel with the zswap proactive writeback series",
+        "run a kernel with the proactive writeback series, or one from 6.8 on and set dialect: stock-pulse",
         lambda survey, _: not survey.offers.writeback,
+    ),
+    Gap(
+        "no-pulses", "pulses",
+        "this kernel's zswap has no shrinker",
+        "there can be no pulse, which dialect stock-pulse asks for",
+        "run a kernel from 6.8 on, or leave dialect out",
+        lambda survey, config: config.dialect == STOCK_PULSE.name and not survey.pulses,
+        stops_act=lambda _: True,
+    ),
+    Gap(
+        "pulses-refused", "pulses",
+        "zswap's shrinker is on already",
+        "every pulse is refused: the kernel writes back by itself",
+        "echo N > /sys/module/zswap/parameters/shrinker_enabled, or leave dialect out",
+        lambda survey, config: config.dialect == STOCK_PULSE.name and survey.shrinker is True,
     ),
     Gap(
         "no-cgroups", "cgroups",

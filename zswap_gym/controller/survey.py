@@ -66,6 +66,7 @@ class Survey:
     swaps: tuple[Swap, ...] | None = _fact("swap behind zswap")
     dialect: str | None = _fact("writeback interface")
     has_age: bool | None = _fact("writeback by age")
+    pulses: bool = _fact("writeback by pulses (dialect: stock-pulse)")
     patterns: tuple[str, ...] = _fact("cgroups asked for")
     cgroups: tuple[str, ...] = _fact("cgroups found")
     lacking: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -128,6 +129,7 @@ def take_survey(host: SurveyedHost, config: ControllerConfig, own: OwnCgroup) ->
         swaps=swaps(lambda file: host.read("", file)),
         dialect=None if dialect is None else dialect.name,
         has_age=None if dialect is None else dialect.has_age,
+        pulses=_exists(host, "", f"{PARAMETERS}shrinker_enabled"),
         patterns=config.cgroups or ("*",),
         cgroups=names,
         lacking=lacking,

@@ -1,6 +1,7 @@
 """Process 1 of the guest: takes calls from a virtio port and answers each with one line of JSON.
 
-A call is ``{"call": FUNCTION, "with": {...}}``, a function of :mod:`checks` or ``exit``.
+A call is ``{"call": FUNCTION, "with": {...}}``, a function of :mod:`checks` or
+:mod:`measures`, or ``exit``.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ HANGS_S = 100.0
 """A call that takes longer says on the console where it is."""
 
 
-def answer(call: dict[str, object], checks: object) -> dict[str, object]:
+def answer(call: dict[str, object], modules: tuple[object, ...]) -> dict[str, object]:
     """What a call returned, or how it failed."""
+    name = str(call["call"])
     try:
-        return {"value": getattr(checks, str(call["call"]))(**call["with"])}  # type: ignore[arg-type]
+        function = next(getattr(module, name) for module in modules if hasattr(module, name))
+        return {"value": function(**call["with"])}  # type: ignore[arg-type]
     except Exception:  # noqa: BLE001 - whatever it is, the test that called shows it
         return {"error": traceback.format_exc()}
 
@@ -30,6 +33,7 @@ def answer(call: dict[str, object], checks: object) -> dict[str, object]:
 def main() -> None:
     """Serve until told to exit; then the machine is switched off."""
     import checks
+    import measures
 
     port = next(path for path in (PORT, *map(str, Path("/dev").glob("vport*"))) if Path(path).exists())
     with Path(port).open("r+b", buffering=0) as file, Path("/dev/console").open("wb") as console:
@@ -46,7 +50,7 @@ def main() -> None:
                 if call["call"] == "exit":
                     os.sync()
                     Path("/proc/sysrq-trigger").write_text("o" if call["with"].get("off", True) else "b")
-                told = json.dumps(answer(call, checks)).encode() + b"\n"
+                told = json.dumps(answer(call, (checks, measures))).encode() + b"\n"
                 faulthandler.cancel_dump_traceback_later()
                 while told:
                     told = told[file.write(told) or 0 :]

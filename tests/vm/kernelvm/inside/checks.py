@@ -306,8 +306,8 @@ def raw(cgroup: str) -> dict[str, float]:
     found: dict[str, float] = {}
     for field in fields(Sample):
         origin = str(field.metadata.get("file", ""))
-        file, *keys = origin.split()
-        if not file or origin == "local clock" or file == "hints":
+        file, *keys = origin.split() or [""]
+        if not file.startswith(("/", "memory.")):
             continue
         path = Path(file) if file.startswith("/") else CGROUPS / cgroup / file
         try:

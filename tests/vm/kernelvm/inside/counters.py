@@ -39,5 +39,5 @@ def reclaim(cgroup: str, size: int | str) -> int:
 
 
 def knob() -> str:
-    """Y or N."""
-    return KNOB.read_text(encoding="utf-8").strip()
+    """Y or N; empty where the kernel has none."""
+    return KNOB.read_text(encoding="utf-8").strip() if KNOB.exists() else ""
