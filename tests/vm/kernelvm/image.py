@@ -31,8 +31,8 @@ TOOLS = ("qemu-system-x86", "e2fsprogs")
 ROOT_PACKAGES = ("libpython3.11-stdlib", "python3.11-minimal", "busybox-static", "redis-server")
 GUEST_PYTHON = "3.11"
 HOST_NEEDS = ("numpy", "typer", "rich", "pyyaml", "pydantic")
-MODULES = ("virtio_blk", "ext4", "crc32c_generic", "zstd")
-"""Loaded by the initramfs with what they depend on; a kernel that has one built in has no such file."""
+MODULES = ("virtio_pci", "virtio_console", "virtio_blk", "ext4", "crc32c_generic", "zsmalloc", "zstd")
+"""Loaded by the initramfs with what they depend on; what a kernel has built in is no file of it."""
 
 KERNELS = {
     "6.12": ("bookworm", "linux-image-6.12", r"linux-image-6\.12\.\d+\+deb12-amd64"),
@@ -187,7 +187,7 @@ def _install_needs(site: Path) -> None:
 def _initrd(release: Release, tree: Path, folder: Path) -> Path:
     init = (INSIDE / "init").read_bytes()
     busybox = unpack([release.archive("busybox-static")], folder / "busybox") / "bin/busybox"
-    target = folder / f"initrd-{tree.name}-{_digest([init])}.gz"
+    target = folder / f"initrd-{tree.name}-{_digest([init, *MODULES])}.gz"
     if target.exists():
         return target
     files = [("init", 0o755, init), ("bin/busybox", 0o755, busybox.read_bytes())]
