@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from zswap_gym.envs.reward import COUNTS, GIB, TERMS
-from zswap_gym.kernel.jit import entry, inline
+from zswap_gym.kernel.jit import entry_for, inline
 from zswap_gym.kernel.layout import INF_PAGES, STAT
 from zswap_gym.kernel.memcg import usage
 from zswap_gym.kernel.requests import read_counters
@@ -33,7 +33,9 @@ LOOKED = 8
 """What is kept of a look at a cgroup: bytes held, footprint, pressure, five counters."""
 
 
-@entry
+@entry_for(
+    "(float64[:,::1], float64[:,::1], float64[:,::1], float64, int64[:,::1], int64[:,::1], int64[:,::1])"
+)
 def whole_requests(age_s, max_bytes, release_bytes, limit_s, age_us, pages, release):
     """Requests (E, N) as :func:`zswap_gym.host.dialects.whole` rounds them, sizes in pages.
 
@@ -97,7 +99,7 @@ def _add_up(counts, seconds, terms):
     terms[0] = terms[0] / GIB * seconds / 3600.0
 
 
-@entry
+@entry_for("(uint64[:,::1], int64[::1], int64[:,::1], int64[:,:,::1], float64[:,:,::1], float64[:,::1])")
 def charge(blocks, now_us, own, stat, counts, terms):
     """Charge E machines for the time since the last reading, and read them.
 
@@ -114,7 +116,7 @@ def charge(blocks, now_us, own, stat, counts, terms):
         read_counters(st, stat[e])
 
 
-@entry
+@entry_for("(uint64[::1], int64[::1], int64[::1], int64[:,::1])")
 def first_reading(block, now_us, own, stat):
     """Of one machine: boot time (1,), own bytes (c,), own counters (c, STAT)."""
     st = state_ref(block)
@@ -146,7 +148,7 @@ def _keep(seen, look):
         seen[k] = look[k]
 
 
-@entry
+@entry_for("(uint64[::1], int64[::1], float64[:,::1])")
 def first_look(block, rows, seen):
     """``seen`` (N, LOOKED) of the cgroups ``rows`` of one machine."""
     st = state_ref(block)
@@ -154,7 +156,10 @@ def first_look(block, rows, seen):
         _keep(seen[i], _look(st, rows[i]))
 
 
-@entry
+@entry_for(
+    "(uint64[:,::1], int64[::1], float64[:,::1], float64, int64[::1], int64[::1], "
+    "float64[:,:,::1], float64[:,::1], float64[:,:,::1])"
+)
 def account(blocks, rows, cpu_us, limit_pct, began_us, looked_us, seen, minute, sums):
     """Add to accounts of E machines what happened since the last look, at most a minute of the episode.
 

@@ -50,7 +50,21 @@ class WarmStart:
         return sum(array.nbytes for array in self.host.machine.state)
 
 
-rowwise.use(jit.njit, jit.entry)  # whoever simulates has a compiler: features for many hosts at once
+_SIGNATURES = {
+    "increase": "(float64[:,::1], boolean[::1], float64[:,::1], boolean[::1], float64[:,::1], boolean[::1])",
+    "advance": "(float64[:,::1], float64[::1], float64[::1], float64[::1], float64[::1], "
+    "float64[::1], float64[::1])",
+    "observe": "(float64[:,::1], int64[::1], float64[:,::1], boolean[::1], float64[::1], "
+    "float64[:,::1], float64[:,::1], float64[::1], int64[::1],"
+    "float64[:,::1], float64[::1], float64[::1], float64[:,::1], boolean[::1], "
+    "float64[:,::1], boolean[::1], float64[::1], float32[:,::1])",
+    "observe_hosts": "(float64[:,:,::1], int64[::1], float64[:,::1], boolean[::1], float64, "
+    "float64[:,::1], float64[::1], float64[::1], float64[:,::1],"
+    "boolean[::1], float64[:,::1], boolean[::1], float64[::1], float32[:,::1])",
+    "decode": "(float64[:,::1], float64[:,::1], int64, float64[::1], float64[::1], float64[::1])",
+}
+# Whoever simulates has a compiler: features for many hosts at once.
+rowwise.use(jit.njit, lambda called: jit.entry_for(_SIGNATURES[called.__name__], __name__)(called))
 
 _pool: OrderedDict[tuple[str, int], WarmStart] = OrderedDict()
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zswap_gym.host.types import COLUMN, COLUMNS, Table
-from zswap_gym.kernel.jit import entry, inline
+from zswap_gym.kernel.jit import entry_for, inline
 from zswap_gym.kernel.layout import (
     INF_PAGES,
     S_PSWPIN,
@@ -155,7 +155,10 @@ def _disk_reads(st, c):
     return max(total, 0)
 
 
-@entry
+@entry_for(
+    "(uint64[:,::1], int64[::1], float64[:,::1], int64[::1], int64[::1], int64[::1], "
+    "int64[::1], int64[::1], float64[:,:,::1])"
+)
 def _fill(blocks, cgroups, clocks, own, machine, counted, counters, clock, out):
     """Fill one row of ``out[e]`` per entry of ``cgroups``; counters are sums over the subtree."""
     for e in range(len(blocks)):

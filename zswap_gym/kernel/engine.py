@@ -16,7 +16,7 @@ from zswap_gym.kernel.charge_stock import drain_stocks
 from zswap_gym.kernel.classic_stats import flush_stats as flush_cgroup
 from zswap_gym.kernel.earliest import earliest
 from zswap_gym.kernel.fault import fault
-from zswap_gym.kernel.jit import entry, inline, njit, rare
+from zswap_gym.kernel.jit import entry_for, inline, njit, rare
 from zswap_gym.kernel.jobs import (
     DONE_LOG,
     HOST_JOBS,
@@ -205,7 +205,7 @@ def _serve(st, i, until):
         _run_job(st, i - 3 * n, t)
 
 
-@entry
+@entry_for("(uint64[:,::1], int64[::1], int64)")
 def advance(blocks, until, stop_job):
     """Run machines (E, words) to boot times ``until`` (E,), or to the end of job ``stop_job`` (-1: none)."""
     for e in range(len(blocks)):
@@ -266,7 +266,7 @@ def _timer_after_fault(st, timer, c):
     return n + c if st.due[n + c] < st.due[timer] else timer
 
 
-@entry
+@entry_for("(uint64[::1],)")
 def boot(block):
     """Enter the first access of every page; start the timers."""
     st = state_ref(block)
@@ -285,7 +285,7 @@ def boot(block):
     st.due[len(st.due) - 1] = host.now + PERIOD_US
 
 
-@entry
+@entry_for("(uint64[::1], int64, boolean)", seldom=True)
 def limit_write(block, c, hard):
     """memory.max (``hard``) or memory.high was written: memory_max_write(), memory_high_write().
 
@@ -307,7 +307,7 @@ def limit_write(block, c, hard):
             return
 
 
-@entry
+@entry_for("(uint64[::1], int64, int64[::1], int64[::1])", seldom=True)
 def zswap_ages(block, c, edges_us, out):
     """Real pages of c's subtree in zswap by age: out[i] counts edges[i] <= age < edges[i + 1]."""
     st = state_ref(block)
@@ -318,7 +318,7 @@ def zswap_ages(block, c, edges_us, out):
             out[np.searchsorted(edges_us, age, side="right") - 1] += st.host[0].scale
 
 
-@entry
+@entry_for("(uint64[::1],)", seldom=True)
 def flush_stats(block):
     """Somebody read memory.stat: what the classic LRU goes by is fresh."""
     st = state_ref(block)
@@ -326,7 +326,7 @@ def flush_stats(block):
         flush_cgroup(st, c)
 
 
-@entry
+@entry_for("(uint64[::1],)", seldom=True)
 def writeback_switched(block):
     """memory.zswap.writeback of some cgroup was written."""
     refresh_writeback(state_ref(block))

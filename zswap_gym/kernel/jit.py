@@ -12,12 +12,12 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import llvmlite.binding as llvm
 import numba
 from llvmlite import ir
-from numba.core import cgutils, types
+from numba.core import cgutils, sigutils, types
 from numba.extending import intrinsic
 
 from zswap_gym.kernel.linking import EntryCompiler, PartCompiler
@@ -45,26 +45,63 @@ def source_digest() -> str:
     return digest.hexdigest()[:20]
 
 
-def _cache_dir() -> Path:
-    """The cache folder: $ZSWAP_GYM_CACHE, else the user's cache, else a temporary folder."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = Path(os.environ.get("ZSWAP_GYM_CACHE") or home / "zswap-gym") / source_digest()
+def _own_folder(folder: Path) -> bool:
+    """Whether it can be made or is there, ours, and can be written to: code is loaded from it."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError(folder)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder.stat().st_uid == os.geteuid() and os.access(folder, os.W_OK | os.X_OK)
     except OSError:
-        folder = Path(tempfile.mkdtemp(prefix="zswap-gym-"))
-    return folder
+        return False
 
 
-CACHE_DIR = _cache_dir()
+def _cache_dir() -> tuple[Path, str]:
+    """The cache folder, and what is to be said about it.
+
+    $ZSWAP_GYM_CACHE, else the user's cache; where that is another's or cannot be written to, a folder among
+    the temporary ones that the next process finds again.
+    """
+    asked, home = os.environ.get("ZSWAP_GYM_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    wanted = Path(asked) if asked else (Path(home) if home else Path("~/.cache").expanduser()) / "zswap-gym"
+    instead = Path(tempfile.gettempdir()) / f"zswap-gym-{os.geteuid()}"
+    digest = source_digest()
+    if _own_folder(wanted / digest):
+        return wanted / digest, ""
+    if not (_own_folder(instead) and _own_folder(instead / digest)):
+        instead = Path(tempfile.mkdtemp(prefix="zswap-gym-"))
+        _own_folder(instead / digest)
+    return instead / digest, f"{wanted} is read-only or somebody else's; compiled code is kept in {instead}"
+
+
+CACHE_DIR, CACHE_NOTE = _cache_dir()
 numba.config.CACHE_DIR = str(CACHE_DIR)  # type: ignore[attr-defined]
 
 # No reference counting: compiled code only views arrays that Python owns (see stateref.py).
 _OPTIONS: dict[str, Any] = {"error_model": "numpy", "_nrt": False}
 
 _PART: dict[str, Any] = {"pipeline_class": PartCompiler, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
+
+class Ahead(NamedTuple):
+    """What is compiled before anybody calls it."""
+
+    dispatcher: Any
+    types: tuple[Any, ...]
+    module: str
+    """Which to import to have it."""
+    symbol: str = ""
+    """By which entry points call it, if it is a unit."""
+    seldom: bool = False
+    """Not every machine needs it: compiled when asked for or called."""
+
+    @property
+    def name(self) -> str:
+        """Of the function, with its module."""
+        function = self.dispatcher.py_func
+        return f"{function.__module__}.{function.__qualname__}"
+
+
+AHEAD: list[Ahead] = []
+"""Everything imported so far that is compiled ahead, in the order of definition."""
 
 
 def _wide(kind: Any) -> Any:
@@ -93,10 +130,62 @@ def _internal(**options: Any) -> Any:
 
 entry = numba.njit(pipeline_class=EntryCompiler, cache=True, nogil=True, **_OPTIONS)
 """For the few functions Python calls."""
+
+
+def entry_for(signature: str, module: str = "", *, seldom: bool = False) -> Any:
+    """An `entry` that is compiled ahead (ahead.py) for arguments of these types, as numba writes them.
+
+    ``module``: which to import to have it, if not the function's. ``seldom``: as of `Ahead`.
+    """
+
+    def decorate(function: Any) -> Any:
+        dispatcher = entry(function)
+        types, _ = sigutils.normalize_signature(signature)
+        AHEAD.append(Ahead(dispatcher, types, module or function.__module__, seldom=seldom))
+        return dispatcher
+
+    return decorate
+
+
+def unit(signature: Any) -> Any:
+    """For a part with machine code of its own, which entry points call by its name.
+
+    The core is one entry point with nearly everything in it, and one process compiles an entry point: cut
+    in two where calls are few, two processes share the work.
+    """
+
+    def decorate(function: Any) -> Any:
+        kind = {**_PART, "pipeline_class": EntryCompiler}
+        dispatcher = numba.njit(cache=True, **kind, **_OPTIONS)(function)
+        made = Ahead(dispatcher, signature.args, function.__module__, f"zswap_gym.{function.__name__}")
+        AHEAD.append(made)
+        return _called_by_name(made.symbol, signature)
+
+    return decorate
+
+
 njit = _internal()
 """For mechanisms, called by other compiled code; a TypeError when Python does."""
 inline = _internal(forceinline=True)
 """For the small steps of the hot path."""
+
+
+def _called_by_name(symbol: str, declared: Any) -> Any:
+    """What compiled code calls for a unit: the linker knows where its machine code lies."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        convention = context.call_conv
+        kind = convention.get_function_type(declared.return_type, declared.args)
+        function = cgutils.get_or_insert_function(builder.module, kind, symbol)
+        values = zip(cgutils.unpack_tuple(builder, args[0]), signature.args[0], declared.args, strict=True)
+        cast = [context.cast(builder, value, given, wanted) for value, given, wanted in values]
+        _, result = convention.call_function(builder, function, declared.return_type, declared.args, cast)
+        return result  # nothing in the core raises
+
+    def typing(_typingctx: Any, *args: Any) -> Any:
+        return declared.return_type(types.StarArgTuple(tuple(map(types.unliteral, args)))), codegen
+
+    return intrinsic(typing)
 
 
 @intrinsic
@@ -161,13 +250,3 @@ def rare(_typingctx: Any, condition: Any) -> Any:
         return builder.call(function, [truth, ir.Constant(bit, 0)])
 
     return types.boolean(condition), codegen
-
-
-def announce_compile() -> None:
-    """Say on stderr that a compile is coming, once per folder, so that nobody thinks it hangs."""
-    if not any(CACHE_DIR.rglob("*.nbi")):
-        print(
-            "zswap-gym: compiling the kernel model; once per version, about half a minute",
-            file=sys.stderr,
-            flush=True,
-        )

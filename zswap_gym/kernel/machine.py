@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from zswap_gym.kernel import build, engine, interfaces, pulse, requests, stateref
 from zswap_gym.kernel.access import NEVER, AccessPlan
-from zswap_gym.kernel.jit import announce_compile
+from zswap_gym.kernel.ahead import prepare
 from zswap_gym.kernel.jobs import (
     J_NONE,
     J_PULSE,
@@ -107,7 +107,6 @@ class Machine:
         restart_on_oom: bool = True,
         exact: bool = False,
     ) -> None:
-        announce_compile()
         self.host = host
         self.specs, self.names, self.index = build.order(cgroups)
         state = build.state(
@@ -368,6 +367,7 @@ class Machine:
 
     def _hold(self, state: State) -> None:
         """Be the machine in this state."""
+        prepare()
         self.state = state
         self.block = stateref.block(state)
         self._changing = _changing(state)

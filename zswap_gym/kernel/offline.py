@@ -14,7 +14,7 @@ from __future__ import annotations
 from zswap_gym.kernel.access import NEVER
 from zswap_gym.kernel.calendar_queue import cancel
 from zswap_gym.kernel.charge_stock import drain_stocks
-from zswap_gym.kernel.jit import entry, njit
+from zswap_gym.kernel.jit import entry_for, njit
 from zswap_gym.kernel.layout import LISTS_PER_CGROUP, ZSWAP_LIST
 from zswap_gym.kernel.stateref import state_ref
 from zswap_gym.kernel.zswap import catch_up
@@ -45,7 +45,7 @@ def _splice(st, c, heir):
     cg.round_left = theirs.length
 
 
-@entry
+@entry_for("(uint64[::1], int64)", seldom=True)
 def take_offline(block, c):
     """The programs of c are gone and its directory is removed."""
     st = state_ref(block)

@@ -7,7 +7,7 @@ and all; and other cgroups that reclaim in the same moment meet a shrinker that 
 
 from __future__ import annotations
 
-from zswap_gym.kernel.jit import entry, inline, njit
+from zswap_gym.kernel.jit import entry_for, inline, njit
 from zswap_gym.kernel.jobs import HOST_JOBS, J_KSWAPD, J_RECLAIM, REPORT_PAIR
 from zswap_gym.kernel.layout import S_ZSWPWB
 from zswap_gym.kernel.reclaim import reclaim_begin
@@ -36,7 +36,7 @@ def pulse_refused(st, c):
     )  # fmt: skip
 
 
-@entry
+@entry_for("(uint64[::1], int64)", seldom=True)
 def refused(block, c):
     """`pulse_refused` of one machine."""
     return pulse_refused(state_ref(block), c)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from zswap_gym.kernel.classic_lru import classic_begin, classic_step, remember_activations
 from zswap_gym.kernel.file_lru import FILE_CHUNK, file_begin, file_step
 from zswap_gym.kernel.folio_batch import cpu, drain, drain_all
-from zswap_gym.kernel.jit import inline, njit, rare
+from zswap_gym.kernel.jit import inline, njit, rare, unit
 from zswap_gym.kernel.jobs import J_KSWAPD, J_RECLAIM
 from zswap_gym.kernel.layout import (
     F_RECLAIM,
@@ -43,6 +43,7 @@ from zswap_gym.kernel.pageout import FREED_STORED, WRITTEN, pageout
 from zswap_gym.kernel.protection import SKIP, protects
 from zswap_gym.kernel.shrink_list import evict_isolated, finish_writes
 from zswap_gym.kernel.shrinker import shrink_slab
+from zswap_gym.kernel.stateref import TIMED
 from zswap_gym.kernel.swapdev import settle
 from zswap_gym.kernel.zswap import charge_cpu
 
@@ -226,7 +227,7 @@ def _by_whom(st, c, kind, scanned, freed):
         st.stat[c, S_PGSTEAL_KSWAPD] += freed
 
 
-@njit
+@unit(TIMED)
 def step(st, j, root, t, in_fault):
     """One unit of the try_free in job j; returns the time to go on. ``active`` drops to 0 at its end."""
     job = st.jobs[j]

@@ -8,7 +8,7 @@ workload and notes its end in the done log.
 from __future__ import annotations
 
 from zswap_gym.kernel.engine import log_done
-from zswap_gym.kernel.jit import entry, inline, njit
+from zswap_gym.kernel.jit import entry_for, inline, njit
 from zswap_gym.kernel.jobs import (
     J_NONE,
     J_PULSE,
@@ -57,7 +57,7 @@ def _submit(st, c, kind, amount, age_us, release, report):
     return j
 
 
-@entry
+@entry_for("(uint64[::1], int64, int64, int64, int64, int64, int64)", seldom=True)
 def submit(block, c, kind, amount, age_us, release, report):
     """Start an operation in c's request slot: True, or False where one still runs. See `_submit`."""
     return _submit(state_ref(block), c, kind, amount, age_us, release, report) >= 0
@@ -89,13 +89,13 @@ def _request(st, c, age_us, amount, release):
     return True
 
 
-@entry
+@entry_for("(uint64[::1], int64, int64, int64, int64)")
 def request(block, c, age_us, amount, release):
     """`_request` of one cgroup; ``release`` in real pages."""
     return _request(state_ref(block), c, age_us, amount, release)
 
 
-@entry
+@entry_for("(uint64[:,::1], int64[::1], int64[:,::1], int64[:,::1], int64[:,::1], int64[::1], int64[::1])")
 def request_all(blocks, cgroups, age_us, amount, release, busy, now_us):
     """One decision of many machines: a request per cgroup; forgets the requests that ended before.
 
