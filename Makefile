@@ -13,17 +13,22 @@ EXTRAS := train,tune,dev
 # For example PIP_FLAGS="--extra-index-url URL" to take torch's CPU build, see README.
 PIP_FLAGS ?=
 PYTEST_FLAGS ?=
+# Processes that tests run on; 0 = in this one, for debuggers.
+WORKERS ?= auto
 DEMO_FLAGS ?=
 
 # Two cores and small networks: threads inside numpy and torch only get in each other's way.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup demo test test-slow test-vm check release-check format lint types clean
+.PHONY: help setup warm demo test test-slow test-vm check release-check format lint types clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
 
-setup: $(STAMP) ## make .venv and install what the other targets need; the second time does nothing
+setup: warm ## make .venv, install what the other targets need, warm; the second time does nothing
+
+warm: $(STAMP) ## compile the model, so that nobody waits for it later
+	@$(BIN)/zswap-gym warm
 
 $(STAMP): pyproject.toml constraints.txt
 	@if [ -z "$(PYTHON)" ]; then \
@@ -35,14 +40,14 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@
 
-demo: $(STAMP) ## train on recorded traces, compare with the laws, export, control, report (under 10 minutes)
+demo: warm ## train on recorded traces, compare with the laws, export, control, report (under 10 minutes)
 	$(BIN)/zswap-gym demo $(DEMO_FLAGS)
 
-test: $(STAMP) ## the tests that take under 5 minutes together
-	$(BIN)/python -m pytest -m "not slow" $(PYTEST_FLAGS)
+test: warm ## the tests that take under 5 minutes together, on all cores
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow" $(PYTEST_FLAGS)
 
-test-slow: $(STAMP) ## the tests that take longer (under 20 minutes)
-	$(BIN)/python -m pytest -m slow $(PYTEST_FLAGS)
+test-slow: warm ## the tests that take longer (under 20 minutes), on all cores
+	$(BIN)/python -m pytest -n $(WORKERS) -m slow $(PYTEST_FLAGS)
 
 test-vm: $(STAMP) ## the controller on Debian's own kernels under QEMU (under 12 minutes); says so where it cannot run
 	$(BIN)/python -m pytest tests/vm -p no:randomly --durations 8 $(PYTEST_FLAGS)

@@ -27,6 +27,7 @@ from zswap_gym.cli import (
     score,
     train,
     tune,
+    warm,
 )  # fmt: skip
 from zswap_gym.errors import UserError
 
@@ -95,6 +96,7 @@ app.add_typer(scenarios.app, name="scenarios")
 app.command()(demo.demo)
 app.command()(fidelity.fidelity)
 app.command()(bench.bench)
+app.command()(warm.warm)
 
 
 def _is_for_hosts() -> bool:

@@ -100,7 +100,7 @@ def _locked() -> Iterator[None]:
 
 
 def _compile_all(missing: list[Ahead], say: Say) -> None:
-    """Compile with helpers on the other cores: they take from one end of a queue, this process from the other.
+    """Compile with helpers on other cores: they take from one end of a queue, this process from the other.
 
     This process begins with the units: it has to know where their code lies before it compiles what calls
     them. Helpers run nothing, so to them any place will do.
