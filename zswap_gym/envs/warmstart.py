@@ -134,7 +134,7 @@ def mildest_law(scenario: Scenario) -> Law:
 
 def scenario_digest(scenario: Scenario) -> str:
     """16 hex digits over everything the scenario says."""
-    return hashlib.sha256(scenario.model_dump_json().encode()).hexdigest()[:16]
+    return hashlib.sha256(scenario.model_dump_json(exclude={"trap"}).encode()).hexdigest()[:16]
 
 
 def _name_key(scenario: Scenario) -> int:

@@ -35,6 +35,8 @@ class Scenario(Model):
     """Which interface for proactive writeback its kernel has."""
     split: Literal["train", "validation", "test", "bench"] = "train"
     """bench: for measuring and looking, in no comparison of policies."""
+    trap: bool = False
+    """Here is hardly anything to learn: a policy must not lose. A remark, no part of digests."""
     host: Host = Host()
     stage_one: StageOne = StageOne()
     release_after_writeback: bool = True
