@@ -42,7 +42,7 @@ def guest(booted: Guest) -> Iterator[Guest]:
     booted.call("empty")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def old_guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
     """Debian 12's own kernel, whose zswap has no shrinker that could be turned on."""
     try:

@@ -11,6 +11,7 @@ from kernelvm.image import parts
 from kernelvm.machine import Guest
 
 A, B = "app/a", "app/b"
+on_one_kernel = pytest.mark.parametrize("kernel", ["6.12"], indirect=True, scope="session")
 STATE = "/var/lib/zswap-gym/state.json"
 
 CONFIG = """\
@@ -78,6 +79,7 @@ def test_it_acts_by_pulse_and_release_and_keeps_its_rails(guest: Guest) -> None:
     assert replayed["mismatches"] == []
 
 
+@on_one_kernel
 def test_a_cgroup_that_is_removed_ends_nothing(guest: Guest) -> None:
     for cgroup in (A, B):
         guest.call("fill", cgroup=cgroup, batches=1)
@@ -87,6 +89,7 @@ def test_a_cgroup_that_is_removed_ends_nothing(guest: Guest) -> None:
     assert ran["written"][B] >= 256
 
 
+@on_one_kernel
 def test_a_full_log_disk_means_nothing_is_done(guest: Guest) -> None:
     guest.call("fill", cgroup=A, batches=2)
     guest.call("shell", line="mkdir -p /run/small && mount -t tmpfs -o size=64k tmp /run/small")
@@ -99,6 +102,7 @@ def test_a_full_log_disk_means_nothing_is_done(guest: Guest) -> None:
     assert ran["knob"] == "N"
 
 
+@on_one_kernel
 @pytest.mark.parametrize("after_s", [14.0, 17.0])
 def test_sigkill_leaves_the_knob_off(guest: Guest, after_s: float) -> None:
     guest.call("fill", cgroup=A, batches=3)
@@ -119,6 +123,7 @@ def test_the_demo_frees_memory_and_leaves_nothing(guest: Guest) -> None:
     assert guest.call("shell", line="ls -d /sys/fs/cgroup/zswap-gym-demo")["rc"] != 0
 
 
+@on_one_kernel
 def test_a_power_cut_in_a_pulse_is_over_with_the_next_boot(kernel: str, tmp_path: Path, guest: Guest) -> None:
     """Two boots of a guest of its own: the note of a pulse outlives the machine, and is known to be old."""
     del guest  # never two at once would be better for the machine; this one is short

@@ -11,6 +11,9 @@ from kernelvm.machine import Guest
 BATCH = 128
 A, B, BYSTANDER = "t/a", "t/b", "t/c"
 
+on_one_kernel = pytest.mark.parametrize("kernel", ["6.12"], indirect=True, scope="session")
+"""What is about our processes more than about the kernel's."""
+
 
 def faults(pulses: Sequence[dict[str, Any]]) -> list[str]:
     """What is wrong with pulses, a line each."""
@@ -52,6 +55,7 @@ def test_the_oldest_are_written_and_released(guest: Guest) -> None:
     assert [b["pswpin"] + b["minor"] for b in back[1:]] == [0, 0]
 
 
+@on_one_kernel
 @pytest.mark.parametrize("broken", ["writes-elsewhere", "overshoots", "leaves-the-knob-on"])
 def test_a_pulse_that_is_wrong_is_found_wrong(guest: Guest, broken: str) -> None:
     """The checks above fail where they should."""
@@ -83,6 +87,7 @@ def test_an_empty_cgroup_is_left_alone(guest: Guest) -> None:
     assert "no pulse: empty" in " ".join(pulse["notes"])
 
 
+@on_one_kernel
 @pytest.mark.parametrize(
     ("at", "delay_ms"),
     [("note", 0), ("note", 3), ("knob", 0), ("knob", 5), ("knob", 20), ("knob", 60), ("first-page", 0),
@@ -96,6 +101,7 @@ def test_the_knob_is_put_back_when_the_daemon_is_killed(guest: Guest, at: str, d
     assert left["after"] <= 1024 + 2 * BATCH, "the kernel went on writing"
 
 
+@on_one_kernel
 def test_restore_puts_the_knob_back_when_the_guard_is_gone_too(guest: Guest) -> None:
     guest.call("fill", cgroup=A, batches=2)
     for _ in range(5):
