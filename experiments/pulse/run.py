@@ -1,6 +1,6 @@
 """Pulses on Debian's kernels and in the model, the same ones; what the real kernel does around them.
 
-python experiments/pulse/run.py measure --kernel 6.12    # boots a guest, writes 6.12.json (10 minutes)
+python experiments/pulse/run.py measure --kernel 6.12 [--only redis]    # in a guest, 10 minutes: 6.12.json
 python experiments/pulse/run.py compare                  # the model against the kept files: results.csv
 """
 
@@ -11,6 +11,7 @@ import csv
 import json
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,38 +24,62 @@ PAGES = 12288
 BATCH = 128
 
 
-def measure(kernel: str) -> None:
-    """Run everything in a guest and keep what its counters said."""
+PARTS = ("sizes", "many", "file_cache", "redis")
+
+
+def measure(kernel: str, only: Sequence[str]) -> None:
+    """Run ``only`` these parts in a guest and keep what its counters said."""
     from kernelvm.image import parts
     from kernelvm.machine import Guest
 
-    told: dict[str, Any] = {}
+    kept = HERE / f"{kernel}.json"
+    told: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
     with tempfile.TemporaryDirectory() as folder, Guest(parts(kernel), Path(folder)) as guest:
         told["kernel"] = guest.call("kernel")
-        told["sizes"] = []
-        for size in SIZES:
-            guest.call("fill", cgroup="t/a", batches=3)
-            guest.call("fill", cgroup="t/b", batches=1)
-            pulses = guest.call("pulses", asked=[["t/a", size]] * REPEATS)
-            back = [
-                guest.call("touch", cgroup="t/a", command="read", first=i * 4096, end=i * 4096 + 4096)
-                for i in range(3)
-            ]
+        for part in only:
+            told[part] = MEASURES[part](guest)
             guest.call("empty")
-            told["sizes"].append({"size": size, "pulses": pulses, "from_disk": [b["pswpin"] for b in back],
-                                  "in_swap_cache": [b["minor"] for b in back]})  # fmt: skip
-        guest.call("fill", cgroup="t/a", batches=15)
-        told["many"] = guest.call("pulses", asked=[["t/a", 1024]] * 4, release=False)
+    kept.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+
+
+def _sizes(guest: Any) -> list[dict[str, Any]]:
+    told = []
+    for size in SIZES:
+        guest.call("fill", cgroup="t/a", batches=3)
+        guest.call("fill", cgroup="t/b", batches=1)
+        pulses = guest.call("pulses", asked=[["t/a", size]] * REPEATS)
+        thirds = [(i * 4096, i * 4096 + 4096) for i in range(3)]
+        back = [guest.call("touch", cgroup="t/a", command="read", first=a, end=b) for a, b in thirds]
         guest.call("empty")
-        told["file_cache"] = []
-        asks = [("4K swappiness=0", ""), ("64M swappiness=0", ""), ("1M swappiness=200", ""),
-                ("16M swappiness=200", ""),
-                ("16M swappiness=max", ""), ("4K swappiness=0", "memory.min")]  # fmt: skip
-        for ask, protect in asks:
-            told["file_cache"].append(guest.call("spared", ask=ask, protect=protect))
-            guest.call("empty")
-        told["redis"] = guest.call("redis_reads", timeout_s=600)
-    (HERE / f"{kernel}.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        disk, cached = [b["pswpin"] for b in back], [b["minor"] for b in back]
+        told.append({"size": size, "pulses": pulses, "from_disk": disk, "in_swap_cache": cached})
+    return told
+
+
+def _many(guest: Any) -> Any:
+    guest.call("fill", cgroup="t/a", batches=15)
+    return guest.call("pulses", asked=[["t/a", 1024]] * 4, release=False)
+
+
+ASKS = (
+    ("4K swappiness=0", ""), ("64M swappiness=0", ""), ("4K swappiness=0", "memory.min"),
+    ("1M swappiness=200", ""), ("16M swappiness=200", ""), ("16M swappiness=max", ""),
+)  # fmt: skip
+"""What might spare file cache: (written to memory.reclaim, protection set to max meanwhile)."""
+
+
+def _file_cache(guest: Any) -> list[Any]:
+    told = []
+    for ask, protect in ASKS:
+        told.append(guest.call("spared", ask=ask, protect=protect))
+        guest.call("empty")
+    return told
+
+
+MEASURES = {
+    "sizes": _sizes, "many": _many, "file_cache": _file_cache,
+    "redis": lambda guest: guest.call("redis_reads", timeout_s=600),
+}  # fmt: skip
 
 
 def _machine(pages: int) -> Any:
@@ -116,14 +141,14 @@ def compare() -> None:
     for path in sorted(HERE.glob("*.json")):
         told = json.loads(path.read_text(encoding="utf-8"))
         kernel = told["kernel"]
-        for case in told["sizes"]:
+        for case in told.get("sizes", []):
             model, size, pulses = _model_sizes(case["size"]), case["size"], case["pulses"]
             row(
                 kernel,
                 f"{REPEATS} x {size}: written",
                 sum(p["written"] for p in pulses),
                 model["written"],
-                BATCH,
+                REPEATS * BATCH,
             )
             row(
                 kernel,
@@ -137,10 +162,16 @@ def compare() -> None:
                 f"{REPEATS} x {size}: released",
                 sum(p["released"] for p in pulses),
                 model["released"],
-                BATCH,
+                REPEATS * BATCH,
             )
             oldest = case["from_disk"][0] + case["in_swap_cache"][0]
-            row(kernel, f"{REPEATS} x {size}: of the oldest third", oldest, model["of_oldest_third"], BATCH)
+            row(
+                kernel,
+                f"{REPEATS} x {size}: of the oldest third",
+                oldest,
+                model["of_oldest_third"],
+                REPEATS * BATCH,
+            )
         machine = _machine(61440)
         for number, pulse in enumerate(told["many"], 1):
             written = machine.pulse("a", 1024).pages
@@ -162,9 +193,10 @@ def main() -> None:
     )
     parser.add_argument("what", choices=("measure", "compare"))
     parser.add_argument("--kernel", choices=("6.12", "newest"), default="6.12")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     args = parser.parse_args()
     if args.what == "measure":
-        measure(args.kernel)
+        measure(args.kernel, args.only)
     else:
         compare()
 

@@ -18,6 +18,7 @@ SIZES = (128, 256, 512, 1024)
 
 def file_cache(cgroup: str, mib: int) -> int:
     """Read so much of a disk inside the cgroup; its file cache afterwards, pages."""
+    write("/proc/sys/vm/drop_caches", "1")  # else it is charged to whoever read it before
     pid = os.fork()
     if pid == 0:
         (CGROUPS / cgroup / "cgroup.procs").write_text(str(os.getpid()))
