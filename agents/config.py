@@ -183,6 +183,8 @@ class Experiment(_Strict):
     normalise: Normalise = Normalise()
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (1,)
     n_envs: Annotated[int, Field(gt=0, le=1024)] = 8
+    threads: Annotated[int, Field(gt=0, le=1024)] | None = None
+    """To advance the environments on; None = as many as there are cores. Results do not depend on it."""
     total_steps: Positive
     checkpoint_every: Positive = 10_000
     """Steps between checkpoints, rounded up to the algorithm's own rhythm."""
@@ -212,8 +214,8 @@ class Experiment(_Strict):
         return Path(self.out) if self.out else Path("runs") / self.name
 
     def digest(self) -> str:
-        """16 hex digits over all settings but name, description, out and the choice of seeds."""
-        settings = self.model_dump(mode="json", exclude={"name", "description", "out", "seeds"})
+        """16 hex digits over all settings but name, description, out, threads and the choice of seeds."""
+        settings = self.model_dump(mode="json", exclude={"name", "description", "out", "threads", "seeds"})
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
     def to_yaml(self) -> str:

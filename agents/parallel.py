@@ -30,6 +30,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, Protocol, Self
 
+from zswap_gym.envs.crew import THREADS
 from zswap_gym.errors import UserError
 
 OnDone = Callable[[int], None]
@@ -39,7 +40,7 @@ ATTEMPTS = 3
 """So often a piece is begun before it is given up: something about it kills its workers."""
 
 ONE_THREAD = dict.fromkeys(
-    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", THREADS), "1"
 )
 """Environment of a worker: the cores are shared out among workers, not once more within one."""
 

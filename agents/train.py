@@ -141,6 +141,7 @@ def make_fleet(experiment: Experiment, scenario: str, n_max: int | None, size: i
         episode_s=options.episode_s,
         snapshots=options.snapshots,
         action=options.action,
+        threads=experiment.threads,
     )
 
 
@@ -158,7 +159,8 @@ def make_vec_env(experiment: Experiment) -> FleetVecEnv:
     n = experiment.n_envs
     sizes = [len(range(i, n, len(names))) for i in range(min(n, len(names)))]
     return FleetVecEnv(
-        [make_fleet(experiment, name, n_max, size) for name, size in zip(names[:n], sizes, strict=True)]
+        [make_fleet(experiment, name, n_max, size) for name, size in zip(names[:n], sizes, strict=True)],
+        threads=experiment.threads,
     )
 
 

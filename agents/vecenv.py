@@ -13,25 +13,28 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
+from zswap_gym.envs.crew import run_pieces, thread_count
 from zswap_gym.envs.reward import TERMS
 from zswap_gym.envs.vector import Steps, WritebackVectorEnv
 from zswap_gym.envs.writeback import WritebackEnv
 
 
 class FleetVecEnv(VecEnv):
-    """One or several :class:`zswap_gym.envs.vector.WritebackVectorEnv` with SB3's face, one after the other.
+    """One or several :class:`zswap_gym.envs.vector.WritebackVectorEnv` with SB3's face.
 
-    Each, a scenario of its own with any number of environments, is stepped in one compiled call. They
-    reset by themselves, as SB3 expects. Infos hold ``terms`` and ``cost`` per environment,
-    ``terminal_observation`` and ``TimeLimit.truncated`` where an episode ends, and ``episode`` with its
-    return, length and time, as SB3's Monitor adds it. Pickles in mid-episode.
+    Each is a scenario of its own with any number of environments; the hosts of all of them are advanced
+    together, in so many ``threads`` (None = as many as there are cores). They reset by themselves, as SB3
+    expects. Infos hold ``terms`` and ``cost`` per environment, ``terminal_observation`` and
+    ``TimeLimit.truncated`` where an episode ends, and ``episode`` with its return, length and time, as SB3's
+    Monitor adds it. Pickles in mid-episode.
 
     Raises:
         ValueError: no fleet, or fleets whose observations or actions are of different sizes.
     """
 
-    def __init__(self, fleets: Sequence[WritebackVectorEnv]) -> None:
+    def __init__(self, fleets: Sequence[WritebackVectorEnv], *, threads: int | None = None) -> None:
         self.fleets = tuple(fleets)
+        self.threads = thread_count(threads)
         widths = {(f.single_observation_space.shape, f.single_action_space.shape) for f in self.fleets}
         if len(widths) != 1:
             raise ValueError(f"fleets of {len(widths)} shapes; give at least one, and all the same n_max")
@@ -69,7 +72,9 @@ class FleetVecEnv(VecEnv):
     def step_wait(self) -> VecEnvStepReturn:
         """Observations, float32 rewards, dones and one info per environment."""
         parts = zip(self.fleets, self._slices, strict=True)
-        steps = [fleet.step(self._actions[part]) for fleet, part in parts]
+        pieces = [piece for fleet, part in parts for piece in fleet.begin_step(self._actions[part])]
+        run_pieces(pieces, self.threads)
+        steps = [fleet.end_step() for fleet in self.fleets]
         rewards, ended = (np.concatenate([step[k] for step in steps]) for k in (1, 3))
         self._returns += rewards
         self._lengths += 1

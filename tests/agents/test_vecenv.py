@@ -20,14 +20,17 @@ from zswap_gym.workloads.scenario import Scenario
 SCENARIO = Scenario.model_validate(SMALL)
 
 
-def fleet(*sizes: int) -> FleetVecEnv:
-    return FleetVecEnv([WritebackVectorEnv(n, SCENARIO) for n in sizes])
+def fleet(*sizes: int, threads: int | None = None) -> FleetVecEnv:
+    return FleetVecEnv([WritebackVectorEnv(n, SCENARIO, threads=threads) for n in sizes], threads=threads)
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("sizes", [(3,), (1, 2)])
-def test_it_gives_what_single_environments_in_a_dummy_vec_env_give(sizes: tuple[int, ...]) -> None:
+def test_it_gives_what_single_environments_in_a_dummy_vec_env_give(
+    sizes: tuple[int, ...], threads: int
+) -> None:
     dummy = DummyVecEnv([lambda: Monitor(WritebackEnv(SCENARIO))] * 3)
-    vec = fleet(*sizes)
+    vec = fleet(*sizes, threads=threads)
     for venv in (dummy, vec):
         venv.seed(40)
     assert (dummy.reset() == vec.reset()).all()

@@ -16,14 +16,12 @@ from zswap_gym.envs.compiled import LOOKED, STALL, account, charge, first_look, 
 from zswap_gym.envs.reward import COUNTS, TERMS
 from zswap_gym.kernel.layout import STAT
 from zswap_gym.kernel.machine import Machine
-from zswap_gym.policy.promise import MINUTE_S, SUMS, Account, Promise
+from zswap_gym.policy.promise import SUMS, Account, Promise
 from zswap_gym.units import US_PER_S
 from zswap_gym.workloads.events import RealisedEvent
 
 Array = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
-
-_MINUTE_US = int(MINUTE_S * US_PER_S)
 
 
 class Meter:
@@ -43,6 +41,8 @@ class Meter:
         self._stat = np.zeros((size, cgroups, len(STAT)), np.int64)
         self.counts = np.zeros((size, cgroups, len(COUNTS)))
         """Of every cgroup of the machines in the last interval: what the host's terms are added up from."""
+        self.terms = np.zeros((size, len(TERMS)))
+        """(E, len(TERMS)): what the last interval came to."""
 
     def start(self, e: int, machine: Machine, events: Sequence[RealisedEvent]) -> None:
         """Take the reading that the first interval of host e is charged from.
@@ -60,22 +60,21 @@ class Meter:
         self._now_us[e], self._own[e], self._stat[e] = other._now_us[0], other._own[0], other._stat[0]
         self._windows[e] = other._windows[0]
 
-    def read(self, blocks: npt.NDArray[np.uint64]) -> Array:
-        """Charge the machines with ``blocks`` (E, words) for the time since the last reading.
-
-        Returns terms (E, len(TERMS)).
-        """
-        terms = np.empty((len(blocks), len(TERMS)))
-        critical = [e for e, windows in enumerate(self._windows) if windows is not None]
-        before = [(int(self._now_us[e]), self._stat[e, :, STALL].copy()) for e in critical]
+    def begin_step(self) -> None:
+        """What is read from here on is of the next step."""
         self.counts = np.empty_like(self.counts)
-        charge(blocks, self._now_us, self._own, self._stat, self.counts, terms)
+        self.terms = np.empty_like(self.terms)
+
+    def read(self, blocks: npt.NDArray[np.uint64], first: int, end: int) -> None:
+        """Charge machines ``first`` to before ``end`` of ``blocks`` (E, words) since their last reading."""
+        critical = [e for e in range(first, end) if self._windows[e] is not None]
+        before = [(int(self._now_us[e]), self._stat[e, :, STALL].copy()) for e in critical]
+        charge(blocks, self._now_us, self._own, self._stat, self.counts, self.terms, first, end)
         for e, (from_us, stalled_us) in zip(critical, before, strict=True):
             windows = self._windows[e]
             assert windows is not None
             extra = windows.stalled(self._stat[e, :, STALL] - stalled_us, from_us, int(self._now_us[e]))
-            terms[e, 1] += self._extra * extra
-        return terms
+            self.terms[e, 1] += self._extra * extra
 
 
 class Accounts:
@@ -95,6 +94,9 @@ class Accounts:
         self._looked_us = np.zeros(size, np.int64)
         self._seen = np.zeros((size, len(rows), LOOKED))
         self._minute = np.zeros((size, len(rows)))
+        self._until_us = np.zeros(size, np.int64)
+        self.stop_us = np.zeros(size, np.int64)
+        """(E,): where to look next, at the end of the present minute or of the step."""
         self.step_sums = np.zeros((size, len(rows), len(SUMS)))
         """(E, N, len(SUMS)): the account of the last step as one array."""
         self.sums = np.zeros((size, len(rows), len(SUMS)))
@@ -128,22 +130,21 @@ class Accounts:
         self.step_sums, self.sums = self.step_sums.copy(), self.sums.copy()  # earlier ones are handed out
         self.step_sums[e], self.sums[e] = other.step_sums[0], other.sums[0]
 
-    def begin_step(self) -> None:
-        """What is looked at from here on is the next step."""
+    def begin_step(self, until_us: Integers) -> None:
+        """What is looked at from here on is the next step, which goes to ``until_us`` (E,)."""
         self.step_sums = np.zeros_like(self.step_sums)
+        self._until_us = until_us
 
-    def next_stop(self, until_us: Integers) -> Integers:
-        """Where to look next on the way to ``until_us`` (E,): at the end of the present minute, or there."""
-        minute_us = self._looked_us - (self._looked_us - self._began_us) % _MINUTE_US + _MINUTE_US
-        stop: Integers = np.minimum(minute_us, until_us)
-        return stop
+    def look(self, blocks: npt.NDArray[np.uint64], first: int, end: int) -> bool:
+        """Add what happened to machines ``first`` to before ``end`` since the last look.
 
-    def look(self, blocks: npt.NDArray[np.uint64]) -> None:
-        """Add what happened since the last look, at or before :meth:`next_stop`."""
-        account(
+        The next look is due at ``stop_us``; returns whether one is, before the step is over for all of them.
+        """
+        left = account(
             blocks, self.rows, self._cpu_us, self._limit_pct, self._began_us, self._looked_us, self._seen,
-            self._minute, self.step_sums,
+            self._minute, self.step_sums, self._until_us, self.stop_us, first, end,
         )  # fmt: skip
+        return bool(left)
 
     def end_step(self) -> None:
         """Add the step to the total."""

@@ -99,15 +99,18 @@ def _add_up(counts, seconds, terms):
     terms[0] = terms[0] / GIB * seconds / 3600.0
 
 
-@entry_for("(uint64[:,::1], int64[::1], int64[:,::1], int64[:,:,::1], float64[:,:,::1], float64[:,::1])")
-def charge(blocks, now_us, own, stat, counts, terms):
-    """Charge E machines for the time since the last reading, and read them.
+@entry_for(
+    "(uint64[:,::1], int64[::1], int64[:,::1], int64[:,:,::1], float64[:,:,::1], float64[:,::1], "
+    "int64, int64)"
+)
+def charge(blocks, now_us, own, stat, counts, terms, first, end):
+    """Charge machines ``first`` to before ``end`` of E for the time since the last reading, and read them.
 
     The last reading is brought up to date: ``now_us`` (E,), own bytes ``own`` (E, c) and own counters
     ``stat`` (E, c, len(STAT)). Filled are ``counts`` (E, c, len(COUNTS)) of every cgroup of the machine, and
     what they add up to, ``terms`` (E, len(TERMS)).
     """
-    for e in range(len(blocks)):
+    for e in range(first, end):
         st = state_ref(blocks[e])
         seconds = (st.host[0].now - now_us[e]) / US_PER_S
         now_us[e] = st.host[0].now
@@ -158,10 +161,15 @@ def first_look(block, rows, seen):
 
 @entry_for(
     "(uint64[:,::1], int64[::1], float64[:,::1], float64, int64[::1], int64[::1], "
-    "float64[:,:,::1], float64[:,::1], float64[:,:,::1])"
+    "float64[:,:,::1], float64[:,::1], float64[:,:,::1], int64[::1], int64[::1], int64, int64)"
 )
-def account(blocks, rows, cpu_us, limit_pct, began_us, looked_us, seen, minute, sums):
-    """Add to accounts of E machines what happened since the last look, at most a minute of the episode.
+def account(
+    blocks, rows, cpu_us, limit_pct, began_us, looked_us, seen, minute, sums, until_us, stop_us, first, end
+):
+    """Add to accounts what happened since the last look, at most a minute of the episode.
+
+    Of machines ``first`` to before ``end`` of E. Where to look next on their way to ``until_us`` (E,), at the
+    end of the present minute or there, goes to ``stop_us`` (E,); returns whether any still has a way to go.
 
     ``rows`` (N,) are the machine's indices of the sampled cgroups, ``cpu_us`` (E, 2) what compressing and
     decompressing a page takes, ``limit_pct`` the promise's disk reads, ``began_us`` (E,) when minutes began
@@ -169,13 +177,17 @@ def account(blocks, rows, cpu_us, limit_pct, began_us, looked_us, seen, minute, 
     ``minute`` (E, N), pages read in the present minute. Added to: ``sums`` (E, N, len(SUMS)).
     A parent's counters are its own; rows are leaves unless somebody chose otherwise.
     """
-    for e in range(len(blocks)):
+    left = False
+    for e in range(first, end):
         st = state_ref(blocks[e])
         elapsed = st.host[0].now - looked_us[e]
+        looked_us[e] = st.host[0].now
+        into_us = (looked_us[e] - began_us[e]) % _MINUTE_US
+        stop_us[e] = min(looked_us[e] - into_us + _MINUTE_US, until_us[e])
+        left = left or looked_us[e] < until_us[e]
         if elapsed == 0:
             continue
-        looked_us[e] = st.host[0].now
-        ended = (looked_us[e] - began_us[e]) % _MINUTE_US == 0
+        ended = into_us == 0
         for i in range(len(rows)):
             now = _look(st, rows[i])
             last = seen[e, i]
@@ -196,3 +208,4 @@ def account(blocks, rows, cpu_us, limit_pct, began_us, looked_us, seen, minute, 
             out[7] += reads
             out[8] += now[7] - last[7]
             _keep(last, now)
+    return left

@@ -53,9 +53,9 @@ class EventLog:
         self._last[e] = self.costs(e)
         self._watched[e] = _Watched(machine, events) if events else None
 
-    def read(self) -> None:
-        """Take in what happened since the last reading."""
-        for watched in self._watched:
+    def read(self, first: int, end: int) -> None:
+        """Take in what happened to machines ``first`` to before ``end`` since the last reading."""
+        for watched in self._watched[first:end]:
             if watched is not None:
                 watched.read()
 

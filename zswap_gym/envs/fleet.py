@@ -1,10 +1,12 @@
-"""Hosts stepped together: one compiled call for all of them, one numpy pass over what they say.
+"""Hosts stepped together, on all cores: a few compiled calls for many of them.
 
 A single environment is a fleet of one, so that many environments give what single ones give.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,11 +14,12 @@ import numpy.typing as npt
 
 from zswap_gym.envs.accounting import Accounts, Meter
 from zswap_gym.envs.compiled import whole_requests
+from zswap_gym.envs.crew import Piece, run_pieces, thread_count
 from zswap_gym.envs.event_log import EventLog
 from zswap_gym.envs.warmstart import WarmStart
 from zswap_gym.host.dialects import AGE_LIMIT_S, V1
 from zswap_gym.host.simulated import SimulatedHost, tell_hints
-from zswap_gym.host.simulated_table import read_tables
+from zswap_gym.host.simulated_table import fill_tables
 from zswap_gym.host.types import COLUMNS, Table
 from zswap_gym.kernel import engine, requests
 from zswap_gym.policy.features import FeatureExtractor, Observation
@@ -28,6 +31,9 @@ Integers = npt.NDArray[np.int64]
 Ended = tuple[str, int, int, float, int, int]
 """A request that ended: cgroup, errno, pages, seconds, errno of the release, pages released."""
 
+PIECES = 2
+"""Of a step, per thread: hosts take different times, and a thread that is done takes another piece."""
+
 
 class Fleet:
     """E simulated hosts of one scenario: N sampled cgroups each, the same ones.
@@ -36,10 +42,19 @@ class Fleet:
         size: E.
         critical_factor: how much a stalled second counts inside a critical window.
         promise: what broken minutes are counted by; None = the usual one.
+        threads: on how many to step; None = as many as there are cores. It changes no result.
     """
 
-    def __init__(self, size: int, critical_factor: float = 1.0, promise: Promise | None = None) -> None:
+    def __init__(
+        self,
+        size: int,
+        critical_factor: float = 1.0,
+        promise: Promise | None = None,
+        *,
+        threads: int | None = None,
+    ) -> None:
         self.size = size
+        self.threads = min(thread_count(threads), size)
         self.critical_factor = critical_factor
         self.promise = promise or Promise()
         self.hosts: list[SimulatedHost] = []
@@ -133,27 +148,49 @@ class Fleet:
         Requests are as :func:`zswap_gym.policy.actions.decode` gives them, (E, N). Returns how many
         of each host's (E,) were refused because the last one of the cgroup still ran.
         """
-        age_us, amount, release = self._asked(age_s, max_bytes, release_bytes)
-        busy, now_us = np.empty(self.size, np.int64), np.empty(self.size, np.int64)
-        requests.request_all(self._blocks, self._at, age_us, amount, release, busy, now_us)
-        now_us += round(seconds * US_PER_S)
-        self._pass(now_us)
-        self.tables = read_tables(self._blocks, self._at, self._clocks)
-        tell_hints(self.hosts, self.tables, now_us)
-        self.rows = self.extractor.update(self.tables)
-        self.terms = self.meter.read(self._blocks)
-        return busy
+        run_pieces(self.begin_step(age_s, max_bytes, release_bytes, seconds), self.threads)
+        return self.end_step()
 
-    def _pass(self, until_us: Integers) -> None:
-        """Let time pass up to ``until_us`` (E,), with a look at every end of a minute on the way."""
-        self.accounts.begin_step()
-        stop: Integers | None = None
-        while stop is None or (stop < until_us).any():
-            stop = self.accounts.next_stop(until_us)
-            engine.advance(self._blocks, stop, -1)
-            self.accounts.look(self._blocks)
-            self.events.read()
+    def begin_step(self, age_s: Array, max_bytes: Array, release_bytes: Array, seconds: float) -> list[Piece]:
+        """The work of :meth:`step` in pieces, for any threads in any order; then comes :meth:`end_step`."""
+        asked = self._asked(age_s, max_bytes, release_bytes)
+        self._busy, until_us = np.empty(self.size, np.int64), np.empty(self.size, np.int64)
+        self.accounts.begin_step(until_us)
+        self.meter.begin_step()
+        self.tables = np.zeros_like(self.tables)
+        self.rows = np.empty_like(self.rows)
+        interval_us = round(seconds * US_PER_S)
+        many = -(-self.size // (PIECES * self.threads)) if self.threads > 1 else self.size
+        return [
+            partial(self._advance, first, min(first + many, self.size), asked, until_us, interval_us)
+            for first in range(0, self.size, many)
+        ]
+
+    def _advance(
+        self, first: int, end: int, asked: Sequence[Integers], until_us: Integers, interval_us: int
+    ) -> None:
+        """A step of hosts ``first`` to before ``end``, with a look at every end of a minute on the way."""
+        mine, accounts = slice(first, end), self.accounts
+        blocks = self._blocks[mine]
+        age_us, amount, release = (part[mine] for part in asked)
+        requests.request_all(blocks, self._at, age_us, amount, release, self._busy[mine], until_us[mine])
+        until_us[mine] += interval_us
+        stop_us = accounts.stop_us[mine]
+        while accounts.look(self._blocks, first, end):
+            engine.advance(blocks, stop_us, -1)
+            self.events.read(first, end)
+        fill_tables(self._blocks, self._at, self._clocks, self.tables, first, end)
+        tell_hints(self.hosts[mine], self.tables[mine], until_us[mine])
+        n = len(self._at)
+        flat, rows = self.tables.reshape(-1, len(COLUMNS)), self.rows.reshape(-1, self.rows.shape[-1])
+        self.extractor.update_rows(flat, rows, first * n, end * n)
+        self.meter.read(self._blocks, first, end)
+
+    def end_step(self) -> Integers:
+        """What :meth:`step` returns."""
         self.accounts.end_step()
+        self.terms = self.meter.terms
+        return self._busy
 
     def outcomes(self, e: int) -> tuple[Ended, ...]:
         """Requests of host e that ended in the last step, in order of their end; told once."""

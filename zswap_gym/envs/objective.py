@@ -87,7 +87,7 @@ class Earned:
     def worth(self, fleet: Fleet, steps: Integers) -> tuple[Array, Array]:
         """As :meth:`Bill.worth`."""
         if self._unknown.any():
-            self._look_up()
+            self._look_up(fleet.threads)
         env, held = self._env, fleet.step_account.held_byte_us
         nothing = Account.of(self._sums[self._all, steps])
         verdict = judge_hosts(fleet.account, nothing, env.promise)
@@ -101,9 +101,9 @@ class Earned:
             costs[:, k] = getattr(verdict, name)
         return rewards, costs
 
-    def _look_up(self) -> None:
+    def _look_up(self, threads: int) -> None:
         missing = np.flatnonzero(self._unknown)
-        found: list[Reference] = references(self._env, self._seeds[missing].tolist())
+        found: list[Reference] = references(self._env, self._seeds[missing].tolist(), threads=threads)
         if self._sums.shape[1:] != found[0].sums.shape:
             self._sums = np.zeros((len(self._all), *found[0].sums.shape))
             self._held = np.zeros((len(self._all), len(found[0].sums)))

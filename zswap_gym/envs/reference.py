@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zswap_gym.envs.fleet import Fleet
-from zswap_gym.envs.warmstart import episode_start, scenario_digest
+from zswap_gym.envs.warmstart import episode_starts, scenario_digest
 from zswap_gym.policy.promise import Account, Promise
 from zswap_gym.workloads.scenario import Scenario
 
@@ -55,6 +55,7 @@ def references(
     *,
     snapshots: int | None = None,
     promise: Promise | None = None,
+    threads: int | None = None,
 ) -> list[Reference]:
     """The reference of each seed; those that are not in the pool run, several at once.
 
@@ -63,6 +64,7 @@ def references(
         seeds: of the episodes.
         snapshots: as of WritebackEnv; None = the environment's, of a scenario 0: a draw per seed.
         promise: what broken minutes are counted by; None = the environment's, of a scenario the usual.
+        threads: as of :class:`zswap_gym.envs.fleet.Fleet`.
     """
     if isinstance(of, Scenario):
         scenario, digest = of, scenario_digest(of)
@@ -75,7 +77,8 @@ def references(
     missing = [key for key in dict.fromkeys(keys) if key not in found]
     for at in range(0, len(missing), TOGETHER):
         part = missing[at : at + TOGETHER]
-        found |= zip(part, _run(scenario, digest, [key[1] for key in part], pool, counted), strict=True)
+        fleet = Fleet(len(part), promise=counted, threads=threads)
+        found |= zip(part, _run(fleet, scenario, digest, [key[1] for key in part], pool), strict=True)
     for key in keys:
         _pool[key] = found[key]
         _pool.move_to_end(key)
@@ -84,12 +87,11 @@ def references(
 
 
 def _run(
-    scenario: Scenario, digest: str, seeds: Sequence[int], snapshots: int, promise: Promise
+    fleet: Fleet, scenario: Scenario, digest: str, seeds: Sequence[int], snapshots: int
 ) -> list[Reference]:
     """Episodes of several seeds in which nothing is asked for."""
-    fleet = Fleet(len(seeds), promise=promise)
-    for e, seed in enumerate(seeds):
-        fleet.adopt(e, *episode_start(scenario, digest, seed, snapshots))
+    for e, start in enumerate(episode_starts(scenario, digest, seeds, snapshots, fleet.threads)):
+        fleet.adopt(e, *start)
     shape = fleet.tables.shape[:2]
     no_age, nothing = np.full(shape, np.nan), np.zeros(shape)
     steps, sums = [], [fleet.accounts.sums]

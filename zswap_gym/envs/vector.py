@@ -13,13 +13,14 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from zswap_gym.envs.arguments import reset_options, whole
+from zswap_gym.envs.crew import Piece, run_pieces
 from zswap_gym.envs.fleet import Ended, Fleet
 from zswap_gym.envs.objective import PENALTY, objective_of
 from zswap_gym.envs.privileged import PrivilegedWritebackEnv
 from zswap_gym.envs.rendering import History, step_view
 from zswap_gym.envs.reward import TERMS, RewardWeights
 from zswap_gym.envs.spaces import action_rows
-from zswap_gym.envs.warmstart import episode_start
+from zswap_gym.envs.warmstart import WarmStart, episode_starts
 from zswap_gym.envs.writeback import DEFAULT_SCENARIO, WritebackEnv
 from zswap_gym.policy.actions import ActionSpec, decode
 from zswap_gym.policy.features import Observation
@@ -34,7 +35,7 @@ Steps = tuple[Observation, Array, Flags, Flags, dict[str, Any]]
 
 
 class WritebackVectorEnv(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np.float32], Any]):
-    """``num_envs`` hosts of one scenario, stepped in one compiled call.
+    """``num_envs`` hosts of one scenario, stepped together on all cores.
 
     Observations, actions, rewards and episodes are those of
     :class:`zswap_gym.envs.writeback.WritebackEnv`, bit for bit: environment i seeded with s gives what
@@ -59,6 +60,8 @@ class WritebackVectorEnv(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np.
             ``WritebackEnv``.
         render_mode: as of ``WritebackEnv``; :meth:`render` gives one picture, or text, per environment.
         max_episode_steps: an episode ends after so many steps where it has not ended before.
+        threads: on how many to advance the hosts; None = as many as there are cores, or what the environment
+            variable ZSWAP_GYM_THREADS says. Results are equal to the last bit whatever the number.
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012
@@ -83,6 +86,7 @@ class WritebackVectorEnv(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np.
         action: ActionSpec | Mapping[str, float] | None = None,
         render_mode: str | None = None,
         max_episode_steps: int | None = None,
+        threads: int | None = None,
     ) -> None:
         if num_envs < 1:
             raise ValueError(f"num_envs = {num_envs}; at least one environment")
@@ -110,7 +114,7 @@ class WritebackVectorEnv(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np.
         self.single_action_space = self.one.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self.fleet = Fleet(num_envs, self.one.weights.critical_factor, self.one.promise)
+        self.fleet = Fleet(num_envs, self.one.weights.critical_factor, self.one.promise, threads=threads)
         self._worth = objective_of(self.one, num_envs)
         self._steps = np.zeros(num_envs, np.int64)
         self._streams: list[np.random.Generator | None] = [None] * num_envs
@@ -161,27 +165,41 @@ class WritebackVectorEnv(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np.
 
         ValueError where they are of another shape.
         """
+        run_pieces(self.begin_step(actions), self.fleet.threads)
+        return self.end_step()
+
+    def begin_step(self, actions: npt.ArrayLike) -> list[Piece]:
+        """The work of :meth:`step` in pieces, for any threads in any order; then comes :meth:`end_step`."""
         if not self.fleet.hosts:
             raise gymnasium.error.ResetNeeded("call reset() first")
         n = self.fleet.tables.shape[1]
         acted = action_rows(actions, self.action_space)[:, :n]
-        return self.step_decoded(*decode(acted, self.fleet.tables, self.one.contract.action))
+        return self._begin_step(*decode(acted, self.fleet.tables, self.one.contract.action))
 
     def step_decoded(self, age_s: Array, max_bytes: Array, release_bytes: Array) -> Steps:
         """The same with requests (num_envs, N) as :func:`zswap_gym.policy.actions.decode` gives them.
 
         ValueError where they are of another shape.
         """
-        one, fleet = self.one, self.fleet
-        shape = fleet.tables.shape[:2]
+        shape = self.fleet.tables.shape[:2]
         if not age_s.shape == max_bytes.shape == release_bytes.shape == shape:
             shapes = f"{age_s.shape}, {max_bytes.shape} and {release_bytes.shape}"
             raise ValueError(f"requests of shapes {shapes}; give {shape} each")
-        before = fleet.tables
-        busy = fleet.step(age_s, max_bytes, release_bytes, one.interval_s)
+        run_pieces(self._begin_step(age_s, max_bytes, release_bytes), self.fleet.threads)
+        return self.end_step()
+
+    def _begin_step(self, age_s: Array, max_bytes: Array, release_bytes: Array) -> list[Piece]:
+        self._before = self.fleet.tables, max_bytes, age_s
+        return self.fleet.begin_step(age_s, max_bytes, release_bytes, self.one.interval_s)
+
+    def end_step(self) -> Steps:
+        """What :meth:`step` returns, when all pieces are done."""
+        one, fleet = self.one, self.fleet
+        busy = fleet.end_step()
         self._steps += 1
         rewards, costs = self._worth.worth(fleet, self._steps)
         for e, history in self._histories.items():
+            before, max_bytes, age_s = self._before
             history.add(step_view(fleet, e, before[e], max_bytes[e], age_s[e]), float(rewards[e]))
         ended: Flags = self._steps >= self.steps_per_episode
         self._observations = one.observe(fleet)
@@ -218,24 +236,30 @@ class WritebackVectorEnv(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np.
 
     def _begin(self, which: Flags, seeds: Sequence[int | None]) -> None:
         """Start an episode of each of ``which``; what the others have seen stays what it was."""
-        for e in np.flatnonzero(which).tolist():
-            self._start(e, seeds[e])
+        begun = np.flatnonzero(which).tolist()
+        episodes = [self._episode(e, seeds[e]) for e in begun]
+        one = self.one
+        starts = episode_starts(one.scenario, one.digest, episodes, one.snapshots, self.fleet.threads)
+        for e, episode, start in zip(begun, episodes, starts, strict=True):
+            self._start(e, episode, *start)
         first = self.one.observe(self.fleet)
         # Not the first of the others: what a host says of its interval is used up when it is looked at.
         self._observations = first if which.all() else np.where(which[:, None], first, self._observations)
 
-    def _start(self, e: int, seed: int | None) -> None:
+    def _episode(self, e: int, seed: int | None) -> int:
+        """Seed of the next episode of environment e, from its stream where none is given."""
         stream = self._streams[e]
         if seed is not None or stream is None:
             stream = self._streams[e] = gymnasium.utils.seeding.np_random(seed)[0]
-        episode = self.one.next_episode(stream) if seed is None else seed
-        one = self.one
-        self.fleet.adopt(e, *episode_start(one.scenario, one.digest, episode, one.snapshots))
+        return self.one.next_episode(stream) if seed is None else seed
+
+    def _start(self, e: int, episode: int, start: WarmStart, stream: int) -> None:
+        self.fleet.adopt(e, start, stream)
         self._worth.begin(e, episode)
         self._episodes[e] = episode
         self._steps[e] = 0
         if self.render_mode is not None:
-            self._histories[e] = History.start(list(self.fleet.cgroups), one.interval_s)
+            self._histories[e] = History.start(list(self.fleet.cgroups), self.one.interval_s)
 
     def _next_episodes(self, ended: Flags, came_to: CameTo) -> dict[str, Any]:
         """Reset where an episode ended; what it ended with moves to final_obs and final_info."""

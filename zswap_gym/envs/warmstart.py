@@ -11,11 +11,14 @@ import hashlib
 import math
 import zlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 
+from zswap_gym.envs.crew import run_pieces
 from zswap_gym.host.dialects import DIALECTS
 from zswap_gym.host.simulated import SimulatedHost
 from zswap_gym.host.types import Table
@@ -50,21 +53,29 @@ class WarmStart:
         return sum(array.nbytes for array in self.host.machine.state)
 
 
-_SIGNATURES = {
-    "increase": "(float64[:,::1], boolean[::1], float64[:,::1], boolean[::1], float64[:,::1], boolean[::1])",
-    "advance": "(float64[:,::1], float64[::1], float64[::1], float64[::1], float64[::1], "
-    "float64[::1], float64[::1])",
-    "observe": "(float64[:,::1], int64[::1], float64[:,::1], boolean[::1], float64[::1], "
-    "float64[:,::1], float64[:,::1], float64[::1], int64[::1],"
-    "float64[:,::1], float64[::1], float64[::1], float64[:,::1], boolean[::1], "
-    "float64[:,::1], boolean[::1], float64[::1], float32[:,::1])",
-    "observe_hosts": "(float64[:,:,::1], int64[::1], float64[:,::1], boolean[::1], float64, "
-    "float64[:,::1], float64[::1], float64[::1], float64[:,::1],"
-    "boolean[::1], float64[:,::1], boolean[::1], float64[::1], float32[:,::1])",
-    "decode": "(float64[:,::1], float64[:,::1], int64, float64[::1], float64[::1], float64[::1])",
-}
+_ROWS, _ROW, _FLAGS, _NUMBERS = "float64[:,::1]", "float64[::1]", "boolean[::1]", "int64[::1]"
+_HOSTS, _OUT = "float64[:,:,::1]", "float32[:,::1]"
+_CALLED = {
+    "increase": (_ROWS, _FLAGS, _ROWS, _FLAGS, _ROWS, _FLAGS, "int64", "int64"),
+    "advance": (_ROWS, _ROW, _ROW, _ROW, _ROW, _ROW, _ROW),
+    "observe": (
+        _ROWS, _NUMBERS, _ROWS, _FLAGS, _ROW, _ROWS, _ROWS, _ROW, _NUMBERS, _ROWS, _ROW, _ROW,
+        _ROWS, _FLAGS, _ROWS, _FLAGS, _ROWS, _OUT, "int64", "int64",
+    ),
+    "observe_hosts": (
+        _HOSTS, _NUMBERS, _ROWS, _FLAGS, "float64", _ROWS, _ROW, _ROW,
+        _ROWS, _FLAGS, _ROWS, _FLAGS, _ROW, _OUT,
+    ),
+    "decode": (_ROWS, _ROWS, "int64", _ROW, _ROW, _ROW),
+}  # fmt: skip
+
+
+def _called(function: Any) -> Any:
+    return jit.entry_for(f"({', '.join(_CALLED[function.__name__])})", __name__)(function)
+
+
 # Whoever simulates has a compiler: features for many hosts at once.
-rowwise.use(jit.njit, lambda called: jit.entry_for(_SIGNATURES[called.__name__], __name__)(called))
+rowwise.use(jit.njit, _called)
 
 _pool: OrderedDict[tuple[str, int], WarmStart] = OrderedDict()
 
@@ -81,16 +92,33 @@ def episode_start(scenario: Scenario, digest: str, seed: int, snapshots: int) ->
         snapshots: size of the pool: the draw is number ``seed mod snapshots``. 0 = a draw of its
             own for every seed, for evaluation.
     """
-    member = seed % snapshots if snapshots else seed
-    key = (digest, member)
-    warm = _pool.get(key)
-    if warm is None:
-        warm = _pool[key] = warm_up(scenario, member)
+    return next(iter(episode_starts(scenario, digest, [seed], snapshots, 1)))
+
+
+def episode_starts(
+    scenario: Scenario, digest: str, seeds: Sequence[int], snapshots: int, threads: int
+) -> Iterator[tuple[WarmStart, int]]:
+    """The same of several seeds, one after the other; what is not in the pool is run in ``threads``.
+
+    So many at a time: each takes the memory of its machine, and the pool may not hold all of them.
+    """
+    for at in range(0, len(seeds), threads):
+        part = seeds[at : at + threads]
+        keys = [(digest, seed % snapshots if snapshots else seed) for seed in part]
+        missing = [key for key in dict.fromkeys(keys) if key not in _pool]
+        found = {key: _pool[key] for key in keys if key in _pool}
+
+        def run(key: tuple[str, int], found: dict[tuple[str, int], WarmStart] = found) -> None:
+            found[key] = warm_up(scenario, key[1])
+
+        run_pieces([partial(run, key) for key in missing], threads)
+        for seed, key in zip(part, keys, strict=True):
+            _pool[key] = found[key]
+            _pool.move_to_end(key)
+            (stream,) = np.random.SeedSequence([_name_key(scenario), seed, 1]).generate_state(1, np.uint64)
+            yield found[key], max(int(stream), 1)
         while len(_pool) > 1 and sum(start.nbytes for start in _pool.values()) > POOL_BYTES:
             _pool.popitem(last=False)
-    _pool.move_to_end(key)
-    (stream,) = np.random.SeedSequence([_name_key(scenario), seed, 1]).generate_state(1, np.uint64)
-    return warm, max(int(stream), 1)
 
 
 def warm_up(scenario: Scenario, member: int) -> WarmStart:

@@ -121,7 +121,7 @@ class SimulatedHost:
 
     @property
     def clock(self) -> npt.NDArray[np.float64]:
-        """Boot time at which the simulation began, us, and local time then, s: for `read_tables`."""
+        """Boot time at which the simulation began, us, and local time then, s: for `fill_tables`."""
         return np.array([self.boot_us, self.time_of_day_s], np.float64)
 
     def tell_hints(self, table: Table, since_boot_s: float) -> None:

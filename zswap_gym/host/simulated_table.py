@@ -157,11 +157,11 @@ def _disk_reads(st, c):
 
 @entry_for(
     "(uint64[:,::1], int64[::1], float64[:,::1], int64[::1], int64[::1], int64[::1], "
-    "int64[::1], int64[::1], float64[:,:,::1])"
+    "int64[::1], int64[::1], float64[:,:,::1], int64, int64)"
 )
-def _fill(blocks, cgroups, clocks, own, machine, counted, counters, clock, out):
+def _fill(blocks, cgroups, clocks, own, machine, counted, counters, clock, out, first, end):
     """Fill one row of ``out[e]`` per entry of ``cgroups``; counters are sums over the subtree."""
-    for e in range(len(blocks)):
+    for e in range(first, end):
         st = state_ref(blocks[e])
         time_of_day = (clocks[e, 1] + (st.host[0].now - clocks[e, 0]) / US_PER_S) % DAY_S
         for i in range(len(cgroups)):
@@ -186,17 +186,20 @@ _CLOCK_AT = np.array([COLUMN[name] for name in _CLOCK])
 _COUNTERS = np.array([STAT.index(name) for name in _COUNTED])
 
 
-def read_tables(
-    blocks: npt.NDArray[np.uint64], rows: npt.NDArray[np.int64], clocks: npt.NDArray[np.float64]
-) -> Table:
-    """Tables (E, len(rows), len(COLUMNS)) of the machines with ``blocks`` (E, words), in one call.
+def fill_tables(
+    blocks: npt.NDArray[np.uint64],
+    rows: npt.NDArray[np.int64],
+    clocks: npt.NDArray[np.float64],
+    out: Table,
+    first: int,
+    end: int,
+) -> None:
+    """Tables of machines ``first`` to before ``end`` into ``out`` (E, len(rows), len(COLUMNS)), all zeros.
 
-    ``clocks`` (E, 2) are those of the hosts. The columns of the hints say that nothing is known; what is
-    known is the caller's.
+    ``blocks`` (E, words) are the machines', ``clocks`` (E, 2) those of the hosts. The columns of the hints
+    say that nothing is known; what is known is the caller's.
     """
-    out = np.zeros((len(blocks), len(rows), len(COLUMNS)))
-    _fill(blocks, rows, clocks, _OWN_AT, _MACHINE_AT, _COUNTED_AT, _COUNTERS, _CLOCK_AT, out)
-    return out
+    _fill(blocks, rows, clocks, _OWN_AT, _MACHINE_AT, _COUNTED_AT, _COUNTERS, _CLOCK_AT, out, first, end)
 
 
 class TableReader:
@@ -208,4 +211,6 @@ class TableReader:
 
     def read(self, clock: npt.NDArray[np.float64]) -> Table:
         """The table now: float64, (len(rows), len(COLUMNS)). ``clock`` is the host's."""
-        return np.asarray(read_tables(self.machine.block[None], self.rows, clock[None])[0])
+        out = np.zeros((1, len(self.rows), len(COLUMNS)))
+        fill_tables(self.machine.block[None], self.rows, clock[None], out, 0, 1)
+        return np.asarray(out[0])

@@ -59,5 +59,5 @@ class Deltas:
         ``now`` is (C or more, M): its first C rows; where ``here`` is false they are not looked at.
         """
         delta, known = np.empty_like(self.last), np.empty_like(self.seen)
-        rowwise.increase(np.ascontiguousarray(now), here, self.last, self.seen, delta, known)
+        rowwise.increase(np.ascontiguousarray(now), here, self.last, self.seen, delta, known, 0, len(here))
         return delta, known

@@ -150,8 +150,8 @@ class FeatureExtractor:
         self.age = AgeEstimate((rows,))
         self._counters = Deltas(rowwise.COUNTERS, rows)
         self._host_counters = Deltas(rowwise.HOST_COUNTERS, hosts)
-        self._scratch = _scratch(len(_TAKE), rowwise.COUNTERS, rows, len(FEATURES))
-        self._host_scratch = _scratch(len(_HOST_TAKE), rowwise.HOST_COUNTERS, hosts, len(HOST_FEATURES))
+        self._scratch = _scratch(len(_TAKE), rowwise.COUNTERS, rows, (rows, len(FEATURES)))
+        self._host_scratch = _scratch(len(_HOST_TAKE), rowwise.HOST_COUNTERS, hosts, (len(HOST_FEATURES),))
         self._current: Array = np.zeros(rows)  # memory.current at the last sample
         self._slow: Array = np.zeros((3, rows))  # loads, disk refaults, writebacks: share of footprint/min
 
@@ -198,15 +198,22 @@ class FeatureExtractor:
 
     def update(self, table: Table) -> Observation:
         """Observe a sample table (..., N, K); returns float32 (..., N, F) inside LOW and HIGH, no NaN."""
-        flat = np.ascontiguousarray(table).reshape(-1, len(COLUMNS))
-        past = self._counters
         out: Observation = np.empty((*self.shape, len(FEATURES)), np.float32)
+        rows = out.reshape(-1, len(FEATURES))
+        self.update_rows(np.ascontiguousarray(table).reshape(-1, len(COLUMNS)), rows, 0, len(rows))
+        return out
+
+    def update_rows(self, table: Table, out: Observation, first: int, end: int) -> None:
+        """The same for rows ``first`` to before ``end`` of a contiguous table (M, K), into ``out`` (M, F).
+
+        Rows have nothing to do with each other: several threads may each observe some.
+        """
+        past = self._counters
         with _quiet():
             rowwise.observe(
-                flat, _TAKE, past.last, past.seen, self._current, self._slow, self.age.mass, EDGES_S,
-                FROM_BIN, _SCALES, _LOW, _HIGH, *self._scratch, out.reshape(-1, len(FEATURES)),
+                table, _TAKE, past.last, past.seen, self._current, self._slow, self.age.mass, EDGES_S,
+                FROM_BIN, _SCALES, _LOW, _HIGH, *self._scratch, out, first, end,
             )  # fmt: skip
-        return out
 
     def host(self, table: Table) -> Observation:
         """Host features of a table, float32 (..., H), from its first present row; zeros if there is none."""
@@ -221,11 +228,13 @@ class FeatureExtractor:
         return out
 
 
-def _scratch(columns: int, counters: int, rows: int, features: int) -> tuple[Array, Mask, Array, Mask, Array]:
+def _scratch(
+    columns: int, counters: int, rows: int, values: tuple[int, ...]
+) -> tuple[Array, Mask, Array, Mask, Array]:
     """Room for what `rowwise.observe` works out on the way: its arguments from ``x`` on, but the last."""
     return (
         np.empty((columns, rows)), np.empty(rows, bool), np.empty((counters, rows)), np.empty(rows, bool),
-        np.empty(features),
+        np.empty(values),
     )  # fmt: skip
 
 

@@ -55,12 +55,12 @@ HOST_COUNTERS = 2
 ) = range(HOST_COUNTERS, len(HOST_COLUMNS))  # fmt: skip
 
 
-def gather(table: Any, take: Any, x: Any, here: Any) -> None:
+def gather(table: Any, take: Any, x: Any, here: Any, first: Any, end: Any) -> None:
     """Columns ``take`` of a table (M, K) into ``x`` (len(take), M); ``here`` (M,): rows without NaN.
 
-    A row with a NaN in it is absent and becomes zeros.
+    A row with a NaN in it is absent and becomes zeros. Rows from ``first`` to before ``end``, here and below.
     """
-    for m in range(len(table)):
+    for m in range(first, end):
         here[m] = True
         for k in range(len(take)):
             x[k, m] = table[m, take[k]]
@@ -70,12 +70,12 @@ def gather(table: Any, take: Any, x: Any, here: Any) -> None:
             x[:, m] = 0.0
 
 
-def increase(now: Any, here: Any, last: Any, seen: Any, delta: Any, known: Any) -> None:
+def increase(now: Any, here: Any, last: Any, seen: Any, delta: Any, known: Any, first: Any, end: Any) -> None:
     """Increases (C, M) of the first C rows of ``now`` over ``last``, which is brought up to date.
 
     ``known`` (M,): there was a value before and no counter of the row fell; else its increases are 0.
     """
-    for m in range(len(here)):
+    for m in range(first, end):
         known[m] = here[m] and seen[m]
         for k in range(len(last)):
             delta[k, m] = now[k, m] - last[k, m]
@@ -243,15 +243,15 @@ def _older(bins: Any, from_bin: Any, values: Any) -> None:
 
 def describe(
     x: Any, here: Any, delta: Any, known: Any, current: Any, slow: Any, mass: Any, from_bin: Any,
-    scales: Any, low: Any, high: Any, values: Any, out: Any,
+    scales: Any, low: Any, high: Any, values: Any, out: Any, first: Any, end: Any,
 ) -> None:  # fmt: skip
     """All features of features.FEATURES, in their order, into ``out`` (M, F); absent rows get zeros.
 
     ``x`` and ``here`` are from :func:`gather`, ``delta`` and ``known`` from :func:`increase`, ``mass``
     (M, B) is up to date. ``current`` (M,) and ``slow`` (3, M) remember the last sample's memory.current
-    and the slow averages. ``scales`` (13, 2) are those of :func:`_log`; ``values`` (F,) is scratch.
+    and the slow averages. ``scales`` (13, 2) are those of :func:`_log`; ``values`` (M, F) is scratch.
     """
-    for m in range(len(here)):
+    for m in range(first, end):
         before = current[m]
         current[m] = x[_CURRENT, m]
         if not known[m]:
@@ -262,33 +262,34 @@ def describe(
             continue
         on_disk = max(x[_SWAP, m] - x[_ZSWAPPED, m] - x[_SWAPCACHED, m], 0.0)
         footprint = max(x[_ANON, m] + x[_ZSWAPPED, m] + on_disk, PAGE_SIZE)
-        values[0] = 1.0
-        _shares(x, m, footprint, on_disk, values)
-        _flows(x, delta, m, footprint, slow, scales, values)
-        values[9] = slow[1, m] / max(slow[2, m], _TINY)
-        values[10] = x[_WRITEBACK, m]
-        values[11] = (current[m] - before) / footprint
-        _older(mass[m], from_bin, values)
-        values[29] = 0.0 if x[_KNOWN, m] > 0.0 else 1.0
-        _bounded(values, low, high, out[m])
+        row = values[m]
+        row[0] = 1.0
+        _shares(x, m, footprint, on_disk, row)
+        _flows(x, delta, m, footprint, slow, scales, row)
+        row[9] = slow[1, m] / max(slow[2, m], _TINY)
+        row[10] = x[_WRITEBACK, m]
+        row[11] = (current[m] - before) / footprint
+        _older(mass[m], from_bin, row)
+        row[29] = 0.0 if x[_KNOWN, m] > 0.0 else 1.0
+        _bounded(row, low, high, out[m])
 
 
 def observe(
     table: Any, take: Any, last: Any, seen: Any, current: Any, slow: Any, mass: Any, edges: Any,
     from_bin: Any, scales: Any, low: Any, high: Any, x: Any, here: Any, delta: Any, known: Any, values: Any,
-    out: Any,
+    out: Any, first: Any, end: Any,
 ) -> None:  # fmt: skip
     """A table (M, K) becomes features ``out`` (M, F); from ``x`` on arguments are scratch, then ``out``."""
-    gather(table, take, x, here)
-    increase(x, here, last, seen, delta, known)
-    for m in range(len(here)):
+    gather(table, take, x, here, first, end)
+    increase(x, here, last, seen, delta, known, first, end)
+    for m in range(first, end):
         if not known[m]:
             mass[m, :] = 0.0
         _grow_older(
             mass[m], edges, delta[_ELAPSED, m], delta[_STORED, m], delta[_LOADED, m], delta[_WRITTEN, m],
             x[_ZSWAPPED, m] / PAGE_SIZE,
         )  # fmt: skip
-    describe(x, here, delta, known, current, slow, mass, from_bin, scales, low, high, values, out)
+    describe(x, here, delta, known, current, slow, mass, from_bin, scales, low, high, values, out, first, end)
 
 
 def first_complete(table: Any, take: Any, x: Any, found: Any) -> None:
@@ -337,7 +338,7 @@ def observe_hosts(
 ) -> None:  # fmt: skip
     """Tables (E, N, K) become host features ``out`` (E, H); from ``x`` on as in :func:`observe`."""
     first_complete(table, take, x, found)
-    increase(x, found, last, seen, delta, known)
+    increase(x, found, last, seen, delta, known, 0, len(found))
     describe_hosts(x, found, delta, interval_s, scales, low, high, values, out)
 
 
