@@ -60,9 +60,9 @@ def test_each_runs_once_and_the_pool_is_bounded(make_env: MakeEnv, monkeypatch: 
     ran: list[int] = []
     run = reference._run
 
-    def counted(scenario, digest, seeds, snapshots, promise):
+    def counted(scenario, digest, seeds, *rest):
         ran.extend(seeds)
-        return run(scenario, digest, seeds, snapshots, promise)
+        return run(scenario, digest, seeds, *rest)
 
     monkeypatch.setattr(reference, "_run", counted)
     first = references(env, SEEDS)

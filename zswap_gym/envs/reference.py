@@ -77,8 +77,8 @@ def references(
     missing = [key for key in dict.fromkeys(keys) if key not in found]
     for at in range(0, len(missing), TOGETHER):
         part = missing[at : at + TOGETHER]
-        fleet = Fleet(len(part), promise=counted, threads=threads)
-        found |= zip(part, _run(fleet, scenario, digest, [key[1] for key in part], pool), strict=True)
+        ran = _run(scenario, digest, [key[1] for key in part], pool, counted, threads)
+        found |= zip(part, ran, strict=True)
     for key in keys:
         _pool[key] = found[key]
         _pool.move_to_end(key)
@@ -87,9 +87,15 @@ def references(
 
 
 def _run(
-    fleet: Fleet, scenario: Scenario, digest: str, seeds: Sequence[int], snapshots: int
+    scenario: Scenario,
+    digest: str,
+    seeds: Sequence[int],
+    snapshots: int,
+    promise: Promise,
+    threads: int | None,
 ) -> list[Reference]:
     """Episodes of several seeds in which nothing is asked for."""
+    fleet = Fleet(len(seeds), promise=promise, threads=threads)
     for e, start in enumerate(episode_starts(scenario, digest, seeds, snapshots, fleet.threads)):
         fleet.adopt(e, *start)
     shape = fleet.tables.shape[:2]

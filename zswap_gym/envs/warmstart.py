@@ -112,13 +112,14 @@ def episode_starts(
             found[key] = warm_up(scenario, key[1])
 
         run_pieces([partial(run, key) for key in missing], threads)
-        for seed, key in zip(part, keys, strict=True):
+        for key in keys:
             _pool[key] = found[key]
             _pool.move_to_end(key)
-            (stream,) = np.random.SeedSequence([_name_key(scenario), seed, 1]).generate_state(1, np.uint64)
-            yield found[key], max(int(stream), 1)
         while len(_pool) > 1 and sum(start.nbytes for start in _pool.values()) > POOL_BYTES:
             _pool.popitem(last=False)
+        for seed, key in zip(part, keys, strict=True):
+            (stream,) = np.random.SeedSequence([_name_key(scenario), seed, 1]).generate_state(1, np.uint64)
+            yield found[key], max(int(stream), 1)
 
 
 def warm_up(scenario: Scenario, member: int) -> WarmStart:
