@@ -12,26 +12,26 @@ all seeds together, which is the weaker demand.
 
 from __future__ import annotations
 
-import json
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 
 from zswap_gym.agents.oracle.combine import Choice, combine
 from zswap_gym.agents.oracle.episode import Episode, Plan, sums
 from zswap_gym.agents.oracle.hindsight import hindsight
-from zswap_gym.agents.oracle.rollout import FRESH, PASSES, Search
+from zswap_gym.agents.oracle.rollout import PASSES, Search
 from zswap_gym.agents.oracle.settings import Floats
 from zswap_gym.agents.oracle.store import Arrays, Place
 from zswap_gym.law_file import read_law, tuned_laws
+from zswap_gym.policy import laws
 from zswap_gym.policy.laws import LAWS, Law, make_law
 from zswap_gym.policy.laws.parameters import parameters_of
 from zswap_gym.policy.promise import Account, Promise
 from zswap_gym.workloads.scenario import Scenario
-
-VERSION = 1
-"""Of the search: another one finds another plan."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,17 @@ def facts(rules: Mapping[str, Law]) -> list[object]:
     parameters = {
         name: {key: getattr(law, key) for key in parameters_of(LAWS[name])} for name, law in rules.items()
     }
-    return [VERSION, FRESH, [asdict(each) for each in PASSES], json.loads(json.dumps(parameters))]
+    return [sources_digest(), [asdict(each) for each in PASSES], parameters]
+
+
+@cache
+def sources_digest() -> str:
+    """Hex digest of the sources of this search and of the rules: others find another plan."""
+    digest = hashlib.sha256()
+    for place in (Path(__file__).parent, Path(laws.__file__).parent):
+        for path in sorted(place.glob("*.py")):
+            digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
 
 
 def _search(episode: Episode, rules: Mapping[str, Law], part: Place) -> Arrays:

@@ -23,6 +23,7 @@ from zswap_gym.agents.contestants import contestant
 from zswap_gym.agents.evaluate import evaluate
 from zswap_gym.agents.oracle.episode import sums
 from zswap_gym.agents.oracle.hindsight import hindsight
+from zswap_gym.agents.oracle.search import sources_digest
 from zswap_gym.agents.oracle.settings import grid
 from zswap_gym.agents.parallel import Workers, open_workers
 from zswap_gym.agents.results import Results
@@ -116,7 +117,8 @@ def _evaluated(
     scenario: Scenario, seeds: Sequence[int], promise: Promise, names: Sequence[str], workers: Workers
 ) -> Results:
     facts = [
-        scenario_digest(scenario), list(seeds), model_digest(), [contestant(name).digest() for name in names],
+        scenario_digest(scenario), list(seeds), model_digest(), sources_digest(),
+        [contestant(name).digest() for name in names],
     ]  # fmt: skip
     key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
     path = KEPT / f"{scenario.name}-{key}.json"
