@@ -11,7 +11,7 @@ its module (warm machines) is there for its next piece. Each works on one thread
 A piece is lost where its worker dies, killed for memory or by hand: it runs again on another. What a
 piece raises is raised here as itself. Ctrl-C, like any exception, ends the workers with the block.
 
-Whatever else may run pieces, a cluster of machines, offers the same :class:`Workers`.
+A Ray cluster (cluster.py) offers the same :class:`Workers`.
 """
 
 from __future__ import annotations
@@ -76,18 +76,27 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def open_workers(count: int | None = None) -> Workers:
-    """Workers on this machine.
+def open_workers(count: int | None = None, cluster: str | None = None) -> Workers:
+    """Workers on this machine, or on a cluster.
 
     Args:
         count: how many; None = as many as there are cores. With 1 everything runs in this process.
+        cluster: the address of a Ray cluster to run on instead.
 
     Raises:
-        UserError: fewer than one.
+        UserError: fewer than one, no cluster there, or Ray is not installed.
     """
-    count = cores() if count is None else count
-    if count < 1:
+    if count is not None and count < 1:
         raise UserError(f"workers = {count}; give at least 1")
+    if cluster is not None:
+        try:
+            from zswap_gym.agents.cluster import Cluster
+        except ModuleNotFoundError as error:
+            raise UserError(
+                f"--cluster {cluster}: Ray is not installed; pip install 'zswap-gym[cluster]'"
+            ) from error
+        return Cluster(cluster, count)
+    count = cores() if count is None else count
     return InProcess() if count == 1 else Processes(count)
 
 
@@ -242,14 +251,15 @@ def _serve(pipe: Connection) -> None:
             task = pipe.recv_bytes()
         except (EOFError, OSError):
             return
-        answer = _answer(task)
+        said = answer(task)
         try:
-            pipe.send_bytes(answer)
+            pipe.send_bytes(said)
         except OSError:  # nobody is there any more
             return
 
 
-def _answer(task: bytes) -> bytes:
+def answer(task: bytes) -> bytes:
+    """(True, result) of a pickled piece, or (False, what it raised), pickled."""
     try:
         function, arguments = pickle.loads(task)  # noqa: S301 - from the process that started this one
         return pickle.dumps((True, function(*arguments)))
@@ -257,8 +267,8 @@ def _answer(task: bytes) -> bytes:
         if not isinstance(error, UserError):  # that is one line, and stays one
             error.add_note(f"in a worker:\n{traceback.format_exc()}")
         try:
-            answer = pickle.dumps((False, error))
-            pickle.loads(answer)  # noqa: S301 - some exceptions can be pickled and not made again
+            said = pickle.dumps((False, error))
+            pickle.loads(said)  # noqa: S301 - some exceptions can be pickled and not made again
         except Exception:  # noqa: BLE001 - whatever pickling raises
             return pickle.dumps((False, RuntimeError("in a worker:\n" + traceback.format_exc())))
-        return answer
+        return said

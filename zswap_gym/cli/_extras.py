@@ -17,6 +17,7 @@ _EXTRA = {
     "optuna": "tune",
     "cmaes": "tune",
     "sqlalchemy": "tune",
+    "ray": "cluster",
 }
 
 

@@ -70,6 +70,13 @@ def evaluate(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes to run on. Default: as many as there are cores.")
     ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Run on a Ray cluster instead: ray://HOST:10001, HOST:6379, or local for one started here.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for results.json, episodes.csv and report.html.")
     ] = None,
@@ -127,7 +134,7 @@ def evaluate(
 
     chosen = range(first_seed, first_seed + seeds)
     total = count_episodes(scenarios, seeds, len(contestants) + ("never" not in contestants))
-    with open_workers(workers) as work, episode_bar(total, quiet=as_json) as tick:
+    with open_workers(workers, cluster) as work, episode_bar(total, quiet=as_json) as tick:
         results = run(
             contestants, scenarios, chosen, objective=objective, promise=promised, reward=reward,
             rails=limits, workers=work, on_episodes=tick,

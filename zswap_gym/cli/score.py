@@ -40,6 +40,13 @@ def score(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes to run on. Default: as many as there are cores.")
     ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Run on a Ray cluster instead: ray://HOST:10001, HOST:6379, or local for one started here.",
+        ),
+    ] = None,
     as_json: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write all rows to this file.")
     ] = None,
@@ -78,7 +85,7 @@ def score(
     if as_json is not None:
         ensure_writable(as_json)
     policies = {policy: policy} | (known_rules(untuned=False) if rules else {})
-    with open_workers(workers) as work, episode_bar(_episodes(met, policies), quiet=False) as tick:
+    with open_workers(workers, cluster) as work, episode_bar(_episodes(met, policies), quiet=False) as tick:
         scores = run(policies, met, workers=work, on_episodes=tick)
     if as_json is not None:
         write_json(as_json, scores.document())

@@ -63,6 +63,13 @@ def tune(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes that simulate. Default: as many as cores.")
     ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Run on a Ray cluster instead: ray://HOST:10001, HOST:6379, or local for one started here.",
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON for programs, and no progress.")
     ] = False,
@@ -110,7 +117,7 @@ def tune(
             ensure_writable(path)
     chosen = long_enough(_scenarios(scenario, split), promised, _note)
     told = []
-    with open_workers(workers) as work:
+    with open_workers(workers, cluster) as work:
         bench = Bench(chosen, promised, work)
         for space, (file, target) in zip(spaces, files, strict=True):
             plan = Plan(space, first_seed, seeds, sampler)  # type: ignore[arg-type] # one of SAMPLERS
