@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from zswap_gym.envs.crew import run_pieces, thread_count
+from zswap_gym.envs.lazy_info import LazyInfo
 from zswap_gym.envs.reward import TERMS
 from zswap_gym.envs.vector import Steps, WritebackVectorEnv
 from zswap_gym.envs.writeback import WritebackEnv
@@ -116,20 +118,24 @@ def _infos(step: Steps) -> list[dict[str, Any]]:
     """One info per environment of a fleet's step."""
     ended, told = step[3], step[4]
     made = told.get("final_info", told)
-    names = [name for name in made["cost"] if not name.startswith("_")]
+
+    @cache
+    def named() -> list[dict[str, dict[str, float]]]:
+        costs = [name for name in made["cost"] if not name.startswith("_")]
+        columns = zip(_columns(made["terms"], TERMS), _columns(made["cost"], costs), strict=True)
+        return [
+            {"terms": dict(zip(TERMS, term, strict=True)), "cost": dict(zip(costs, cost, strict=True))}
+            for term, cost in columns
+        ]
+
     infos: list[dict[str, Any]] = [
-        {
-            "terms": dict(zip(TERMS, terms, strict=True)),
-            "cost": dict(zip(names, costs, strict=True)),
-            "busy": busy,
-            "TimeLimit.truncated": False,
-        }
-        for terms, costs, busy in zip(
-            _columns(made["terms"], TERMS), _columns(made["cost"], names), made["busy"].tolist(), strict=True
+        LazyInfo(
+            ("terms", "cost"), partial(lambda e: named()[e], e), busy=busy, **{"TimeLimit.truncated": False}
         )
+        for e, busy in enumerate(made["busy"].tolist())
     ]
     for e in np.flatnonzero(ended):
-        infos[e] |= {"TimeLimit.truncated": True, "terminal_observation": told["final_obs"][e]}
+        infos[e].update({"TimeLimit.truncated": True, "terminal_observation": told["final_obs"][e]})
     return infos
 
 

@@ -22,7 +22,7 @@ from zswap_gym.envs.fleet import Fleet
 from zswap_gym.envs.reference import references
 from zswap_gym.envs.reward import TERMS, RewardWeights
 from zswap_gym.envs.vector import WritebackVectorEnv
-from zswap_gym.envs.warmstart import episode_start
+from zswap_gym.envs.warmstart import episode_starts
 from zswap_gym.policy.actions import from_requests, to_requests
 from zswap_gym.policy.promise import Account, Promise
 from zswap_gym.workloads.scenario import Scenario
@@ -109,8 +109,8 @@ def run_trial(
         episode_s=conditions.episode_s, snapshots=0,
     )  # fmt: skip
     one, fleet = env.one, env.fleet
-    for e, seed in enumerate(seeds):
-        fleet.adopt(e, *episode_start(one.scenario, one.digest, seed, 0))
+    for e, start in enumerate(episode_starts(one.scenario, one.digest, seeds, 0, fleet.threads)):
+        fleet.adopt(e, *start)
     policy.driver.start(one, fleet, seeds)
     rails = _Rails(conditions.rails, fleet, one.interval_s) if policy.railed else None
     terms, reward = np.zeros((len(seeds), len(TERMS))), np.zeros(len(seeds))

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 from zswap_gym.envs import warmstart  # noqa: F401 - compiles the functions for everybody
-from zswap_gym.envs.compiled import whole_requests
+from zswap_gym.envs.compiled import JUDGED, cost_steps, earn, whole_requests
+from zswap_gym.envs.reward import COSTS, step_costs
 from zswap_gym.host.dialects import AGE_LIMIT_S
 from zswap_gym.host.types import COLUMN, COLUMNS
 from zswap_gym.policy import rowwise
 from zswap_gym.policy.actions import ActionSpec, decode
 from zswap_gym.policy.features import FeatureExtractor
+from zswap_gym.policy.promise import SUMS, Account, Promise, judge_hosts
 from zswap_gym.units import US_PER_S
 
 HOSTS, CGROUPS = 3, 4
@@ -97,3 +99,47 @@ def test_an_age_beyond_every_clock_is_the_oldest_there_is() -> None:
     assert age_us.tolist() == [[AGE_LIMIT_S * US_PER_S, AGE_LIMIT_S * US_PER_S, US_PER_S, -1, 13 * US_PER_S]]
     assert pages.tolist() == [[2, 2, 2, 0, 2]]
     assert release.tolist() == [[2] * 5]
+
+
+def accounts(draw: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Accounts that keep and break each clause of the usual promise, some of nothing at all."""
+    sums = draw.uniform(0, 1, (*shape, len(SUMS)))
+    sums[..., 0] = 600e6
+    sums[..., 1] = 10
+    sums[..., 2] = draw.integers(0, 4, shape)
+    sums[..., 3] *= 2e6
+    sums[..., 4] *= 1e6
+    sums[..., 5:7] *= 600e6 * (1 << 30)
+    sums[..., 7:] = draw.integers(0, 1000, (*shape, 2))
+    sums[0, ..., 1:] = 0.0
+    return sums
+
+
+def test_what_was_earned_is_what_the_promise_says() -> None:
+    draw = np.random.default_rng(3)
+    promise, penalty, at = Promise(), 20.0, np.array([0, 1, 2, 2, 1], np.int64)
+    mine, steps = accounts(draw, (5, 3)), accounts(draw, (5, 3))
+    nothing, held = accounts(draw, (5, 3, 3)), draw.uniform(1e18, 2e18, (5, 3))
+    due = draw.uniform(0, 9, 5)
+    before = due.copy()
+    limits = np.array([promise.may_break_pct, promise.psi_added_pct, promise.cpu_pct_per_gib])
+    rewards, verdicts = np.empty(5), np.empty((5, len(JUDGED)))
+    earn(mine, steps, nothing, held, at, limits, penalty, due, rewards, verdicts)
+
+    base = nothing[np.arange(5), at]
+    verdict = judge_hosts(Account.of(mine), Account.of(base), promise)
+    assert 0 < verdict.kept.sum() < 5 or (verdict.breach > 0).any()
+    for k, name in enumerate(JUDGED):
+        np.testing.assert_array_equal(verdicts[:, k], getattr(verdict, name), err_msg=name)
+    np.testing.assert_array_equal(due, penalty * at * verdict.breach)
+    saved = held[np.arange(5), at] - np.add.accumulate(steps[..., 5], axis=-1)[:, -1]
+    np.testing.assert_array_equal(rewards, 100.0 * saved / held[:, 0] - (due - before))
+
+
+def test_costs_of_steps_are_those_of_the_reward() -> None:
+    draw = np.random.default_rng(4)
+    steps, samples = accounts(draw, (6, 4)), draw.uniform(0, 1e8, (6, 4, len(COLUMNS)))
+    samples[0, 0, COLUMN["anon"]] = 0.0
+    costs = np.empty((6, len(COSTS)))
+    cost_steps(steps, samples, COLUMN["anon"], costs)
+    np.testing.assert_array_equal(costs, step_costs(Account.of(steps), samples[..., COLUMN["anon"]]))

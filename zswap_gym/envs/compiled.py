@@ -13,7 +13,7 @@ from zswap_gym.kernel.layout import INF_PAGES, STAT
 from zswap_gym.kernel.memcg import usage
 from zswap_gym.kernel.requests import read_counters
 from zswap_gym.kernel.stateref import state_ref
-from zswap_gym.policy.promise import MINUTE_S, SUMS
+from zswap_gym.policy.promise import BREACH_MOST, MINUTE_S, POINT_MORE, SUMS
 from zswap_gym.units import PAGE_SIZE, US_PER_S
 
 _ALL = float(INF_PAGES)  # what is more would not fit an int64
@@ -29,6 +29,8 @@ assert SUMS == (
     "elapsed_us", "minutes", "broken", "stalled_us", "cpu_us", "held_byte_us", "footprint_byte_us", "reads",
     "written",
 )  # fmt: skip
+JUDGED = ("saved_pct", "broken_pct", "psi_added_pct", "cpu_added_pct_gib", "breach")
+"""Of a verdict on a host, what an environment tells."""
 LOOKED = 8
 """What is kept of a look at a cgroup: bytes held, footprint, pressure, five counters."""
 
@@ -209,3 +211,85 @@ def account(
             out[8] += now[7] - last[7]
             _keep(last, now)
     return left
+
+
+# --- what a step was worth: objective.Earned, in the words of policy/promise.py -----------------------
+
+
+@inline
+def _share_pct(part, whole):
+    return 100.0 * (part / max(whole, 1.0))
+
+
+@inline
+def _over(beyond, allowed):
+    return min(max(beyond / allowed, 0.0), BREACH_MOST)
+
+
+@inline
+def _judge(account, nothing, limits, verdict):
+    """:func:`zswap_gym.policy.promise.judge_hosts` of one host into ``verdict`` (len(JUDGED),)."""
+    may = limits[0]
+    held = own = broken = breach = 0.0
+    for i in range(len(account)):
+        mine, base = account[i], nothing[i]
+        broken_pct, base_pct = _share_pct(mine[2], mine[1]), _share_pct(base[2], base[1])
+        allowed = base_pct + POINT_MORE if base_pct > may else may
+        psi = _share_pct(mine[3], mine[0]) - _share_pct(base[3], base[0])
+        cpu = _share_pct(mine[4], mine[0]) - _share_pct(base[4], base[0])
+        cpu /= max(mine[6] / max(mine[0], 1.0) / GIB, PAGE_SIZE / GIB)
+        breach += (
+            _over(broken_pct - allowed, max(may, POINT_MORE))
+            + _over(psi - limits[1], limits[1])
+            + _over(cpu - limits[2], limits[2])
+        )
+        broken += broken_pct
+        held += base[5]
+        own += mine[5]
+        verdict[2] = psi if i == 0 else max(verdict[2], psi)
+        verdict[3] = cpu if i == 0 else max(verdict[3], cpu)
+    verdict[0] = _share_pct(held - own, held)
+    verdict[1] = broken / len(account)
+    verdict[4] = breach / len(account)
+
+
+@inline
+def _cost(step, table, anon, cost):
+    """:func:`zswap_gym.envs.reward.step_costs` of one host into ``cost`` (len(COSTS),)."""
+    cost[2] = 0.0
+    for i in range(len(step)):
+        reads = step[i, 7] * (100.0 * PAGE_SIZE) / max(table[i, anon], PAGE_SIZE)
+        reads *= _MINUTE_US / step[i, 0]
+        psi = 100.0 * step[i, 3] / step[i, 0]
+        cost[0] = reads if i == 0 else max(cost[0], reads)
+        cost[1] = psi if i == 0 else max(cost[1], psi)
+        cost[2] += step[i, 2]
+
+
+@entry_for("(float64[:,:,::1], float64[:,:,::1], int64, float64[:,::1])")
+def cost_steps(steps, tables, anon, costs):
+    """``costs`` (E, len(COSTS) or more) of E steps from their sums (E, N, len(SUMS)) and tables (E, N, K)."""
+    for e in range(len(steps)):
+        _cost(steps[e], tables[e], anon, costs[e])
+
+
+@entry_for(
+    "(float64[:,:,::1], float64[:,:,::1], float64[:,:,:,::1], float64[:,::1], int64[::1], float64[::1], "
+    "float64, float64[::1], float64[::1], float64[:,::1])"
+)
+def earn(sums, steps, nothing, held, at, limits, penalty, due, rewards, verdicts):
+    """Rewards (E,) of :class:`zswap_gym.envs.objective.Earned`, and ``verdicts`` (E, len(JUDGED)) so far.
+
+    ``sums`` and ``steps`` (E, N, len(SUMS)) are accounts so far and of the last step, ``nothing``
+    (E, T + 1, N, len(SUMS)) the references' so far, ``held`` (E, T + 1) what they held in each step, its mean
+    first, ``at`` (E,) the number of the step, ``limits`` (3,) a promise's broken minutes, pressure and CPU.
+    ``due`` (E,), what the breach has cost so far, is brought up to date.
+    """
+    for e in range(len(sums)):
+        _judge(sums[e], nothing[e, at[e]], limits, verdicts[e])
+        own = 0.0
+        for i in range(sums.shape[1]):
+            own += steps[e, i, 5]
+        costs = penalty * at[e] * verdicts[e, 4]
+        rewards[e] = 100.0 * (held[e, at[e]] - own) / held[e, 0] - (costs - due[e])
+        due[e] = costs

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from zswap_gym.envs.compiled import JUDGED, cost_steps, earn
 from zswap_gym.envs.fleet import Fleet
 from zswap_gym.envs.reference import Reference, references
-from zswap_gym.envs.reward import COSTS, step_costs
+from zswap_gym.envs.reward import COSTS
 from zswap_gym.errors import UserError, nearest
 from zswap_gym.host.types import COLUMN
-from zswap_gym.policy.promise import Account, judge_hosts
 from zswap_gym.units import is_finite
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ PENALTY_MAX = 1e6
 """Far from where single precision ends."""
 STREAMS = 16
 """Random streams per draw, where draws are from a pool: so many references are run, and no more."""
-TO_DATE = ("saved_pct", "broken_pct", "psi_added_pct", "cpu_added_pct_gib", "breach")
+TO_DATE = JUDGED
 """What is told of the promise beside the step's own costs: `judge_hosts` of the episode so far."""
 
 
@@ -76,7 +76,8 @@ class Earned:
         self._seeds = np.zeros(size, np.int64)
         self._unknown = np.ones(size, np.bool_)
         self._due = np.zeros(size)
-        self._all = np.arange(size)
+        promise = env.promise
+        self._limits = np.array([promise.may_break_pct, promise.psi_added_pct, promise.cpu_pct_per_gib])
         self._held: Array = np.zeros((size, 0))
         self._sums: Array = np.zeros((size, 0, 0, 0))
 
@@ -88,25 +89,20 @@ class Earned:
         """As :meth:`Bill.worth`."""
         if self._unknown.any():
             self._look_up(fleet.threads)
-        env, held = self._env, fleet.step_account.held_byte_us
-        nothing = Account.of(self._sums[self._all, steps])
-        verdict = judge_hosts(fleet.account, nothing, env.promise)
-        due = env.penalty * steps * verdict.breach
-        saved = self._held[self._all, steps] - np.add.accumulate(held, axis=-1)[:, -1]
-        rewards = 100.0 * saved / self._held[:, 0] - (due - self._due)
-        self._due = due
-        costs = np.empty((len(rewards), len(self.costs)))
-        costs[:, : len(COSTS)] = _costs(fleet)
-        for k, name in enumerate(TO_DATE, len(COSTS)):
-            costs[:, k] = getattr(verdict, name)
-        return rewards, costs
+        sums, env = fleet.accounts.sums, self._env
+        rewards, verdicts = np.empty(len(sums)), np.empty((len(sums), len(TO_DATE)))
+        earn(
+            sums, fleet.accounts.step_sums, self._sums, self._held, steps, self._limits, env.penalty,
+            self._due, rewards, verdicts,
+        )  # fmt: skip
+        return rewards, np.concatenate([_costs(fleet), verdicts], axis=1)
 
     def _look_up(self, threads: int) -> None:
         missing = np.flatnonzero(self._unknown)
         found: list[Reference] = references(self._env, self._seeds[missing].tolist(), threads=threads)
         if self._sums.shape[1:] != found[0].sums.shape:
-            self._sums = np.zeros((len(self._all), *found[0].sums.shape))
-            self._held = np.zeros((len(self._all), len(found[0].sums)))
+            self._sums = np.zeros((len(self._seeds), *found[0].sums.shape))
+            self._held = np.zeros((len(self._seeds), len(found[0].sums)))
         for e, reference in zip(missing, found, strict=True):
             held = np.add.accumulate(reference.steps.held_byte_us, axis=-1)[:, -1]
             self._sums[e], self._held[e, 1:], self._held[e, 0] = reference.sums, held, held.mean()
@@ -135,4 +131,7 @@ def penalty_of(penalty: object, where: str = "penalty") -> float:
 
 
 def _costs(fleet: Fleet) -> Array:
-    return step_costs(fleet.step_account, fleet.tables[:, :, COLUMN["anon"]])
+    """(E, len(COSTS)): :func:`zswap_gym.envs.reward.step_costs` of the last step."""
+    costs = np.empty((fleet.size, len(COSTS)))
+    cost_steps(fleet.accounts.step_sums, fleet.tables, COLUMN["anon"], costs)
+    return costs

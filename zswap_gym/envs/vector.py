@@ -15,6 +15,7 @@ from gymnasium.vector.utils import batch_space
 from zswap_gym.envs.arguments import reset_options, whole
 from zswap_gym.envs.crew import Piece, run_pieces
 from zswap_gym.envs.fleet import Ended, Fleet
+from zswap_gym.envs.lazy_info import LazyInfo
 from zswap_gym.envs.objective import PENALTY, objective_of
 from zswap_gym.envs.privileged import PrivilegedWritebackEnv
 from zswap_gym.envs.rendering import History, step_view
@@ -285,21 +286,25 @@ class WritebackVectorEnv(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np.
 
     def _info(self, here: Flags, terms: Array, costs: Array, busy: npt.NDArray[np.int64]) -> dict[str, Any]:
         """Of the environments ``here``, with the masks that Gymnasium puts beside each value."""
-        names = np.full(self.num_envs, None, object)
-        for e in np.flatnonzero(here):
-            names[e] = self.fleet.cgroups
-        return {
-            "seed": np.where(here, self._episodes, 0),
-            "_seed": here,
-            "cgroups": names,
-            "_cgroups": here,
-            "terms": _named(TERMS, terms, here),
-            "_terms": here,
-            "cost": _named(self.one.costs, costs, here),
-            "_cost": here,
-            "busy": busy,
-            "_busy": here,
-        }
+        episodes, cgroups, names = self._episodes.copy(), self.fleet.cgroups, self.one.costs
+
+        def make() -> dict[str, Any]:
+            called = np.full(len(here), None, object)
+            for e in np.flatnonzero(here):
+                called[e] = cgroups
+            return {
+                "seed": np.where(here, episodes, 0),
+                "cgroups": called,
+                "terms": _named(TERMS, terms, here),
+                "cost": _named(names, costs, here),
+            }
+
+        masks = {f"_{name}": here for name in (*_READ_SELDOM, "busy")}
+        return LazyInfo(_READ_SELDOM, make, busy=busy, **masks)
+
+
+_READ_SELDOM = ("seed", "cgroups", "terms", "cost")
+"""Keys of an info that are made when they are read."""
 
 
 def _named(names: Sequence[str], values: Array, here: Flags) -> dict[str, Any]:
