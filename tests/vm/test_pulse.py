@@ -50,9 +50,11 @@ def test_the_oldest_are_written_and_released(guest: Guest) -> None:
     back = [
         guest.call("touch", cgroup=A, command="read", first=i * 4096, end=(i + 1) * 4096) for i in range(3)
     ]
-    assert back[0]["pswpin"] + back[0]["minor"] == written
+    # A minor fault is a page still in the swap cache, or one of the few of the program's own.
+    assert written <= back[0]["pswpin"] + back[0]["minor"] <= written + 16
     assert back[0]["pswpin"] > 0.9 * sum(p["released"] for p in pulses)
-    assert [b["pswpin"] + b["minor"] for b in back[1:]] == [0, 0]
+    assert [b["pswpin"] for b in back[1:]] == [0, 0]
+    assert max(b["minor"] for b in back[1:]) <= 16
 
 
 @on_one_kernel
