@@ -161,6 +161,6 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
     pids = [int(path.stem) for path in tmp_path.glob("*.pid")]
     assert len(pids) == 2
     os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=120)
     assert (out, err) == ("interrupted\n", "")
     assert not any(alive(pid) for pid in pids)

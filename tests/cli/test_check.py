@@ -93,6 +93,7 @@ OLD_STAT = stat_without("zswap", "zswp")
 STOCK_STAT = stat_without("zswpwb_proactive")
 PARAMETERS = "sys/module/zswap/parameters"
 INNER = {f"cgroup/web/inner/{file}": text for file, text in CGROUP.items()}
+PULSED: dict[str, Any] = {"dialect": "stock-pulse", "state": "state.json"}
 
 # gap: (what makes it, the cgroups that have it)
 MADE: dict[str, tuple[dict[str, Any], list[str]]] = {
@@ -111,6 +112,8 @@ MADE: dict[str, tuple[dict[str, Any], list[str]]] = {
     "no-writeback": (
         {"without": (WB,),
          "files": dict.fromkeys(("cgroup/web/memory.stat", "cgroup/db/memory.stat"), STOCK_STAT)}, []),
+    "no-pulses": (PULSED | {"without": ("parameters/shrinker_enabled",)}, []),
+    "pulses-refused": (PULSED | {"files": {f"{PARAMETERS}/shrinker_enabled": "Y\n"}}, []),
     "no-cgroups": ({"cgroups": ["nosuch"]}, []),
     "unreadable": ({"files": {"cgroup/db/memory.current": "much\n"}}, ["db"]),
     "is-own": ({"files": {"proc/self/cgroup": "0::/web\n"}}, ["web"]),

@@ -80,7 +80,7 @@ class Kernel:
             for _ in range(4):
                 written += BATCH // 4
                 self.tell(written)
-                time.sleep(0.002)
+                time.sleep(0.02)  # ten times the watcher's nap: a busy machine must not overshoot
         return errno.EAGAIN
 
 
@@ -120,6 +120,16 @@ def test_a_pulse_writes_what_was_asked_in_whole_batches(
     assert pulsed.pages == kernel.written
     assert kernel.knob.read_text() == "N\n"
     assert not note_path(pulser.state).exists()
+
+
+def test_a_kernel_whose_kswapd_cannot_be_seen_is_not_pulsed(
+    pulser: Pulser, kernel: Kernel, web: tuple[int, Path]
+) -> None:
+    kernel.vmstat.unlink(missing_ok=True)
+    pulser.watch()
+    assert "vmstat is missing" in str(pulser.refusal(*web))
+    assert pulser.pulse(*web, 128).pages == 0
+    assert kernel.written == 0
 
 
 def test_sizes_are_whole_batches_up_to_a_bound() -> None:

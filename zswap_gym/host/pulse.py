@@ -140,7 +140,10 @@ class Pulser:
 
     def watch(self) -> None:
         """Remember what kswapd has done so far: it must have rested since when a pulse begins."""
-        self._kswapd = self._vmstat("pgscan_kswapd")
+        try:
+            self._kswapd = self._vmstat("pgscan_kswapd")
+        except FileNotFoundError:
+            self._kswapd = None  # :meth:`refusal` says so
 
     # --- conditions ------------------------------------------------------------------------------
 
@@ -177,7 +180,10 @@ class Pulser:
                 continue
             if some.avg10 >= self.psi_max_percent:
                 return f"psi: memory pressure of {label} is {some.avg10:.2f} %"
-        scanned = self._vmstat("pgscan_kswapd")
+        try:
+            scanned = self._vmstat("pgscan_kswapd")
+        except FileNotFoundError as error:
+            return f"kswapd: {error.filename} is missing, so whether it is at work cannot be told"
         before, self._kswapd = self._kswapd, scanned
         if before is not None and scanned > before:
             return f"kswapd: it looked at {scanned - before} pages since the last reading"
