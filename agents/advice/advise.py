@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from zswap_gym.agents.advice.choose import Judged, Slo, best, judge, pareto, search
+from zswap_gym.agents.advice.assess import Judged, assess
+from zswap_gym.agents.advice.choose import best, pareto, search
 from zswap_gym.agents.advice.grid import INTERFACES, NEVER, Interface, Point, make_grid
 from zswap_gym.agents.advice.measure import Measured
 from zswap_gym.agents.advice.subject import age_limit_s, working_set_bytes
+from zswap_gym.policy.promise import Promise
 from zswap_gym.workloads.scenario import Scenario
 
 SEEDS = 3
@@ -21,19 +23,19 @@ class Advice:
 
     Attributes:
         scenario: what was replayed.
-        slo: what had to be kept.
+        promise: what had to be kept, to every cgroup.
         age_limit_s: the largest age that can be judged.
         never: the machine with nothing written back.
         grid: every setting, measured.
         pareto: those no other setting beats in everything.
-        best: by interface, the setting that frees most within the SLO.
+        best: by interface, the setting that frees most and surely keeps the promise.
         held_bytes: memory held by doing nothing, time average.
         per_cgroup: by cgroup, where there are several: the best setting of version 1 for it.
         together: all of those at once, measured on the machine.
     """
 
     scenario: Scenario
-    slo: Slo
+    promise: Promise
     age_limit_s: float
     never: Judged
     grid: list[Judged]
@@ -45,19 +47,19 @@ class Advice:
 
     @property
     def recommended(self) -> Judged | None:
-        """The setting of version 1 that frees most within the SLO."""
+        """The setting of version 1 that frees most and surely keeps the promise."""
         return self.best["v1"]
 
     @property
     def gentlest(self) -> Judged:
-        """The setting of version 1 with the fewest disk reads: what a looser promise would have to allow."""
+        """The setting of version 1 that breaks least: what a looser promise would have to allow."""
         v1 = [j for j in self.grid if j.point.interface == "v1"]
-        return min(v1, key=lambda j: (j.refault_pct_wss_min.next_run, j.psi_added_pct.most))
+        return min(v1, key=lambda j: (j.broken_pct - j.allowed_pct, j.cpu_added_pct_gib, j.psi_added_pct))
 
 
 def advise(
     scenario: Scenario,
-    slo: Slo,
+    promise: Promise | None = None,
     *,
     ages: Sequence[float] | None = None,
     budgets: Sequence[int] | None = None,
@@ -69,7 +71,7 @@ def advise(
 
     Args:
         scenario: the workload, its machine and the time between two decisions.
-        slo: what a recommended setting has to keep.
+        promise: what a recommended setting has to keep; None = the usual one.
         ages: seconds to try; None = evenly in the logarithm, up to the limit.
         budgets: bytes per decision and cgroup to try; None = powers of two that suit the memory.
         seeds: for every setting; those that might be best get up to 24 times as many.
@@ -82,38 +84,41 @@ def advise(
     limit = age_limit_s(scenario)
     points = make_grid(limit, working_set_bytes(scenario), ages, budgets)
     on_start(seeds * len(points))
-    found = Measured.of(scenario)
-    used = search(found, points, slo, seeds, on_run)
-    judged = [judge(found, point, range(used[point]), slo) for point in points if point is not NEVER]
-    per_cgroup = _per_cgroup(found, points, used, slo)
+    found = Measured.of(scenario, promise)
+    used = search(found, points, seeds, on_run)
+    judged = [assess(found, point, range(used[point])) for point in points if point is not NEVER]
+    per_cgroup = _per_cgroup(found, points, used)
     return Advice(
         scenario=scenario,
-        slo=slo,
+        promise=found.promise,
         age_limit_s=limit,
-        never=judge(found, NEVER, range(used[NEVER]), slo),
+        never=assess(found, NEVER, range(used[NEVER])),
         grid=judged,
         pareto=pareto([j for j in judged if j.point.interface == "v1"]),
         best={which: best(judged, which) for which in INTERFACES},
-        held_bytes=float(found.of_setting(NEVER, range(used[NEVER]))[:, 0].mean()),
+        held_bytes=_held(found, range(used[NEVER])),
         per_cgroup=per_cgroup,
-        together=_together(found, per_cgroup, used[NEVER], slo),
+        together=_together(found, per_cgroup, used[NEVER]),
     )
 
 
-def _per_cgroup(
-    found: Measured, points: Sequence[Point], used: dict[Point, int], slo: Slo
-) -> dict[str, Judged | None]:
+def _held(found: Measured, seeds: Sequence[int]) -> float:
+    nothing = found.account(NEVER, seeds).sum()
+    return float(nothing.held_byte_us.sum() / nothing.elapsed_us[0])
+
+
+def _per_cgroup(found: Measured, points: Sequence[Point], used: dict[Point, int]) -> dict[str, Judged | None]:
     if len(found.cgroups) < 2:
         return {}
     return {
-        name: best([judge(found, p, range(used[p]), slo, i) for p in points if p is not NEVER], "v1")
+        name: best([assess(found, p, range(used[p]), i) for p in points if p is not NEVER], "v1")
         for i, name in enumerate(found.cgroups)
     }
 
 
-def _together(found: Measured, per_cgroup: dict[str, Judged | None], seeds: int, slo: Slo) -> Judged | None:
+def _together(found: Measured, per_cgroup: dict[str, Judged | None], seeds: int) -> Judged | None:
     if not per_cgroup:
         return None
     setting = tuple(NEVER if j is None else j.point for j in per_cgroup.values())
     found.add(range(seeds), [setting])
-    return judge(found, setting, range(seeds), slo)
+    return assess(found, setting, range(seeds))

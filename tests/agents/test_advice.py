@@ -10,27 +10,16 @@ import numpy as np
 import pytest
 
 from zswap_gym.agents.advice.advise import advise
-from zswap_gym.agents.advice.choose import (
-    HARDLY,
-    HELD,
-    PSI,
-    REFAULT,
-    Slo,
-    best,
-    chance,
-    interval,
-    judge,
-    pareto,
-    search,
-    student,
-)
+from zswap_gym.agents.advice.assess import assess
+from zswap_gym.agents.advice.choose import best, pareto, search
 from zswap_gym.agents.advice.grid import NEVER, Point, default_ages, default_budgets, make_grid, size_text
-from zswap_gym.agents.advice.measure import QUANTITIES, Measured
+from zswap_gym.agents.advice.intervals import interval, student
+from zswap_gym.agents.advice.measure import BESIDE, Measured
 from zswap_gym.agents.advice.report import as_json, draw, reason, text_plot
 from zswap_gym.agents.advice.subject import age_limit_s, scenario_of, subject
 from zswap_gym.agents.evaluate import evaluate
-from zswap_gym.envs.reward import TERMS
 from zswap_gym.errors import UserError
+from zswap_gym.policy.promise import GIB, SUMS, Promise, judge
 from zswap_gym.units import parse_size
 from zswap_gym.workloads.scenario import Scenario
 from zswap_gym.workloads.traces import load_trace, trace_names
@@ -112,23 +101,16 @@ def test_what_is_neither_a_recording_nor_a_scenario():
 
 
 def test_what_is_measured_is_what_evaluate_finds():
-    """The same seed, the same law: held memory, disk reads and pressure agree to the last bit."""
+    """The same seed, the same law: accounts agree to the last bit, on memory that another run has used."""
     point = Point("v1", 20, MIB)
     measured = Measured.of(SMALL)
-    measured.add([7], [NEVER, point])  # on memory that another run has used
+    measured.add([7], [NEVER, point])
     results = evaluate(["never", "fixed_age(age_s=20,max_bytes=1M)"], [SMALL], [7])
-    trial = results.trial("fixed_age(age_s=20,max_bytes=1M)", SMALL.name)
-    host = dict(zip(QUANTITIES, measured.host[7, point], strict=True))
-    held = trial.terms[0, TERMS.index("dram_held")] / trial.hours
-    assert host["held_bytes"] == pytest.approx(held * (1 << 30), rel=1e-12)
-    account = trial.account.take(0)
-    pressure = 100.0 * account.stalled_us / account.elapsed_us
-    np.testing.assert_allclose(
-        measured.rows[7, point][:, QUANTITIES.index("psi_some_pct")], pressure, rtol=1e-12
-    )
-    written = trial.terms[0, TERMS.index("bytes_written")] / trial.hours
-    assert host["written_bytes_h"] == pytest.approx(written, rel=1e-12)
-    assert written > 0
+    for law, setting in (("never", NEVER), ("fixed_age(age_s=20,max_bytes=1M)", point)):
+        theirs, ours = results.trial(law, SMALL.name).account, measured.account(setting, [7])
+        for name in SUMS:
+            np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
+    assert measured.account(point, [7]).written.sum() > 0
 
 
 def test_settings_can_differ_by_cgroup():
@@ -136,9 +118,9 @@ def test_settings_can_differ_by_cgroup():
     agent_only = (NEVER, Point("v1", 10, 2 * MIB))
     measured.add([1], [agent_only])
     assert measured.cgroups == ["kv", "agent"]
-    written = measured.rows[1, agent_only][:, QUANTITIES.index("written_bytes_h")]
-    assert written[0] == 0
-    assert written[1] > 0
+    kv, agent = measured.account(agent_only, [1]).written[0]
+    assert kv == 0
+    assert agent > 0
 
 
 # --- the statistics ---------------------------------------------------------------------------------
@@ -168,137 +150,164 @@ def test_the_interval_covers_the_mean_95_times_in_100():
     assert hits / 2000 == pytest.approx(0.95, abs=0.015)
 
 
-def made_up(held, refault, psi, seeds=6):
-    """Measurements of three settings, without the model: arrays (seeds,) by setting."""
+MINUTES = 20
+"""Of each made-up run."""
+
+
+def made_up(held, broken=None, psi=None, cpu=None, seeds=6):
+    """Measurements without the model: what is held, and by setting broken minutes of each run, pressure in
+    percent and CPU in percent of a core per GiB, one number or one by seed."""
     found = Measured.of(SMALL)
     found.cgroups = ["app"]
     for point in held:
         for seed in range(seeds):
-            row = np.zeros(len(QUANTITIES))
-            row[HELD], row[REFAULT], row[PSI] = held[point], refault[point], psi[point]
-            row[REFAULT] += 0.01 * (seed % 2)
-            found.host[seed, point] = row
-            found.rows[seed, point] = row[None]
+
+            def of(values, default=0.0, point=point, seed=seed):
+                value = (values or {}).get(point, default)
+                return float(value[seed]) if isinstance(value, list) else float(value)
+
+            spent = MINUTES * 6e7
+            sums = dict.fromkeys((*SUMS, *BESIDE), 0.0)
+            sums |= {"elapsed_us": spent, "minutes": MINUTES, "held_byte_us": of(held) * spent}
+            sums |= {"footprint_byte_us": GIB * spent, "broken": of(broken)}
+            sums |= {"stalled_us": of(psi) / 100 * spent, "cpu_us": of(cpu) / 100 * spent}
+            found.runs[seed, point] = np.array([list(sums.values())])
     return found
 
 
 def test_the_best_is_what_frees_most_within_the_promise():
-    good, greedy, stalls = (Point("v1", age, MIB) for age in (60, 10, 5))
+    good, greedy, stalls, spends = (Point("v1", age, MIB) for age in (60, 10, 5, 2))
     found = made_up(
-        {NEVER: 100.0, good: 80.0, greedy: 40.0, stalls: 50.0},
-        {NEVER: 0.0, good: 0.1, greedy: 5.0, stalls: 0.1},
-        {NEVER: 1.0, good: 1.05, greedy: 1.0, stalls: 1.5},
+        {NEVER: 100, good: 80, greedy: 40, stalls: 50, spends: 45},
+        broken={greedy: 5},
+        psi={NEVER: 1.0, good: 1.05, greedy: 1.0, stalls: 1.5, spends: 1.0},
+        cpu={good: 0.2, spends: 0.3},
     )
-    judged = [judge(found, p, range(6), Slo(0.2, 0.1)) for p in (good, greedy, stalls)]
-    assert [j.meets_slo for j in judged] == [True, False, False]
+    judged = [assess(found, p, range(6)) for p in (good, greedy, stalls, spends)]
+    assert [j.kept for j in judged] == [j.sure for j in judged] == [True, False, False, False]
     assert best(judged).point == good
-    assert judged[0].freed_bytes.mean == 20.0
-    # good is beaten by none: it has the fewest reads at its pressure; stalls frees more at more pressure
-    assert {j.point for j in pareto(judged)} == {good, greedy, stalls}
-    worse = judge(made_up({NEVER: 100.0, good: 90.0}, {NEVER: 0.0, good: 0.1}, {NEVER: 1.0, good: 1.05}),
-                  good, range(6), Slo())  # fmt: skip
+    assert judged[0].freed_bytes.mean == pytest.approx(20.0)
+    assert (judged[0].saved_pct, judged[1].broken_pct) == (pytest.approx(20.0), 25.0)
+    assert {j.point for j in pareto(judged)} == {good, greedy, stalls, spends}
+    worse = assess(made_up({NEVER: 100, good: 90}, psi={NEVER: 1.0, good: 1.05}, cpu={good: 0.2}), good,
+                   range(6))  # fmt: skip
     assert pareto([judged[0], worse]) == [judged[0]]
 
 
-def test_a_promise_kept_on_average_only_is_not_kept():
-    point = Point("v1", 60, MIB)
-    found = made_up({NEVER: 100.0, point: 50.0}, {NEVER: 0.0, point: 0.19}, {NEVER: 0.0, point: 0.0})
-    judged = judge(found, point, range(6), Slo(0.2, 0.1))
-    assert judged.refault_pct_wss_min.mean < 0.2 < judged.refault_pct_wss_min.next_run
-    assert not judged.meets_slo
-    assert best([judged]) is None
+@pytest.mark.parametrize("clause", ["broken", "psi", "cpu"])
+def test_a_promise_kept_by_luck_is_not_recommended(clause):
+    """All seeds together keep it, as judge says; the seeds scatter too much to be sure."""
+    point, just = Point("v1", 60, MIB), {"broken": 1.0, "psi": 0.1, "cpu": 0.25}[clause]
+    for spread, sure in ((0.0, True), (0.6, False)):
+        by_seed = [just * (0.9 + (spread if seed % 2 else -spread)) for seed in range(6)]
+        judged = assess(made_up({NEVER: 100, point: 50}, **{clause: {point: by_seed}}), point, range(6))
+        assert judged.kept
+        assert judged.sure is judged.fit is sure
+        assert judged.possible
 
 
 def test_pressure_is_promised_on_average():
     """Runs that scatter by more than is allowed keep it where their mean does, with room for chance."""
     point = Point("v1", 60, MIB)
-    for mean, kept in ((-0.2, True), (0.05, False), (0.2, False)):
-        found = made_up({NEVER: 100.0, point: 50.0}, {NEVER: 0.0, point: 0.1}, {NEVER: 1.0, point: 1.0}, 12)
-        for seed in range(12):
-            found.host[seed, point][PSI] += mean + (0.3 if seed % 2 else -0.3)
-        judged = judge(found, point, range(12), Slo(0.2, 0.1))
-        assert judged.psi_added_pct.mean == pytest.approx(mean)
-        assert judged.psi_added_pct.next_run > 0.1
-        assert judged.meets_slo is kept
+    for mean, kept, sure in ((-0.2, True, True), (0.05, True, False), (0.2, False, False)):
+        by_seed = [1.0 + mean + (0.3 if seed % 2 else -0.3) for seed in range(12)]
+        found = made_up({NEVER: 100, point: 50}, psi={NEVER: 1.0, point: by_seed}, seeds=12)
+        judged = assess(found, point, range(12))
+        assert judged.psi_added_pct == pytest.approx(mean)
+        assert judged.psi_added.mean == pytest.approx(mean)
+        assert judged.psi_added.next_run > 0.1
+        assert (judged.kept, judged.sure) == (kept, sure)
+
+
+@pytest.mark.parametrize(("mine", "sure"), [(2, True), (3, False)])
+def test_where_doing_nothing_breaks_too_many_a_point_more_is_allowed(mine, sure):
+    """Minutes that go up and down with those of doing nothing are no reason to doubt."""
+    point = Point("v1", 60, MIB)
+    never = [2 + 4 * (seed % 2) for seed in range(6)]
+    broken = {NEVER: never, point: [n + mine - 2 for n in never]}
+    judged = assess(made_up({NEVER: 100, point: 50}, broken), point, range(6))
+    assert judged.allowed_pct == pytest.approx(21.0)
+    assert judged.kept is judged.sure is sure
+    assert judged.keeps_share == float(sure)
 
 
 def judged_on(broken, seeds):
-    """A setting that broke the promise in so many of its runs."""
+    """A setting that broke so many minutes in total, one in each of its first runs."""
     point = Point("v1", 60, MIB)
-    found = made_up({NEVER: 100.0, point: 50.0}, {NEVER: 0.0, point: 0.1}, {NEVER: 0.0, point: 0.0}, seeds)
-    for seed in range(broken):
-        found.host[seed, point][REFAULT] = 9.0
-    return judge(found, point, range(seeds), Slo(0.2, 0.1))
+    by_seed = [float(seed < broken) for seed in range(seeds)]
+    return assess(made_up({NEVER: 100, point: 50}, {point: by_seed}, seeds=seeds), point, range(seeds))
 
 
 @pytest.mark.parametrize(
-    ("broken", "seeds", "given_up"),
-    [
-        (0, 3, False),
-        (1, 3, False),
-        (2, 3, True),
-        (2, 12, False),
-        (3, 12, True),
-        (5, 36, False),
-        (6, 36, True),
-    ],
+    ("broken", "seeds", "chance"),
+    [(0, 3, 1.0), (1, 3, 1 - 0.95**60), (2, 3, 1 - 0.95**60 - 60 * 0.05 * 0.95**59)],
 )
-def test_a_setting_is_given_up_when_it_breaks_the_promise_too_often_for_chance(broken, seeds, given_up):
-    assert (chance(judged_on(broken, seeds)) < HARDLY) is given_up
+def test_the_chance_of_so_many_broken_minutes(broken, seeds, chance):
+    assert judged_on(broken, seeds).chance == pytest.approx(chance)
 
 
-@pytest.mark.parametrize(
-    ("broken", "seeds", "kept"),
-    [(1, 12, False), (1, 36, True), (2, 36, False), (2, 72, True), (3, 72, False)],
-)
-def test_with_many_seeds_broken_promises_are_counted(broken, seeds, kept):
-    assert judged_on(broken, seeds).meets_slo is kept
+def test_a_setting_is_given_up_when_it_breaks_too_many_minutes_for_chance():
+    point = Point("v1", 60, MIB)
+    for each, possible in ((1, True), (2, True), (3, False)):
+        found = made_up({NEVER: 100, point: 50}, {point: each}, seeds=3)
+        judged = assess(found, point, range(3))
+        assert judged.possible is possible
+        assert judged.kept is (each == 1)
+    one_bad_run = made_up({NEVER: 100, point: 50}, {point: [0.0, 9.0, 0.0]}, seeds=3)
+    assert assess(one_bad_run, point, range(3)).possible  # minutes of a run hang together
+
+
+def test_few_minutes_are_known_as_such():
+    assert not judged_on(0, 1).few_minutes
+    found = made_up({NEVER: 100}, seeds=3)
+    for sums in found.runs.values():
+        sums[:, SUMS.index("minutes")] = 6
+    assert assess(found, NEVER, range(3)).few_minutes
 
 
 def test_more_seeds_go_to_the_leader_and_to_what_might_beat_it():
     modest, leader, border, greedy = (Point("v1", age, MIB) for age in (90, 60, 30, 10))
     found = made_up(
-        {NEVER: 100.0, modest: 90.0, leader: 50.0, border: 40.0, greedy: 10.0},
-        {NEVER: 0.0, modest: 0.0, leader: 0.1, border: 0.1, greedy: 5.0},
-        dict.fromkeys([NEVER, modest, leader, border, greedy], 0.0),
+        {NEVER: 100, modest: 90, leader: 50, border: 40, greedy: 10},
+        {border: [float(seed % 9 != 0) * 1.2 for seed in range(72)], greedy: 15},
         seeds=72,
     )
-    for seed in range(5, 72, 16):  # 5 of 72: one that keeps the promise in 93 % of runs
-        found.host[seed, border][REFAULT] = 1.0
     points = [NEVER, modest, leader, border, greedy]
-    used = search(found, points, Slo(0.2, 0.1), 3)
+    used = search(found, points, 3)
     assert (used[modest], used[leader], used[border], used[greedy]) == (3, 36, 72, 1)
-    assert best([judge(found, p, range(used[p]), Slo(0.2, 0.1)) for p in points[1:]]).point == leader
+    assert best([assess(found, p, range(used[p])) for p in points[1:]]).point == leader
 
 
 def test_the_runs_beyond_the_first_look_are_limited(monkeypatch):
     leader = Point("v1", 60, MIB)
-    found = made_up({NEVER: 100.0, leader: 50.0}, {NEVER: 0.0, leader: 0.1}, {NEVER: 0.0, leader: 0.0}, 72)
+    found = made_up({NEVER: 100, leader: 50}, seeds=72)
     monkeypatch.setattr(
         "zswap_gym.agents.advice.choose.AGAIN", 6
     )  # 18 runs: 9 more of the leader, 9 more without it
-    assert search(found, [NEVER, leader], Slo(0.2, 0.1), 3)[leader] == 12
+    assert search(found, [NEVER, leader], 3)[leader] == 12
 
 
 def test_where_runs_are_long_there_are_fewer(monkeypatch):
     leader = Point("v1", 60, MIB)
-    found = made_up({NEVER: 100.0, leader: 50.0}, {NEVER: 0.0, leader: 0.1}, {NEVER: 0.0, leader: 0.0}, 72)
-    minutes = SMALL.episode.length / 60
-    for row in found.host.values():
-        row[QUANTITIES.index("zswap_loads_min")] = 1000 / minutes * SMALL.host.page_scale
+    found = made_up({NEVER: 100, leader: 50}, seeds=72)
+    for sums in found.runs.values():
+        sums[:, len(SUMS) + BESIDE.index("loads")] = 1000 * SMALL.host.page_scale
     assert found.loads(NEVER, range(3)) == pytest.approx(1000)
     monkeypatch.setattr(
         "zswap_gym.agents.advice.choose.MOST_LOADS", 48_500
     )  # 48 runs: 36 without it, 12 with it
-    assert search(found, [NEVER, leader], Slo(0.2, 0.1), 3)[leader] == 12
+    assert search(found, [NEVER, leader], 3)[leader] == 12
 
 
 # --- the whole ----------------------------------------------------------------------------------------
 
 
+LOOSE = Promise(disk_reads_pct_min=2.0, minutes=0.5, psi_added_pct=0.5, cpu_pct_per_gib=5.0)
+
+
 @pytest.fixture(scope="module")
 def advice():
-    return advise(SMALL, Slo(2.0, 0.5), ages=[10, 40, 120], budgets=[MIB, 2 * MIB], seeds=3)
+    return advise(SMALL, LOOSE, ages=[10, 40, 120], budgets=[MIB, 2 * MIB], seeds=3)
 
 
 def test_advice_on_two_cgroups(advice):
@@ -313,7 +322,9 @@ def test_advice_on_two_cgroups(advice):
 
 def test_advice_as_json(advice):
     told = json.loads(json.dumps(as_json(advice)))
-    assert {"recommendation", "grid", "pareto", "slo", "interval", "sizes_only", "per_cgroup"} <= set(told)
+    assert {"recommendation", "grid", "pareto", "promise", "interval", "sizes_only", "per_cgroup"} <= set(
+        told
+    )
     assert {"age_s", "max_bytes", "interval_s", "line"} <= set(told["recommendation"])
     assert {(row["age_s"], row["max_bytes"]) for row in told["grid"]} == {
         (age, size) for age in (10, 40, 120) for size in (MIB, 2 * MIB)
@@ -323,11 +334,12 @@ def test_advice_as_json(advice):
     chosen = told["recommendation"]
     if chosen["line"]:
         assert chosen["line"] == f"max={chosen['max_bytes'] >> 20}M {chosen['age_s']}"
-        assert chosen["meets_slo"]
+        assert chosen["kept"]
+        assert chosen["sure"]
 
 
 def test_nothing_is_recommended_where_nothing_keeps_the_promise():
-    none = advise(SMALL, Slo(0.0, 0.0), ages=[10], budgets=[2 * MIB], seeds=3)
+    none = advise(SMALL, Promise(cpu_pct_per_gib=1e-6, minutes=1.0), ages=[10], budgets=[2 * MIB], seeds=3)
     assert none.recommended is None
     assert as_json(none)["recommendation"] == {
         "age_s": None, "max_bytes": 0, "interval_s": 10.0, "line": "", "command": "",
@@ -341,7 +353,7 @@ def test_the_picture(advice, tmp_path):
 
 
 def test_advice_is_deterministic(advice):
-    again = advise(SMALL, Slo(2.0, 0.5), ages=[10, 40, 120], budgets=[MIB, 2 * MIB], seeds=3)
+    again = advise(SMALL, LOOSE, ages=[10, 40, 120], budgets=[MIB, 2 * MIB], seeds=3)
     assert as_json(again) == as_json(advice)
 
 
@@ -353,32 +365,29 @@ def test_a_recording_too_short_to_judge():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "slo"), [("sidecar", 0.2), ("ml_sgd", 0.2), ("sqlite_oltp", 2.0)])
-def test_the_advice_holds_on_fresh_seeds(name, slo):
+@pytest.mark.parametrize(("name", "reads"), [("sidecar", 0.2), ("ml_sgd", 0.2), ("sqlite_oltp", 2.0)])
+def test_the_advice_holds_on_fresh_seeds(name, reads):
     """On 60 seeds nobody has seen: the promise is kept, and no setting that keeps it frees 5 % more.
 
     experiments/advise has all recordings.
     """
-    promise = Slo(slo)
+    promise = Promise(disk_reads_pct_min=reads, cpu_pct_per_gib=0.25 if reads == 0.2 else 2.0)
     scenario = subject(name)
     given = advise(scenario, promise)
     chosen = given.recommended
     assert chosen is not None
     seeds = range(500_000, 500_060)
-    found = Measured.of(scenario)
+    found = Measured.of(scenario, promise)
     rivals = [j.point for j in given.grid if j.point.interface == "v1"
               and j.freed_bytes.mean > chosen.freed_bytes.mean]  # fmt: skip
     found.add(seeds, [NEVER, chosen.point, *rivals])
-    never = found.of_setting(NEVER, seeds)
+    never = found.account(NEVER, seeds).sum()
 
-    def holds(point):
-        mine = found.of_setting(point, seeds)
-        gentle = (mine[:, PSI] - never[:, PSI]).mean() <= promise.psi_added_pct
-        kept = (mine[:, REFAULT] <= slo).mean() >= 0.95 and gentle
-        return kept, (never[:, HELD] - mine[:, HELD]).mean()
+    def verdict(point):
+        return judge(found.account(point, seeds).sum(), never, promise)
 
-    kept, freed = holds(chosen.point)
-    assert kept
+    mine = verdict(chosen.point)
+    assert mine.kept.all()
     for rival in rivals:
-        kept, more = holds(rival)
-        assert not kept or more <= freed / 0.95, (rival, more, freed)
+        other = verdict(rival)
+        assert not other.kept.all() or other.saved_pct <= mine.saved_pct / 0.95, (rival, other)

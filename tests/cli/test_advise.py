@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from zswap_gym.policy.promise import Promise
 from zswap_gym.workloads.scenario import load_scenario
 
 FEW = ("--ages", "60,100", "--budgets", "1M", "--seeds", "3")
@@ -19,6 +20,11 @@ def test_a_bare_recording(cli, tmp_path):
     assert told["recommendation"]["line"] in {"max=1M 60", "max=1M 100"}
     assert f'echo "{told["recommendation"]["line"]}" > memory.zswap.proactive_writeback' in out
     assert {row["age_s"] for row in told["grid"]} == {60, 100}
+    assert told["promise"] == Promise().as_dict()
+    verdict = {"saved_pct", "broken_pct", "psi_added_pct", "cpu_added_pct_gib", "kept", "disk_reads_min"}
+    assert all(verdict <= set(row) for row in [told["recommendation"], *told["grid"]])
+    assert told["recommendation"]["kept"]
+    assert "of minutes disk reads of at most 0.2 % of the resident set" in " ".join(out.split())
     assert load_scenario(tmp_path / "mine.yaml").cgroups[0].workload.trace == "sidecar"
 
 
@@ -30,8 +36,11 @@ def test_a_bare_recording(cli, tmp_path):
         (("sidecar", "--ages", "10m"), "ages from 1 s to 102 s can be judged"),
         (("sidecar", "--ages", "soon"), "'soon' is not a duration"),
         (("sidecar", "--budgets", "100"), "at least 4096"),
-        (("sidecar", "--slo", "-1"), "--slo: -1: give a number"),
-        (("sidecar", "--slo", "nan"), "--slo: nan: give a number"),
+        (("sidecar", "--slo", "1"), "use --promise disk_reads_pct_min=1"),
+        (("sidecar", "--psi", "0.2"), "use --promise psi_added_pct=0.2"),
+        (("sidecar", "--promise", "minutes=0"), "--promise: minutes = 0.0; give a number above 0"),
+        (("sidecar", "--promise", "minuts=0.9"), "did you mean 'minutes'"),
+        (("sidecar", "--promise", "disk_reads_pct_min=101"), "at most 100"),
         (("sidecar", "--interval", "1h"), "--interval: 1h"),
         (("sidecar", "--plot", "q.xyz"), "q.xyz: a picture is a .png, .svg or .pdf"),
         (("sidecar", "--plot", "ppp3"), "ppp3: a picture is a .png, .svg or .pdf"),
@@ -43,6 +52,15 @@ def test_bad_input(cli, args, words):
     assert (status, out) == (2, "")
     assert err.count("\n") == 1
     assert words in err
+
+
+def test_too_few_minutes_are_said(cli, tmp_path):
+    args = ("--ages", "10s", "--budgets", "4M", "--seeds", "3", "--json", "a.json")
+    status, out, _ = cli("advise", "gcc_cc1", *args)
+    assert status == 0
+    told = json.loads((tmp_path / "a.json").read_text())
+    most = max(row["minutes"] for which in told["sizes_only"].values() for row in which["grid"])
+    assert (most < 20) == ("too few to tell 95 %" in out)
 
 
 @pytest.mark.parametrize("option", ["--json", "--save-scenario"])

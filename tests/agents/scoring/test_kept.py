@@ -7,6 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from zswap_gym.agents.advice.assess import assess
+from zswap_gym.agents.advice.grid import NEVER, Point
+from zswap_gym.agents.advice.measure import Measured
 from zswap_gym.agents.contestants import contestant
 from zswap_gym.agents.evaluate import evaluate
 from zswap_gym.agents.scoring.score import score
@@ -75,6 +78,32 @@ def test_environment_engine_evaluation_tuning_and_score_agree(hour: Scenario, pr
         assert (tuned.keeping, tuned.kept) == (sum(kept), all(kept))
         assert scored[law] == all(kept)
         seen |= set(kept)
+    assert seen == {True, False}
+
+
+@pytest.mark.parametrize("promise", [Promise(), Promise(cpu_pct_per_gib=0.01)])
+def test_advice_says_the_same_of_the_same_setting(hour: Scenario, promise: Promise) -> None:
+    """Figure by figure, to the last bit: of the host, and of each cgroup."""
+    settings = {
+        NEVER: "never",
+        Point("v1", 5, 4 << 20): "fixed_age(age_s=5,max_bytes=4M)",
+        Point("v1", 900, 8 << 20): "fixed_age(age_s=900)",
+    }
+    results = evaluate(list(settings.values()), [hour], SEEDS, promise=promise)
+    found, nothing = Measured.of(hour, promise), nothing_done(hour, SEEDS, promise)
+    found.add(SEEDS, list(settings))
+    figures = ("saved_pct", "broken_pct", "allowed_pct", "psi_added_pct", "cpu_added_pct_gib", "kept")
+    seen = set()
+    for setting, law in settings.items():
+        total = results.trial(law, "hour").account.sum()
+        host, each = (f(total, nothing.sum(), promise) for f in (judge_hosts, judge))
+        advised = assess(found, setting, SEEDS)
+        assert [getattr(advised, name) for name in figures] == [getattr(host, name) for name in figures]
+        assert advised.kept == results.standing(law).kept
+        for i in range(2):
+            one = assess(found, setting, SEEDS, i)
+            assert [getattr(one, name) for name in figures] == [getattr(each, name)[i] for name in figures]
+        seen.add(advised.kept)
     assert seen == {True, False}
 
 
