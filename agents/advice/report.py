@@ -30,6 +30,7 @@ def as_json(advice: Advice) -> dict[str, Any]:
         "subject": advice.scenario.name,
         "recommendation": _recommendation(chosen, interval_s),
         "reason": reason(advice),
+        "warning": few_minutes(advice),
         "grid": [_row(j) for j in advice.grid if j.point.interface == "v1"],
         "pareto": [_row(j) for j in advice.pareto],
         "promise": advice.promise.as_dict(),
@@ -37,7 +38,6 @@ def as_json(advice: Advice) -> dict[str, Any]:
             "confidence": CONFIDENCE,
             "seeds": (chosen or advice.never).seeds,
             "minutes": (chosen or advice.never).minutes,
-            "few_minutes": (chosen or advice.never).few_minutes,
             **_intervals(chosen or advice.never),
         },
         "never": _row(advice.never) | {"held_bytes": advice.held_bytes},
@@ -149,7 +149,7 @@ def _clauses(j: Judged, promise: Promise) -> str:
         (
             f"{j.broken_pct:.3g} % of {j.minutes} minutes broken" + _may(j.broken_pct, j.allowed_pct),
             f"pressure {j.psi_added_pct:+.3f} %" + _may(j.psi_added_pct, psi),
-            f"CPU {j.cpu_added_pct_gib:+.2f} % of a core per GiB" + _may(j.cpu_added_pct_gib, cpu),
+            f"CPU {j.cpu_added_pct_gib:+.3g} % of a core per GiB" + _may(j.cpu_added_pct_gib, cpu),
         )
     )
 

@@ -143,7 +143,14 @@ def session(pid: int, port: int, args: argparse.Namespace) -> None:
     print(f"\nkeys that changed: {lost} of {KEYS}; mappings {before} before, {maps(pid)} after", flush=True)
     print(f"requests a second: {plain:.0f} before, {while_recorded:.0f} while recorded", flush=True)
     command(
-        "advise", trace, "--slo", "2", "--save-scenario", scenario, "--json", str(args.out / "advice.json")
+        "advise",
+        trace,
+        "--promise",
+        "disk_reads_pct_min=2",
+        "--save-scenario",
+        scenario,
+        "--json",
+        str(args.out / "advice.json"),
     )
     command("evaluate", "--scenario", scenario, "--laws", "never,release_only,fixed_age,aimd", "--seeds", "3")
     if lost:

@@ -59,10 +59,10 @@ def advise(
     """Try every age and size in the model and say which to write.
 
     The workload is replayed in the simulated kernel from the same warm state under every setting, on
-    several seeds. Printed are the memory saved, the minutes in which disk reads broke the promise, the pressure
-    and CPU added, and the setting that frees most while the promise is kept to every cgroup: the same promise,
-    judged the same way, as in evaluate, tune and score. Minutes of all seeds count together; recommended is
-    what keeps it with 95 % confidence. The same for kernels that take a size only.
+    several seeds. Printed are the memory saved, the minutes in which disk reads broke the promise, the
+    pressure and CPU added, and the setting that frees most while the promise is kept to every cgroup: the
+    same promise, judged the same way, as in evaluate, tune and score. Minutes of all seeds count together;
+    recommended is what keeps it with 95 % confidence. The same for kernels that take a size only.
 
     A recording is replayed once and never looped: ages up to half its length can be judged.
 
