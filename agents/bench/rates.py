@@ -7,12 +7,13 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from zswap_gym.agents.bench.variants import variant
+from zswap_gym.envs.crew import thread_count
 from zswap_gym.envs.vector import WritebackVectorEnv
 from zswap_gym.envs.writeback import WritebackEnv
 from zswap_gym.kernel import engine, requests
@@ -33,12 +34,20 @@ class Rate:
     counts: dict[str, float]
     """Per step, in simulated pages: faults, scans, pages written back, looks at accessed bits."""
     pages: int
+    memory_mib: float
+    """Of one machine."""
+    scaling: float | None
+    """How many times as fast on all cores."""
 
 
 def env_rate(scenario: Scenario, n_envs: int, episodes: int, *, vector: bool = True) -> Rate:
-    """Median over whole episodes, after the pool of warm starts is filled and all code is loaded."""
+    """Median over whole episodes on one core, after the warm starts have run and all code is loaded.
+
+    Of a vector environment each episode is followed by one on all cores: what that gains is a ratio of
+    neighbours in time.
+    """
     env = (
-        WritebackVectorEnv(n_envs, scenario, objective="bill")  # without references, as every rate so far
+        WritebackVectorEnv(n_envs, scenario, objective="bill", threads=1)  # no references: as every rate
         if vector
         else WritebackEnv(scenario, objective="bill")
     )
@@ -49,6 +58,7 @@ def env_rate(scenario: Scenario, n_envs: int, episodes: int, *, vector: bool = T
     env.step(env.action_space.sample())
     env.reset(seed=0)
     rates, outside, total = [], [], np.zeros(len(STAT))
+    gains: list[float] = []
     for episode in range(episodes):
         actions = [env.action_space.sample() for _ in range(steps)]  # drawing them is the policy's work
         with _CoreClock() as core:
@@ -59,11 +69,28 @@ def env_rate(scenario: Scenario, n_envs: int, episodes: int, *, vector: bool = T
             wall = time.perf_counter() - began
         rates.append(steps * n_envs / wall)
         outside.append((wall - core.seconds) / (steps * n_envs) * 1e6)
+        if vector:
+            gains.append(wall / _on_all_cores(env, actions))
     machine = _machine(env)
     per_step = total / (episodes * max(steps - 1, 1))
     per_step[[i for i, name in enumerate(STAT) if name != "looks"]] /= machine.state.host["scale"][0]
     counts = {name: float(per_step[STAT.index(name)]) for name in COUNTED}
-    return Rate(statistics.median(rates), statistics.median(outside), counts, len(machine.state.pages))
+    memory = sum(array.nbytes for array in machine.state) / (1 << 20)
+    return Rate(
+        statistics.median(rates), statistics.median(outside), counts, len(machine.state.pages), memory,
+        statistics.median(gains) if gains else None,
+    )  # fmt: skip
+
+
+def _on_all_cores(env: Any, actions: list[npt.NDArray[np.float32]]) -> float:
+    """Seconds of an episode whose hosts are advanced on all cores."""
+    env.fleet.threads = min(thread_count(), env.num_envs)
+    began = time.perf_counter()
+    for action in actions:
+        env.step(action)
+    wall = time.perf_counter() - began
+    env.fleet.threads = 1
+    return wall
 
 
 def _episode(

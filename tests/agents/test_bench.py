@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from zswap_gym.agents.bench import table
 from zswap_gym.agents.bench.against import against_reference
-from zswap_gym.agents.bench.rates import env_rate, machine_rate
+from zswap_gym.agents.bench.commands import training_rate
+from zswap_gym.agents.bench.rates import COUNTED, Rate, env_rate, machine_rate
 from zswap_gym.agents.bench.translation import SOURCE, core_over_c
 from zswap_gym.agents.bench.variants import variant
 from zswap_gym.cli.main import main
@@ -32,6 +34,10 @@ def test_single_and_vector_rates_count_the_same_work() -> None:
         assert 0 < rate.outside_us < 1.5e6 / rate.steps_per_s  # medians each: not of the same episode
         assert rate.counts["pgfault"] > 0
         assert rate.pages == 2048
+        assert 0.1 < rate.memory_mib < 10
+    assert one.scaling is None
+    assert many.scaling is not None
+    assert many.scaling > 0
 
 
 @pytest.mark.skipif(shutil.which("cc") is None or not SOURCE.exists(), reason="no C compiler or no checkout")
@@ -75,3 +81,37 @@ def test_the_command_writes_every_promised_key(tmp_path: Path) -> None:
         "warm_start_s",
         "cold_start_s",
     }
+
+
+@pytest.mark.slow
+def test_a_training_is_timed_on_a_scenario_of_ones_choice() -> None:
+    assert training_rate(1, 448, "demo", "demo-train") > 0
+
+
+def test_the_figures_that_are_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One flat object: none is missing and none hides in another."""
+    rate = Rate(100.0, 12.0, dict.fromkeys(COUNTED, 1.0), 65_536, 4.0, 1.9)
+    monkeypatch.setattr(table, "env_rate", lambda *_args, **_kwargs: rate)
+    monkeypatch.setattr(table, "against_reference", lambda *_args, **_kwargs: Comparison)
+    monkeypatch.setattr(table, "core_over_c", lambda: (1.1, ""))
+    monkeypatch.setattr(table, "ppo_env_share", lambda *_args, **_kwargs: 0.5)
+    monkeypatch.setattr(table, "start_up", lambda: (10.0, 0.5))
+    monkeypatch.setattr(table, "training_rate", lambda threads, *_: 1000.0 * threads)
+    monkeypatch.setattr(table, "command_times", lambda _quick: [("advise_s_sidecar", 3.0)])
+    monkeypatch.setattr(table, "thread_count", lambda: 2)
+    figures = table.measure(quick=True, say=lambda _line: None)
+    wanted = {
+        "scaling_2_cores": 1.9, "scaling_2_cores_64": 1.9, "train_scaling_2_cores": 2.0,
+        "outside_core_us": 12.0, "outside_core_us_64": 12.0, "cold_start_s": 10.0, "warm_start_s": 0.5,
+        "train_env_steps_per_s": 2000.0, "ppo_env_cpu_share": 0.5, "overhead_outside_core_us": 12.0,
+        "core_over_c": 1.1, "host_week_s": None,
+        "sim_s_per_s_64gib_limit_0.6": None, "memory_per_machine_mib": 4.0, "scaling_efficiency": 0.95,
+        "single_env_steps_per_s_65536_limit_0.6": 100.0, "vector_env_steps_per_s_65536_limit_0.6": 100.0,
+    }  # fmt: skip
+    assert wanted.items() <= figures.items()
+
+
+class Comparison:
+    """What a comparison with the reference says."""
+
+    speed, accesses_per_fault, counters = 50.0, 100.0, {"pswpin": 1.0}

@@ -15,8 +15,11 @@ def bench(
     quick: Annotated[
         bool, typer.Option("--quick", help="Fewer sizes and repetitions: minutes become seconds.")
     ] = False,
+    long: Annotated[
+        bool, typer.Option("--long", help="A host's week and machines of up to 1 TiB too: minutes more.")
+    ] = False,
 ) -> None:
-    """Time the environment, the compiled core and what surrounds them, on one core.
+    """Time the environment, the compiled core, training and whole commands, on one core and on all.
 
     Every row says what a step contained: faults, scans and pages written, because their number, not the
     number of accesses, is what a step costs. Rates include resets; ratios are of one run, medians of 5.
@@ -26,6 +29,7 @@ def bench(
 
         zswap-gym bench
         zswap-gym bench --quick
+        zswap-gym bench --long
         zswap-gym bench --json speed.json
     """
     from zswap_gym.cli._extras import optional_parts
@@ -36,6 +40,6 @@ def bench(
     with optional_parts("timing"):
         from zswap_gym.agents.bench.table import measure
 
-    figures = measure(quick=quick, say=console().print)
+    figures = measure(quick=quick, long=long, say=console().print)
     if out is not None:
         write_json(out, figures)
