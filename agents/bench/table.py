@@ -140,13 +140,10 @@ def _learner_rows(quick: bool, repeats: int, say: Say) -> Iterator[tuple[str, fl
     cold, warm = start_up()
     say(f"from import to the first step: {cold:.1f} s the first time ever, {warm:.2f} s afterwards")
     yield from (("cold_start_s", cold), ("warm_start_s", warm))
-    cores, steps = thread_count(), 1920 if quick else 9600
+    cores = thread_count()
+    training = (448, "demo", "demo-train") if quick else (9600, "ppo-shared", "mixed-host")
     rates = [
-        (
-            training_rate(1, steps, "ppo-shared", "mixed-host"),
-            training_rate(cores, steps, "ppo-shared", "mixed-host"),
-        )
-        for _ in range(1 if quick else min(repeats, 3))
+        [training_rate(threads, *training) for threads in (1, cores)] for _ in range(1 if quick else repeats)
     ]
     scaling = statistics.median(many / one for one, many in rates)
     all_cores = statistics.median(many for _, many in rates)
