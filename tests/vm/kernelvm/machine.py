@@ -16,6 +16,8 @@ from typing import Any, Self
 from kernelvm.image import Parts, code_disk, tool
 
 BOOT_S = 180.0
+LATE_TIMER = "no_timer_check"
+"""On a busy machine the emulated timer is late for the kernel's check of it, and the kernel stops."""
 
 
 class GuestError(Exception):
@@ -65,7 +67,7 @@ class Guest:
             "-accel", "tcg,thread=multi", "-cpu", cpu, "-m", str(memory_mib), "-smp", "2",
             "-nodefaults", "-nographic", "-no-reboot", "-serial", f"file:{self.console}",
             "-kernel", parts.kernel, "-initrd", parts.initrd,
-            "-append", "console=ttyS0 quiet panic=-1 mitigations=off net.ifnames=0",
+            "-append", f"console=ttyS0 quiet panic=-1 mitigations=off {LATE_TIMER}",
             *(word for disk in disks for word in ("-drive", f"{disk},if=virtio,format=raw")),
             "-device", "virtio-serial-pci",
             "-chardev", f"socket,id=port,path={path},server=on,wait=off",
