@@ -73,9 +73,12 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
     """Neither the pieces nor the Ray that was started for them."""
     script = textwrap.dedent(
         f"""
+        import signal
         from pathlib import Path
         from tests.agents.test_cluster import note_and_sleep
         from zswap_gym.agents.parallel import open_workers
+        # a job in the background of a script inherits that SIGINT is ignored
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         with open_workers(2, "local") as workers:
             workers.run(note_and_sleep, [({str(tmp_path)!r},)] * 2)
         """

@@ -141,9 +141,11 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
     )
     (tmp_path / "main.py").write_text(
         textwrap.dedent(f"""
-            import pieces
+            import pieces, signal
             from zswap_gym.agents.parallel import open_workers
             if __name__ == "__main__":
+                # a job in the background of a script inherits that SIGINT is ignored
+                signal.signal(signal.SIGINT, signal.default_int_handler)
                 try:
                     with open_workers(2) as workers:
                         workers.run(pieces.sleep, [({str(tmp_path)!r}, x) for x in range(4)])
