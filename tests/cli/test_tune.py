@@ -118,4 +118,5 @@ def test_a_controller_takes_a_tuned_law(cli: Cli, tmp_path: Path) -> None:
     config.write_text("law: tuned:yours\n")
     status, _, err = cli("control", config)
     assert status == 2
-    assert "did you mean" in err or "there are mine" in err
+    assert "no configs/laws/yours.yaml" in err
+    assert "mine" in err
