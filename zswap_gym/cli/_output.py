@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,11 +18,22 @@ from zswap_gym.errors import UserError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from zswap_gym.workloads.scenario import Scenario
+
 
 WIDE = 160
 
 
 PICTURES = (".png", ".svg", ".pdf")
+
+
+def warn_of_coarse(scenarios: Iterable[Scenario], reads_pct: float) -> None:
+    """Say on stderr which cgroups have too few simulated pages for the promise that is asked about."""
+    from zswap_gym.workloads.coarseness import too_coarse
+
+    for scenario in scenarios:
+        for line in too_coarse(scenario, reads_pct):
+            print(f"zswap-gym: {line}", file=sys.stderr)
 
 
 def ensure_picture(path: Path, *, source: Path | None = None) -> None:

@@ -107,7 +107,7 @@ def evaluate(
         zswap-gym evaluate --scenario demo-test --policy policy.npz+rails --rails mine.yaml
     """
     from zswap_gym.cli._extras import optional_parts
-    from zswap_gym.cli._output import console, ensure_writable
+    from zswap_gym.cli._output import console, ensure_writable, warn_of_coarse
     from zswap_gym.envs.objective import objective_named
     from zswap_gym.policy.promise import Promise
     from zswap_gym.workloads.scenario import load_scenario
@@ -124,6 +124,8 @@ def evaluate(
     contestants = {spec: spec for spec in policy or ()} | rules
     limits = _limits(rails, list(contestants)) if rails is not None else None
     scenarios = [load_scenario(name) for name in scenario]
+    if objective == "promise":
+        warn_of_coarse(scenarios, promised.disk_reads_pct_min)
     if out is not None:
         ensure_writable(out, folder=True)
     with optional_parts("evaluating"):

@@ -89,7 +89,7 @@ def tune(
         zswap-gym tune all --workers 2
     """
     from zswap_gym.cli._extras import optional_parts
-    from zswap_gym.cli._output import ensure_writable, print_json
+    from zswap_gym.cli._output import ensure_writable, print_json, warn_of_coarse
     from zswap_gym.policy.laws import LAWS
     from zswap_gym.policy.laws.parameters import ranges_of
     from zswap_gym.policy.promise import Promise
@@ -116,6 +116,7 @@ def tune(
         for path in pair:
             ensure_writable(path)
     chosen = long_enough(_scenarios(scenario, split), promised, _note)
+    warn_of_coarse(chosen, promised.disk_reads_pct_min)
     told = []
     with open_workers(workers, cluster) as work:
         bench = Bench(chosen, promised, work)

@@ -15,6 +15,7 @@ from zswap_gym import lookup
 from zswap_gym.errors import UserError, nearest
 from zswap_gym.units import PAGE_SIZE
 from zswap_gym.workloads.archetypes import MIN_PAGES
+from zswap_gym.workloads.coarseness import coarsest
 from zswap_gym.workloads.findings import describe
 from zswap_gym.workloads.instance import Realised, realise
 from zswap_gym.workloads.schema import Cgroup, Episode, Host, Model, Randomise, StageOne
@@ -43,6 +44,18 @@ class Scenario(Model):
     cgroups: list[Cgroup]
     episode: Episode = Episode()
     randomise: Randomise = Randomise()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _auto_scale(cls, data: Any) -> Any:
+        """``page_scale: auto``: the coarsest that can tell a kept promise from a broken one."""
+        host = data.get("host") if isinstance(data, dict) else None
+        if not isinstance(host, dict) or host.get("page_scale") != "auto":
+            return data
+        fine = data | {"host": host | {"page_scale": 1}}
+        if host.get("lru", "mglru") != "mglru":  # of single pages
+            return fine
+        return fine | {"host": host | {"page_scale": coarsest(cls.model_validate(fine))}}
 
     @model_validator(mode="after")
     def _tree(self) -> Self:

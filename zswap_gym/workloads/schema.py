@@ -153,6 +153,7 @@ class Host(Model):
     device: NamedDevice = Field(default_factory=lambda: Device.model_validate(_device("nvme")))
     compressor: Compressor = "zstd"
     page_scale: int = 1
+    """Or ``auto`` in a scenario whose programs are given by regions: see workloads.coarseness."""
     lru: Literal["mglru", "mglru-full", "classic"] = "mglru"
     zswap: Zswap = Zswap()
 
@@ -160,7 +161,9 @@ class Host(Model):
     @classmethod
     def _power_of_two(cls, value: int) -> int:
         if value not in {1, 2, 4, 8, 16, 32, 64}:
-            raise ValueError("use a power of two up to 64: how many real pages a simulated one stands for")
+            raise ValueError(
+                "use a power of two up to 64, how many real pages a simulated one stands for, or auto"
+            )
         return value
 
     @model_validator(mode="after")
