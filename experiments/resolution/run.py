@@ -106,7 +106,10 @@ def tau(a: list[float], b: list[float]) -> float:
 
 
 def rows(pieces: dict[tuple[int, float, int, int], dict[str, dict[str, float]]]) -> list[dict[str, Any]]:
-    """One per host, pressure and scale: errors against the finest scale on the same seeds, 95 % intervals."""
+    """One per host, pressure and scale: errors against the finest scale on the same seeds, 95 % intervals.
+
+    A row of the finest scale itself says what two seeds differ by.
+    """
     groups: dict[tuple[int, float, int], dict[int, Any]] = defaultdict(dict)
     for (gib, pressure, scale, seed), found in pieces.items():
         groups[gib, pressure, scale][seed] = found
@@ -115,22 +118,27 @@ def rows(pieces: dict[tuple[int, float, int, int], dict[str, dict[str, float]]])
         finest = min(s for g, p, s in groups if (g, p) == (gib, pressure))
         base = groups[gib, pressure, finest]
         seeds = sorted(set(by_seed) & set(base))
-        if scale == finest or not seeds:
+        # The finest against itself with the next seed: what another draw changes is no matter of pages.
+        other = dict(zip(seeds, [*seeds[1:], *seeds[:1]], strict=True)) if scale == finest else {}
+        if not seeds or (scale == finest and len(seeds) < 2):
             continue
         row: dict[str, Any] = {"gib": gib, "memory_max": pressure, "page_scale": scale, "against": finest}
         row |= {"seeds": len(seeds), "safe": not too_coarse(host(gib, pressure, scale))}
+        pairs = [(by_seed[s], base[other.get(s, s)]) for s in seeds]
         for name in MEASURES:
             errors = [
-                np.mean([abs(by_seed[s][law][name] - base[s][law][name]) for law in base[s]]) for s in seeds
+                np.mean([abs(mine[law][name] - theirs[law][name]) for law in mine]) for mine, theirs in pairs
             ]
             row |= _estimate(f"mae_{name}", errors)
         marks = [
-            tau(*([run[s][law]["saved_pct"] - PENALTY * run[s][law]["breach"] for law in base[s]]
-                  for run in (by_seed, base)))
-            for s in seeds
-        ]  # fmt: skip
+            tau(*([_mark(run[law]) for law in mine] for run in (mine, theirs))) for mine, theirs in pairs
+        ]
         table.append(row | _estimate("kendall_tau", marks))
     return table
+
+
+def _mark(found: dict[str, float]) -> float:
+    return found["saved_pct"] - PENALTY * found["breach"]
 
 
 def _estimate(name: str, values: list[Any]) -> dict[str, float]:

@@ -1,9 +1,10 @@
 """How coarse a model may be: whether a cgroup has pages enough to tell a kept promise from a broken one.
 
 With ``page_scale`` k a page read back stands for k. What is promised is a share of the resident set a
-minute, so of a cgroup of few simulated pages one page more or less decides. The rule: the promise must
-allow :data:`READS` simulated pages a minute, so that one of them is half of it at most.
-experiments/resolution measures what coarser pages do to the answers.
+minute, so of a cgroup of few simulated pages one page more or less decides. The rule, measured by
+experiments/resolution: where the promise allows :data:`SAFE_READS` simulated pages a minute, coarser pages
+change broken minutes no more than another seed does; where it allows fewer than :data:`READS`, whether
+it is kept is a matter of single pages, and that is said.
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ if TYPE_CHECKING:
 DISK_READS_PCT = 0.2
 """The usual promise: disk reads a minute, percent of the resident set."""
 READS = 2
-"""Simulated pages a minute that the promise must allow."""
+"""Simulated pages a minute that the promise must allow, or nothing can be told."""
+SAFE_READS = 16
+"""So many, and the pages are as good as single ones."""
 SCALES = (64, 32, 16, 8, 4, 2, 1)
 
 
-def pages_needed(reads_pct: float = DISK_READS_PCT) -> int:
-    """Simulated pages that must be resident in a cgroup for a promise of ``reads_pct`` percent a minute."""
-    return math.ceil(READS * 100.0 / reads_pct - 1e-9)
+def pages_needed(reads_pct: float = DISK_READS_PCT, reads: int = READS) -> int:
+    """Simulated pages of which ``reads`` are ``reads_pct`` percent."""
+    return math.ceil(reads * 100.0 / reads_pct - 1e-9)
 
 
 def resident_pages(scenario: Scenario) -> dict[str, int]:
@@ -66,7 +69,7 @@ def too_coarse(scenario: Scenario, reads_pct: float = DISK_READS_PCT) -> list[st
 
 
 def coarsest(scenario: Scenario, reads_pct: float = DISK_READS_PCT) -> int:
-    """The largest page_scale at which no cgroup of the scenario, given at page_scale 1, is too coarse.
+    """The largest page_scale that is safe for every cgroup of the scenario, which is given at page_scale 1.
 
     1 where even that is. ValueError where a workload's size is given in simulated pages.
     """
@@ -77,4 +80,4 @@ def coarsest(scenario: Scenario, reads_pct: float = DISK_READS_PCT) -> int:
                 "page_scale says; describe it by regions, whose sizes are in bytes, or give a number"
             )
     least = min(resident_pages(scenario).values(), default=0)
-    return next((scale for scale in SCALES if least // scale >= pages_needed(reads_pct)), 1)
+    return next((scale for scale in SCALES if least // scale >= pages_needed(reads_pct, SAFE_READS)), 1)
