@@ -6,14 +6,14 @@ cgroups. A cloned machine goes on with the same random stream, so a plan comes t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 
 from zswap_gym.agents.oracle.settings import Asked, Floats, Follower
 from zswap_gym.envs.fleet import Fleet
-from zswap_gym.envs.reference import references
+from zswap_gym.envs.reference import TOGETHER, references
 from zswap_gym.envs.warmstart import episode_start, scenario_digest
 from zswap_gym.host.types import Table
 from zswap_gym.policy.actions import from_requests
@@ -24,9 +24,6 @@ from zswap_gym.workloads.scenario import Scenario
 Plan = npt.NDArray[np.float64]
 Decide = Callable[[int, Table], Asked]
 """Requests (E, N) of the decision of that number, from samples (E, N, K)."""
-
-TOGETHER = 8
-"""Hosts that run at once."""
 
 
 class Episode:
@@ -113,7 +110,7 @@ class Episode:
             follower = Follower(part, fleet.tables)
             plans.append(self.run(fleet, self._by(follower), 0, self.steps))
             accounts.append(fleet.account.take(...))
-        return np.concatenate(plans, axis=1), _stack(accounts)
+        return np.concatenate(plans, axis=1), Account.concatenate(accounts)
 
     def _by(self, follower: Follower) -> Decide:
         return lambda _, tables: follower.decide(tables, self.minutes)
@@ -128,12 +125,3 @@ class Episode:
             return age[None], size[None], release[None]
 
         return self.run(fleet, decide, 0, self.steps)[:, 0], fleet.account.take(0)
-
-
-def sums(account: Account) -> Floats:
-    """An account (...,) as one array (..., len(SUMS)); ``Account.of`` is the inverse."""
-    return np.stack([getattr(account, name) for name in account.__slots__], axis=-1)
-
-
-def _stack(accounts: Sequence[Account]) -> Account:
-    return Account.of(np.concatenate([sums(account) for account in accounts]))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from zswap_gym.agents.oracle.combine import Choice, combine
-from zswap_gym.agents.oracle.episode import Episode, Plan, sums
+from zswap_gym.agents.oracle.episode import Episode, Plan
 from zswap_gym.agents.oracle.settings import Floats, grid
 from zswap_gym.agents.oracle.store import Arrays, Place
 from zswap_gym.policy.promise import Account, Promise
@@ -57,4 +57,4 @@ def _search(episode: Episode) -> Arrays:
         return plans[:, 0], accounts.take(0)
 
     chosen, plan, account = combine(episode, episode.judge(settings), run)
-    return {"plan": plan, "sums": sums(account), "chosen": chosen, "grid": sums(settings)}
+    return {"plan": plan, "sums": account.sums, "chosen": chosen, "grid": settings.sums}

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from zswap_gym.agents.oracle.combine import Choice, combine
-from zswap_gym.agents.oracle.episode import Episode, Plan, sums
+from zswap_gym.agents.oracle.episode import Episode, Plan
 from zswap_gym.agents.oracle.hindsight import hindsight
 from zswap_gym.agents.oracle.rollout import PASSES, Search
 from zswap_gym.agents.oracle.settings import Floats
@@ -94,7 +94,7 @@ def _search(episode: Episode, rules: Mapping[str, Law], part: Place) -> Arrays:
     if state is None:
         plan, account = _start(episode, rules)
         begun = Search(episode, plan, account)
-        state = _state(0, begun, sums(account))
+        state = _state(0, begun, account.sums)
         part.save(state)
     search_ = Search(episode, state["plan"], Account.of(state["plan_sums"]))
     search_.best, search_.best_account = state["best"], Account.of(state["best_sums"])
@@ -109,9 +109,9 @@ def _state(passes: int, search_: Search, start: Floats) -> Arrays:
     return {
         "passes": np.array(passes),
         "plan": search_.plan,
-        "plan_sums": sums(search_.account),
+        "plan_sums": search_.account.sums,
         "best": search_.best,
-        "best_sums": sums(search_.best_account),
+        "best_sums": search_.best_account.sums,
         "start_sums": start,
     }
 
@@ -122,7 +122,7 @@ def _start(episode: Episode, rules: Mapping[str, Law]) -> tuple[Plan, Account]:
     options = [(np.zeros_like(chosen.plan), episode.nothing), (chosen.plan, chosen.account)]
     options += [episode.of_law(law) for law in rules.values()]
     plans = np.stack([plan for plan, _ in options], axis=1)
-    verdict = episode.judge(Account.of(np.stack([sums(account) for _, account in options])))
+    verdict = episode.judge(Account.stack([account for _, account in options]))
 
     def run(which: Choice) -> tuple[Plan, Account]:
         plan = plans[:, which, :, np.arange(episode.size)].transpose(1, 2, 0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -80,9 +80,7 @@ class Trial:
         return cls(
             first.policy, first.scenario, tuple(seed for part in parts for seed in part.seeds),
             first.cgroups, first.steps, first.hours,
-            Account(
-                *(np.concatenate([getattr(p.account, f.name) for p in parts]) for f in fields(Account))
-            ),
+            Account.concatenate([part.account for part in parts]),
             np.concatenate([part.terms for part in parts]),
             np.concatenate([part.reward for part in parts]),
             tuple(own for part in parts for own in part.events),
@@ -151,8 +149,7 @@ def run_trials(
 
 def nothing_done(scenario: Scenario, seeds: Sequence[int], promise: Promise | None = None) -> Account:
     """Accounts (S, N) of the same hosts on the same seeds with nothing done, kept by this process."""
-    each = [reference.account for reference in references(scenario, seeds, promise=promise)]
-    return Account(*(np.stack([getattr(account, f.name) for account in each]) for f in fields(Account)))
+    return Account.stack([found.account for found in references(scenario, seeds, promise=promise)])
 
 
 def chunks(seeds: Sequence[int], workers: int) -> list[tuple[int, ...]]:

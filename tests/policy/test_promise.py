@@ -96,7 +96,7 @@ def test_a_host_keeps_it_where_it_is_kept_to_every_cgroup() -> None:
 
 
 def both(one: Account, other: Account) -> Account:
-    return Account(*(np.concatenate([getattr(one, name), getattr(other, name)]) for name in SUMS))
+    return Account.concatenate([one, other])
 
 
 def test_memory_saved_is_a_share_of_what_doing_nothing_holds() -> None:
@@ -172,3 +172,11 @@ def test_a_promise_from_text_and_from_a_mapping() -> None:
     assert Promise.of("disk_reads_pct_min=0.1, minutes=0.9") == Promise(0.1, 0.9)
     assert Promise.of({"minutes": 0.9}) == Promise(minutes=0.9)
     assert Promise.of(None) == Promise()
+
+
+def test_accounts_as_arrays_and_back() -> None:
+    one, two = account(broken=3.0), account(broken=5.0)
+    assert one.sums.shape == (1, len(SUMS))
+    assert Account.of(one.sums).broken.tolist() == [3.0]
+    assert Account.concatenate([one, two]).broken.tolist() == [3.0, 5.0]
+    assert Account.stack([one, two]).broken.tolist() == [[3.0], [5.0]]

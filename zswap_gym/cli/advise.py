@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from zswap_gym.cli._options import Promised
 from zswap_gym.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,14 +22,7 @@ def advise(
         str,
         typer.Argument(metavar="TRACE|SCENARIO|PID", help="A recording, a scenario, or a running process."),
     ],
-    promise: Annotated[
-        str | None,
-        typer.Option(
-            metavar="KEY=VALUE,...",
-            help="What each cgroup is promised: some of disk_reads_pct_min=0.2, minutes=0.95, "
-            "psi_added_pct=0.1, cpu_pct_per_gib=0.25.",
-        ),
-    ] = None,
+    promise: Promised = None,
     ages: Annotated[
         str | None, typer.Option(help="Ages to try, e.g. 10s,1m,5m; default: up to the limit.")
     ] = None,

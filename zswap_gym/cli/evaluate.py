@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from zswap_gym.cli._options import ClusterAddress, Promised, WorkerCount
 from zswap_gym.errors import UserError
 
 if TYPE_CHECKING:
@@ -39,14 +40,7 @@ def evaluate(
     first_seed: Annotated[
         int, typer.Option(min=0, help="The first of them. Training uses small ones, so these are new.")
     ] = HELD_OUT,
-    promise: Annotated[
-        str | None,
-        typer.Option(
-            metavar="KEY=VALUE,...",
-            help="What each cgroup is promised: some of disk_reads_pct_min=0.2, minutes=0.95, "
-            "psi_added_pct=0.1, cpu_pct_per_gib=0.25.",
-        ),
-    ] = None,
+    promise: Promised = None,
     objective: Annotated[
         str,
         typer.Option(help="What ranks them: promise, memory saved while it is kept; or bill, prices."),
@@ -67,16 +61,8 @@ def evaluate(
             help="A controller YAML: its rails are those of NAME+rails. Default: the defaults.",
         ),
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes to run on. Default: as many as there are cores.")
-    ] = None,
-    cluster: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS",
-            help="Run on a Ray cluster instead: ray://HOST:10001, HOST:6379, or local for one started here.",
-        ),
-    ] = None,
+    workers: WorkerCount = None,
+    cluster: ClusterAddress = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for results.json, episodes.csv and report.html.")
     ] = None,

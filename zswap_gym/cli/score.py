@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from zswap_gym.cli._options import ClusterAddress, WorkerCount
 from zswap_gym.cli.evaluate import check_policies, episode_bar
 
 if TYPE_CHECKING:
@@ -37,16 +38,8 @@ def score(
     rules: Annotated[
         bool, typer.Option("--rules", help="Score every tuned rule and the kernel's own arms too.")
     ] = False,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes to run on. Default: as many as there are cores.")
-    ] = None,
-    cluster: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS",
-            help="Run on a Ray cluster instead: ray://HOST:10001, HOST:6379, or local for one started here.",
-        ),
-    ] = None,
+    workers: WorkerCount = None,
+    cluster: ClusterAddress = None,
     as_json: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write all rows to this file.")
     ] = None,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from zswap_gym.cli._options import ClusterAddress, Promised, WorkerCount
 from zswap_gym.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -29,14 +30,7 @@ def tune(
             metavar="LAW", help="A rule's name, with parameters that are to stay in brackets; or 'all'."
         ),
     ],
-    promise: Annotated[
-        str | None,
-        typer.Option(
-            metavar="KEY=VALUE,...",
-            help="What every cgroup is promised: disk_reads_pct_min, minutes, psi_added_pct, "
-            "cpu_pct_per_gib. Default: 0.2, 0.95, 0.1, 0.25.",
-        ),
-    ] = None,
+    promise: Promised = None,
     split: Annotated[str, typer.Option(help="Tune on the scenarios of this split.")] = "train",
     scenario: Annotated[
         list[str] | None,
@@ -60,16 +54,8 @@ def tune(
         ),
     ] = 6,
     first_seed: Annotated[int, typer.Option(min=0, help="The first of them.")] = 0,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes that simulate. Default: as many as cores.")
-    ] = None,
-    cluster: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS",
-            help="Run on a Ray cluster instead: ray://HOST:10001, HOST:6379, or local for one started here.",
-        ),
-    ] = None,
+    workers: WorkerCount = None,
+    cluster: ClusterAddress = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON for programs, and no progress.")
     ] = False,

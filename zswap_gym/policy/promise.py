@@ -22,7 +22,7 @@ scores, the controller's rails - calls these and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -187,6 +187,21 @@ class Account:
     def of(cls, sums: Array) -> Account:
         """The account whose fields are the last axis of ``sums`` (..., len(SUMS)): views of it."""
         return cls(*(sums[..., k] for k in range(len(SUMS))))
+
+    @property
+    def sums(self) -> Array:
+        """The fields as the last axis of one array (..., len(SUMS)): the inverse of :meth:`of`."""
+        return np.stack([getattr(self, name) for name in SUMS], axis=-1)
+
+    @classmethod
+    def concatenate(cls, accounts: Sequence[Account]) -> Account:
+        """Accounts (S, ...) and (T, ...) as one of (S + T, ...), in order."""
+        return cls.of(np.concatenate([account.sums for account in accounts]))
+
+    @classmethod
+    def stack(cls, accounts: Sequence[Account]) -> Account:
+        """S accounts (...) as one of (S, ...)."""
+        return cls.of(np.stack([account.sums for account in accounts]))
 
     @classmethod
     def zeros(cls, shape: int | tuple[int, ...]) -> Account:

@@ -13,7 +13,7 @@ from zswap_gym.agents.evaluate import evaluate
 from zswap_gym.agents.oracle import hindsight as hindsights
 from zswap_gym.agents.oracle import search as searches
 from zswap_gym.agents.oracle.combine import rank
-from zswap_gym.agents.oracle.episode import Episode, sums
+from zswap_gym.agents.oracle.episode import Episode
 from zswap_gym.agents.oracle.hindsight import hindsight
 from zswap_gym.agents.oracle.rollout import Pass, Search
 from zswap_gym.agents.oracle.search import search, starting_rules
@@ -85,7 +85,7 @@ def test_a_plan_comes_to_the_same_in_an_evaluation(kind: str, scenario: Scenario
     find = hindsight if kind == "hindsight" else search
     accounts = [find(scenario, seed, PROMISE).account for seed in (SEED, SEED + 1)]
     trial = run_trial(kind, contestant(kind), scenario, (SEED, SEED + 1), Conditions(promise=PROMISE))
-    np.testing.assert_array_equal(sums(trial.account), np.stack([sums(account) for account in accounts]))
+    np.testing.assert_array_equal(trial.account.sums, np.stack([account.sums for account in accounts]))
 
 
 def test_a_search_gives_the_same_again_from_the_cache_and_without(
@@ -102,7 +102,7 @@ def test_a_search_gives_the_same_again_from_the_cache_and_without(
     fresh = search(scenario, SEED, PROMISE)
     for other in (again, fresh):
         np.testing.assert_array_equal(first.plan, other.plan)
-        np.testing.assert_array_equal(sums(first.account), sums(other.account))
+        np.testing.assert_array_equal(first.account.sums, other.account.sums)
     path.write_bytes(path.read_bytes()[:100])  # a file that cannot be read is none
     monkeypatch.setenv("ZSWAP_GYM_CACHE", str(path.parents[1]))
     np.testing.assert_array_equal(search(scenario, SEED, PROMISE).plan, first.plan)

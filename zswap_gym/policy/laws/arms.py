@@ -84,5 +84,5 @@ class ArmsBatches:
         due = saved >= LEAST_BYTES
         write = np.where(due, saved, 0.0)
         saved[due] = 0.0
-        release = look.footprint * self.release_share * (dt_s / 60.0) + look.followed
+        release = look.release(self.release_share, dt_s)
         return self._watch.ask(look, np.full(len(table), self.age_s), write, release)

@@ -85,7 +85,7 @@ class KatalystRefault:
         self._state[1:, due] = 0.0
         calm = look.here & (np.where(look.here, table[:, COLUMN["psi_some_avg60"]], 0.0) <= self.psi_pct)
         write = np.where(calm, size * look.current * (dt_s / _PERIOD_S), 0.0)
-        release = look.footprint * self.release_share * (dt_s / 60.0) + look.followed
+        release = look.release(self.release_share, dt_s)
         requests = self._watch.ask(look, np.full(len(table), self.age_s), write, np.where(calm, release, 0.0))
         asked += [request.max_bytes for request in requests]
         return requests

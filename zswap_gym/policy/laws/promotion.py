@@ -88,7 +88,7 @@ class PromotionRate:
         age = AGES_S[used.astype(np.int64)]
         acts = look.here & (seen >= self.start_s)
         old = self._ages.bytes_older_than(age) >= LEAST_BYTES
-        release = look.footprint * self.release_share * (dt_s / 60.0) + look.followed
+        release = look.release(self.release_share, dt_s)
         return self._watch.ask(
             look, age, np.where(acts & old, look.zswapped, 0.0), np.where(acts, release, 0.0)
         )

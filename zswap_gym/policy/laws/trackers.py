@@ -114,7 +114,7 @@ class PromiseTrackers:
         offer = look.footprint * self.offer_share * (dt_s / 60.0) * self.writeback
         owed[:] = np.where(acts, np.minimum(owed + offer, look.zswapped), 0.0)
         due = owed >= np.minimum(LEAST_BYTES, look.zswapped)
-        release = look.footprint * share * (dt_s / 60.0) + look.followed
+        release = look.release(share, dt_s)
         requests = self._watch.ask(look, age, np.where(due, owed, 0.0), np.where(acts, release, 0.0))
         owed[due] = 0.0
         return requests

@@ -64,6 +64,11 @@ class Look:
         """Percent of the time that was stalled (some)."""
         return self.stalled_us / np.maximum(self.seconds, 1e-9) * 1e-4
 
+    def release(self, share: Array | float, dt_s: float) -> Array:
+        """Bytes to release: a share of the footprint per minute, and what was written as asked."""
+        size: Array = self.footprint * share * (dt_s / 60.0) + self.followed
+        return size
+
     def average(self, old: Array, new: Array, time_s: float) -> Array:
         """Exponential average with time constant ``time_s``; rows without a past keep the old value."""
         keep = np.exp(-self.seconds / time_s)
