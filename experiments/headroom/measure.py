@@ -24,7 +24,6 @@ from matplotlib.figure import Figure
 from zswap_gym.agents.contestants import Contestant, contestant, rules
 from zswap_gym.agents.evaluate import evaluate
 from zswap_gym.agents.oracle.driver import FixedSetting
-from zswap_gym.agents.oracle.episode import sums
 from zswap_gym.agents.oracle.hindsight import Hindsight, hindsight
 from zswap_gym.agents.oracle.settings import grid
 from zswap_gym.agents.parallel import Workers, open_workers
@@ -109,7 +108,7 @@ def measure(scenario: Scenario, seeds: Sequence[int], promise: Promise, workers:
 
 def _best_setting(found: Sequence[Hindsight], promise: Promise) -> int:
     """The setting that saves most of those with which all cgroups keep the promise over all seeds."""
-    settings = Account.of(np.sum([sums(each.settings) for each in found], axis=0))
+    settings = Account.stack([each.settings for each in found]).sum()
     nothing = settings.take(0)  # the first setting of the grid
     verdict = judge(settings, nothing, promise)
     saved = (nothing.held_byte_us - settings.held_byte_us).sum(1)

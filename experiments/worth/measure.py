@@ -21,7 +21,6 @@ from matplotlib.figure import Figure
 
 from zswap_gym.agents.contestants import contestant
 from zswap_gym.agents.evaluate import evaluate
-from zswap_gym.agents.oracle.episode import sums
 from zswap_gym.agents.oracle.hindsight import hindsight
 from zswap_gym.agents.oracle.search import sources_digest
 from zswap_gym.agents.oracle.settings import grid
@@ -107,7 +106,7 @@ def measure(scenario: Scenario, seeds: Sequence[int], workers: Workers) -> Itera
         accounts = [results.trial(name, scenario.name).account for name in pair]
         yield _pair(scenario.name, what, accounts[0], accounts[1], nothing, promise)
     found = workers.run(hindsight, [(scenario, seed, promise) for seed in seeds])
-    settings = Account.of(np.stack([sums(each.settings) for each in found], axis=1))  # (G, S, N)
+    settings = Account.of(np.stack([each.settings.sums for each in found], axis=1))  # (G, S, N)
     release_only = np.flatnonzero(np.isnan(grid()[0]))
     accounts = [_best(settings.take(which), nothing, promise) for which in (slice(None), release_only)]
     yield _pair(scenario.name, HINDSIGHT, accounts[0], accounts[1], nothing, promise)
@@ -133,7 +132,7 @@ def _best(settings: Account, nothing: Account, promise: Promise) -> Account:
     """For each seed and cgroup (S, N) the setting (G, S, N) that saves most and keeps the promise."""
     verdict = judge(settings, nothing, promise)
     best = np.where(verdict.kept, verdict.saved_pct, -np.inf).argmax(0)
-    return Account.of(np.take_along_axis(sums(settings), best[None, :, :, None], axis=0)[0])
+    return Account.of(np.take_along_axis(settings.sums, best[None, :, :, None], axis=0)[0])
 
 
 def _pair(
