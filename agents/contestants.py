@@ -31,7 +31,7 @@ import numpy.typing as npt
 from zswap_gym.envs.fleet import Fleet
 from zswap_gym.envs.writeback import WritebackEnv
 from zswap_gym.errors import UserError, nearest
-from zswap_gym.law_file import SUFFIXES, is_law_file, law_file, read_law, tuned_laws
+from zswap_gym.law_file import SUFFIXES, is_law_file, law_file, named_files, read_law
 from zswap_gym.policy.actions import PER_CGROUP, decode, from_requests
 from zswap_gym.policy.laws import LAWS, Law, make_law
 from zswap_gym.policy.laws.parameters import parameters_of
@@ -211,11 +211,12 @@ def contestant(spec: str | Path | Policy | Law | Contestant) -> Contestant:
 
 
 def rules(*, untuned: bool = True) -> dict[str, str]:
-    """Who a policy is compared with unless told otherwise: every law, its tuned file, the kernel's own arms.
+    """Who a policy is compared with unless told otherwise: every law, every tuned one, the kernel's own arms.
 
-    By name in tables. Without ``untuned`` a law that has a tuned file takes part as that alone.
+    By name in tables. Without ``untuned`` a law that has a tuned file takes part as that alone; a law may
+    have several, such as ``promise`` and ``promise-release``, the same without writeback.
     """
-    tuned = tuned_laws()
+    tuned = named_files()
     found = {name: name for name in LAWS if untuned or name not in tuned}
     found |= {f"{name} tuned": str(path) for name, path in tuned.items()}
     return found | {arm: arm for arm in KERNEL_ARMS}

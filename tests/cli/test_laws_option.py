@@ -38,3 +38,4 @@ def test_all_are_every_law_its_tuned_file_and_the_kernels_own_arms(
     assert found.items() >= {name: name for name in (*LAWS, *KERNEL_ARMS)}.items()
     assert split_laws(f"never,{file}") == {"never": "never", str(file): str(file)}
     assert "aimd" not in rules(untuned=False)
+    assert {"promise tuned", "promise-release tuned"} <= set(rules(untuned=False))
