@@ -35,6 +35,7 @@ from zswap_gym.law_file import SUFFIXES, is_law_file, law_file, named_files, rea
 from zswap_gym.policy.actions import PER_CGROUP, decode, from_requests
 from zswap_gym.policy.laws import LAWS, Law, make_law
 from zswap_gym.policy.laws.parameters import parameters_of
+from zswap_gym.policy.promise import Promise
 from zswap_gym.policy.runtime import Policy
 from zswap_gym.workloads.scenario import Scenario
 
@@ -109,7 +110,8 @@ class PolicyDriver:
         mine = replace(env.contract, action=trained.action)  # its actions are decoded by its own
         if self.any_interval:
             mine = replace(mine, decision_interval_s=trained.decision_interval_s)
-        mine.check(trained, self.where, any_n=self.policy.kind == "shared")
+        mine.check(trained, self.where, any_n=self.policy.kind != "mlp")
+        _same_counting(env.promise, trained.promise, self.where)
 
     def decide(self, env: WritebackEnv, fleet: Fleet) -> Asked:
         """Its action, which means what the policy's contract says.
@@ -256,6 +258,17 @@ def _learned(path: Path) -> PolicyDriver:
     model, vec, facts = load_run(path)
     contract = Contract.from_dict(facts["contract"], str(path))
     return PolicyDriver(to_policy(model, vec, contract, {"weights": facts["weights"]}), str(path))
+
+
+def _same_counting(promise: Promise, trained: Promise, where: str) -> None:
+    """UserError where a policy's features are counted by another promise than the environment's."""
+    for name in ("disk_reads_pct_min", "cpu_pct_per_gib"):
+        here, there = getattr(promise, name), getattr(trained, name)
+        if here != there:
+            raise UserError(
+                f"{where}: its features are counted by a promise of {name} = {there:g}, here it is {here:g}; "
+                f"judge it with {name}={there:g}, or train it for this promise"
+            )
 
 
 def parse_arm(text: str, where: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 An encoder turns each cgroup's features into a code; the context is the mean and the maximum of
 the codes of all present cgroups, and the host's features; a head turns a cgroup's own code and
-the context into its two actions. So a policy trained on four cgroups drives forty, and the order
+the context into its actions. So a policy trained on four cgroups drives forty, and the order
 of the rows does not matter. Rows without a cgroup are outside of it all: they do not enter the
 context, their actions are 0, and they count neither in log-probabilities nor in entropy.
 
@@ -26,9 +26,11 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from stable_baselines3.sac.policies import LOG_STD_MAX, LOG_STD_MIN, Actor, SACPolicy
 from torch import Tensor, nn
 
+from zswap_gym.policy.actions import PER_CGROUP
+
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
-ACTIONS = 2
-"""Per cgroup: minimum age and amount."""
+ACTIONS = PER_CGROUP
+"""Per cgroup: minimum age, write and release."""
 
 
 @dataclass(frozen=True)
@@ -124,12 +126,12 @@ class ValueHead(nn.Module):
 
 
 class MaskedGaussian(DiagGaussianDistribution):
-    """A diagonal Gaussian over (B, N * 2) actions of which some rows are absent: those are always 0."""
+    """A diagonal Gaussian over (B, N * 3) actions of which some rows are absent: those are always 0."""
 
     mask: Tensor
 
     def masked(self, mean: Tensor, log_std: Tensor, mask: Tensor) -> MaskedGaussian:
-        """Set the parameters; ``mask`` is (B, N * 2) of 0 and 1."""
+        """Set the parameters; ``mask`` is (B, N * 3) of 0 and 1."""
         self.proba_distribution(mean, log_std)
         self.mask = mask
         return self
@@ -145,11 +147,11 @@ class MaskedGaussian(DiagGaussianDistribution):
         return (each * self.mask).sum(dim=1)
 
     def sample(self) -> Tensor:
-        """(B, N * 2), absent rows 0."""
+        """(B, N * 3), absent rows 0."""
         return self.distribution.rsample() * self.mask
 
     def mode(self) -> Tensor:
-        """(B, N * 2), absent rows 0."""
+        """(B, N * 3), absent rows 0."""
         return self.distribution.mean * self.mask
 
 
@@ -161,7 +163,7 @@ class MaskedSquashedGaussian(SquashedDiagGaussianDistribution):
     def actions_from_params(
         self, mean_actions: Tensor, log_std: Tensor, deterministic: bool = False, mask: Tensor | None = None
     ) -> Tensor:
-        """Sampled or deterministic actions (B, N * 2)."""
+        """Sampled or deterministic actions (B, N * 3)."""
         assert mask is not None
         self.mask = mask
         return super().actions_from_params(mean_actions, log_std, deterministic)
@@ -182,11 +184,11 @@ class MaskedSquashedGaussian(SquashedDiagGaussianDistribution):
         return (each * self.mask).sum(dim=1)
 
     def sample(self) -> Tensor:
-        """(B, N * 2), absent rows 0."""
+        """(B, N * 3), absent rows 0."""
         return super().sample() * self.mask
 
     def mode(self) -> Tensor:
-        """(B, N * 2), absent rows 0."""
+        """(B, N * 3), absent rows 0."""
         return super().mode() * self.mask
 
 
@@ -283,7 +285,7 @@ class SharedActor(Actor):
         self.action_dist = MaskedSquashedGaussian(layout.n_max * ACTIONS)  # type: ignore[assignment]
 
     def get_action_dist_params(self, obs: PyTorchObs) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Mean and log standard deviation (B, N * 2), and the mask of the same shape."""
+        """Mean and log standard deviation (B, N * 3), and the mask of the same shape."""
         codes, context, mask = self.rows(obs)
         features = self.head.features(codes, context)
         mean = self.head.out(features)

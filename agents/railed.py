@@ -30,6 +30,9 @@ class _Proposal:
     def decide(self, samples: Sequence[Sample], dt_s: float) -> list[Request]:  # noqa: ARG002
         return list(self.requests)
 
+    def asked(self, inode: int, request: Request) -> None:
+        """What is told here was decided elsewhere."""
+
     def describe(self) -> dict[str, Any]:
         return {"kind": "law", "name": self.name}
 

@@ -40,7 +40,7 @@ def test_the_short_form_has_every_default() -> None:
             r"env\.promise: unknown key 'minute' .did you mean 'minutes'",
         ),
         ({"env": {"penalty": -1}}, r"env\.penalty = -1\.0; give a number from 0 to 1e\+06"),
-        ({"env": {"action": {"max_share": 2}}}, r"env\.action: max_share = 2"),
+        ({"env": {"action": {"max_write_share": 2}}}, r"env\.action: max_write_share = 2"),
         ({"env": {"action": {"age_min_s": float("inf")}}}, r"env\.action\.age_min_s = inf"),
         ({"algorithm": {"name": "sac", "learning_rate": float("inf")}}, r"algorithm\.learning_rate = inf"),
         ({"algorithm": {"name": "ppo", "learning_rate": 1e300}}, r"algorithm\.learning_rate = 1e\+300"),

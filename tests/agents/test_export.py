@@ -63,7 +63,7 @@ def test_it_equals_predict(algorithm: str, policy: str, make_experiment, tiny: s
         assert np.abs(normalised).max() == 2.0, "clipping was not tried"
         expected, _ = model.predict(normalised, deterministic=True)
         got = bundle.act(obs)
-        assert got.shape == (1000, 6)
+        assert got.shape == (1000, 9)
         assert np.abs(expected - got).max() <= 1e-5, name
         assert (
             np.abs(expected - np.stack([bundle.act(one) for one in obs[:50]] + list(got[50:]))).max() <= 1e-5
@@ -92,8 +92,8 @@ def test_a_shared_policy_drives_any_number_of_cgroups(make_experiment, tiny: str
     narrow = rollout_observations(tiny, 2, 5)
     rows, host = narrow[:, : 2 * len(FEATURES)], narrow[:, 2 * len(FEATURES) :]
     wide = np.concatenate([rows, np.zeros((5, 7 * len(FEATURES)), np.float32), host], axis=1)
-    assert np.allclose(bundle.act(narrow), bundle.act(wide)[:, :4], atol=1e-6)
-    assert (bundle.act(wide)[:, 4:] == 0).all()
+    assert np.allclose(bundle.act(narrow), bundle.act(wide)[:, :6], atol=1e-6)
+    assert (bundle.act(wide)[:, 6:] == 0).all()
 
 
 def test_where_it_comes_from_travels_with_it(make_experiment, tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_running_it_loads_no_torch(make_experiment, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert done.stdout.split("\n")[0] == "(6,) False False"
+    assert done.stdout.split("\n")[0] == "(9,) False False"
 
 
 def test_what_cannot_be_exported(make_experiment, tmp_path: Path) -> None:

@@ -8,13 +8,18 @@ import torch
 from gymnasium.spaces import Box
 from torch.distributions import Normal
 
-from zswap_gym.agents.networks import Layout, SharedActorCritic, SharedSacPolicy
+from zswap_gym.agents.networks import ACTIONS, Layout, SharedActorCritic, SharedSacPolicy
 
 F, H = 5, 3
 
 
 def spaces(n_max: int) -> tuple[Box, Box]:
-    return Box(-1, 1, (n_max * F + H,), np.float32), Box(-1, 1, (n_max * 2,), np.float32)
+    return Box(-1, 1, (n_max * F + H,), np.float32), Box(-1, 1, (n_max * ACTIONS,), np.float32)
+
+
+def columns(*rows: int) -> list[int]:
+    """Places of some rows' actions among all of them."""
+    return [row * ACTIONS + k for row in rows for k in range(ACTIONS)]
 
 
 def observations(n_max: int, present: list[int], batch: int = 4, seed: int = 0) -> torch.Tensor:
@@ -51,8 +56,8 @@ def test_permuting_cgroups_permutes_actions_and_keeps_the_value() -> None:
     order = [2, 0, 3, 1]
     rows = obs[:, : 4 * F].reshape(-1, 4, F)[:, order].reshape(-1, 4 * F)
     moved = torch.cat([rows, obs[:, 4 * F :]], dim=1)
-    here = policy.get_distribution(obs).mode().reshape(-1, 4, 2)
-    there = policy.get_distribution(moved).mode().reshape(-1, 4, 2)
+    here = policy.get_distribution(obs).mode().reshape(-1, 4, ACTIONS)
+    there = policy.get_distribution(moved).mode().reshape(-1, 4, ACTIONS)
     assert torch.allclose(here[:, order], there, atol=1e-6)
     assert torch.allclose(policy.predict_values(obs), policy.predict_values(moved), atol=1e-6)
 
@@ -63,27 +68,26 @@ def test_absent_rows_stay_out_of_log_probability_and_entropy() -> None:
     obs = observations(4, [0, 2])
     other = obs.clone()
     other[:, F + 1 : 2 * F] += 7.0  # the absent second row, all but its presence
-    actions = torch.randn(4, 8)
+    actions = torch.randn(4, 4 * ACTIONS)
     rubbish = actions.clone()
-    rubbish[:, 2:4] += 3.0
+    rubbish[:, ACTIONS : 2 * ACTIONS] += 3.0
     values, log_prob, entropy = policy.evaluate_actions(obs, actions)
     again = policy.evaluate_actions(other, rubbish)
     assert torch.equal(values, again[0])
     assert torch.equal(log_prob, again[1])
     mean = policy.get_distribution(obs).distribution.mean
     std = policy.log_std.exp().repeat(4)
-    here = [0, 1, 4, 5]
+    here = columns(0, 2)
     expected = Normal(mean[:, here], std[here]).log_prob(actions[:, here]).sum(dim=1)
     assert torch.allclose(log_prob, expected)
-    assert torch.allclose(entropy, Normal(mean[:, here], std[here].expand(4, 4)).entropy().sum(dim=1))
+    assert torch.allclose(entropy, Normal(mean[:, here], std[here].expand(4, len(here))).entropy().sum(dim=1))
     sampled, _, _ = policy(obs)
-    assert (sampled[:, 2:4] == 0).all()
-    assert (sampled[:, 6:] == 0).all()
+    assert (sampled[:, columns(1, 3)] == 0).all()
 
 
 def test_gradients_do_not_flow_through_absent_rows() -> None:
     policy, obs = ppo(3), observations(3, [1]).requires_grad_()
-    values, log_prob, entropy = policy.evaluate_actions(obs, torch.randn(4, 6))
+    values, log_prob, entropy = policy.evaluate_actions(obs, torch.randn(4, 3 * ACTIONS))
     (values.sum() + log_prob.sum() + entropy.sum()).backward()
     rows = obs.grad[:, : 3 * F].reshape(-1, 3, F)
     assert (rows[:, [0, 2]] == 0).all()
@@ -95,10 +99,10 @@ def test_sac_masks_the_same_way() -> None:
     obs = observations(4, [1, 3])
     torch.manual_seed(1)
     actions, log_prob = policy.actor.action_log_prob(obs)
-    assert (actions.reshape(-1, 4, 2)[:, [0, 2]] == 0).all()
+    assert (actions.reshape(-1, 4, ACTIONS)[:, [0, 2]] == 0).all()
     mean, log_std, extra = policy.actor.get_action_dist_params(obs)
-    here = [2, 3, 6, 7]
-    assert extra["mask"][0].tolist() == [0, 0, 1, 1, 0, 0, 1, 1]
+    here = columns(1, 3)
+    assert extra["mask"][0].nonzero().flatten().tolist() == here
     squashed = actions[:, here]
     before = torch.atanh(squashed)
     expected = Normal(mean[:, here], log_std[:, here].exp()).log_prob(before) - torch.log(
@@ -106,7 +110,7 @@ def test_sac_masks_the_same_way() -> None:
     )
     assert torch.allclose(log_prob, expected.sum(dim=1), atol=1e-3)
     rubbish = actions.clone()
-    rubbish[:, [0, 1, 4, 5]] = 0.9
+    rubbish[:, columns(0, 2)] = 0.9
     for a, b in zip(policy.critic(obs, actions), policy.critic(obs, rubbish), strict=True):
         assert torch.equal(a, b)
     assert not torch.equal(policy.critic(obs, actions)[0], policy.critic(obs, actions * 0.5)[0])

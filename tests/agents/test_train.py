@@ -26,6 +26,7 @@ from zswap_gym.agents.networks import Layout
 from zswap_gym.agents.run_folder import locked
 from zswap_gym.agents.train import make_model, normalised, train
 from zswap_gym.errors import UserError
+from zswap_gym.policy.actions import PER_CGROUP
 
 ROOT = Path(__file__).parents[2]
 
@@ -280,10 +281,10 @@ LAYOUT = Layout(n_max=3, features=4, host=1, presence=0)
 
 
 class Matching(gymnasium.Env):
-    """Each present row shows x and two decoys; the right actions are (x, -x) times the host's sign."""
+    """Each present row shows x and two decoys; the right actions are (x, -x, x) times the host's sign."""
 
     observation_space = Box(-5, 5, (3 * 4 + 1,), np.float32)
-    action_space = Box(-1, 1, (6,), np.float32)
+    action_space = Box(-1, 1, (3 * PER_CGROUP,), np.float32)
 
     def observe(self) -> np.ndarray:
         self.rows = np.zeros((3, 4))
@@ -301,7 +302,7 @@ class Matching(gymnasium.Env):
     def step(self, action):
         x = self.sign * self.rows[:, 1]
         here = self.rows[:, 0] > 0
-        error = (action.reshape(3, 2) - np.stack([x, -x], axis=1))[here]
+        error = (action.reshape(3, PER_CGROUP) - np.stack([x, -x, x], axis=1))[here]
         self.steps += 1
         return self.observe(), -float((error**2).sum()), False, self.steps >= 16, {}
 

@@ -37,7 +37,7 @@ def test_it_gives_what_single_environments_in_a_dummy_vec_env_give(
     rng = np.random.default_rng(0)
     ended = 0
     for _ in range(21):
-        actions = rng.uniform(-1, 1, (3, 6)).astype(np.float32)
+        actions = rng.uniform(-1, 1, (3, 9)).astype(np.float32)
         a, b = dummy.step(actions), vec.step(actions)
         for mine, theirs in zip(a[:3], b[:3], strict=True):
             assert mine.dtype == theirs.dtype
@@ -94,4 +94,4 @@ def test_what_does_not_fit_together_is_refused() -> None:
     vec = fleet(2)
     vec.reset()
     with pytest.raises(ValueError, match="5 actions for 2 environments"):
-        vec.step(np.zeros((5, 6)))
+        vec.step(np.zeros((5, 9)))

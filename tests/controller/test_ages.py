@@ -66,6 +66,9 @@ def test_the_controller_bounds_what_it_asks(
         def decide(self, samples: list[Sample], dt_s: float) -> list[Request]:  # noqa: ARG002
             return [Request(3600.0, 64 * MIB, 0) for _ in samples]
 
+        def asked(self, inode: int, request: Request) -> None:
+            """It does not remember."""
+
         def describe(self) -> dict[str, Any]:
             return {"kind": "test"}
 

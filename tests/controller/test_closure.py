@@ -56,7 +56,7 @@ def test_a_tick_needs_only_the_standard_library_and_numpy(tree: Path, tmp_path: 
     n_in = len(FEATURES) + len(HOST_FEATURES)
     weight = np.ones((2, n_in), np.float32)
     layers = ((weight[:, : len(FEATURES)], np.zeros(2, np.float32), "tanh"),)
-    head = ((np.ones((2, 2 + 4 + len(HOST_FEATURES)), np.float32), np.zeros(2, np.float32), "none"),)
+    head = ((np.ones((3, 2 + 4 + len(HOST_FEATURES)), np.float32), np.zeros(3, np.float32), "none"),)
     policy = Policy("shared", "clip", layers, head, None, None, Contract(4, 1.0), {})
     PolicyDecider(policy)
     path = policy.save(tmp_path / "policy.npz")

@@ -14,10 +14,12 @@ from zswap_gym.controller.config import ControllerConfig
 from zswap_gym.controller.decider import LawDecider, PolicyDecider, from_config, load_policy
 from zswap_gym.errors import UserError
 from zswap_gym.host.simulated import SimulatedHost
-from zswap_gym.host.types import Request, Sample, table
-from zswap_gym.policy.actions import decode, to_requests
+from zswap_gym.host.types import NOTHING, Request, Sample, table
+from zswap_gym.policy import memory
+from zswap_gym.policy.actions import decode, from_requests, to_requests
 from zswap_gym.policy.contract import Contract
 from zswap_gym.policy.features import FEATURES, HOST_FEATURES, FeatureExtractor
+from zswap_gym.policy.promise import Promise
 from zswap_gym.policy.runtime import Policy
 from zswap_gym.units import PAGE_SIZE
 
@@ -34,9 +36,9 @@ def policy_of(kind: str, n_max: int = 4, **changes) -> Policy:
         return weight, rng.normal(0, 0.3, n_out).astype(np.float32), activation
 
     if kind == "shared":
-        body, head = (layer(F, 8, "tanh"),), (layer(8 + 2 * 8 + H, 2, "none"),)
+        body, head = (layer(F, 8, "tanh"),), (layer(8 + 2 * 8 + H, 3, "none"),)
     else:
-        body, head = (layer(n_max * F + H, 16, "tanh"), layer(16, n_max * 2, "none")), ()
+        body, head = (layer(n_max * F + H, 16, "tanh"), layer(16, n_max * 3, "none")), ()
     policy = Policy(kind, "clip", body, head, None, None, Contract(n_max, 10.0), {"run": "test"})
     return replace(policy, **changes)
 
@@ -67,18 +69,36 @@ def test_a_policy_decides_as_in_training(samples: list[list[Sample]], kind: str)
         whole = np.full((4, table(tick).shape[1]), np.nan)
         whole[:2] = table(tick)
         obs = np.concatenate([features.update(whole).ravel(), features.host(whole)])
-        action = policy.act(obs).reshape(4, 2)
+        action = policy.act(obs).reshape(4, 3)
         expected = to_requests(*decode(action, whole, policy.contract.action))[:2]
         decided = decider.decide(tick, 10.0)
         if kind == "mlp":  # the same product, of one row
             assert decided == expected
         for mine, theirs in zip(decided, expected, strict=True):
             # shared: a product of two rows may round otherwise than one of four: BLAS and CPU decide
-            assert mine.age_s == pytest.approx(theirs.age_s, rel=1e-5)
+            assert (mine.age_s or 0.0) == pytest.approx(theirs.age_s or 0.0, rel=1e-5)
             assert mine.max_bytes == pytest.approx(theirs.max_bytes, abs=PAGE_SIZE)
             assert mine.release == pytest.approx(theirs.release, abs=PAGE_SIZE)
         answers.update(expected)
+        # what the rails leave of it is remembered, here half of all releases and no writeback
+        left = [Request(None, 0, theirs.release // 2) for theirs in expected]
+        features.asked(*from_requests([*left, NOTHING, NOTHING]))
+        for sample, request in zip(tick, left, strict=True):
+            decider.asked(sample.inode, request)
     assert len(answers) > 1
+    assert features._memory.shape == (len(memory.START), 4)
+    for i, sample in enumerate(samples[-1]):
+        mine = decider._features[sample.inode]
+        np.testing.assert_array_equal(mine._memory[:, 0], features._memory[:, i])
+        np.testing.assert_array_equal(mine._asked[:, 0], features._asked[:, i])
+        assert mine._asked[2, 0] > 0
+
+
+def test_minutes_are_counted_by_the_policys_promise(samples: list[list[Sample]]) -> None:
+    contract = replace(policy_of("shared").contract, promise=Promise(disk_reads_pct_min=0.05))
+    decider = PolicyDecider(policy_of("shared", contract=contract))
+    decider.decide(samples[0], 10.0)
+    assert {float(mine._limits[0]) for mine in decider._features.values()} == {0.05}
 
 
 def test_a_newcomer_changes_nobodys_features(samples: list[list[Sample]]) -> None:

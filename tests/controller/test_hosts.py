@@ -70,6 +70,9 @@ class Asks:
     def decide(self, samples: Any, dt_s: float) -> list[Request]:  # noqa: ARG002
         return [self.request] * len(samples)
 
+    def asked(self, inode: int, request: Request) -> None:
+        """It does not remember."""
+
     def describe(self) -> dict[str, Any]:
         return {"name": self.name}
 

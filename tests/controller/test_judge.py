@@ -22,16 +22,20 @@ LIMITS = Limits(allow=("*",), bytes_per_write=8 * MIB, bytes_per_minute=8 * MIB,
 
 
 class Always:
-    """Proposes the same for everybody and keeps what it was asked."""
+    """Proposes the same for everybody and keeps what it was asked and told."""
 
     def __init__(self, request: Request = ASK, name: str = "always") -> None:
         self.name = name
         self.request = request
-        self.asked: list[tuple[list[str], float]] = []
+        self.rounds: list[tuple[list[str], float]] = []
+        self.told: list[tuple[int, Request]] = []
 
     def decide(self, samples: Sequence[Sample], dt_s: float) -> list[Request]:
-        self.asked.append(([sample.cgroup for sample in samples], dt_s))
+        self.rounds.append(([sample.cgroup for sample in samples], dt_s))
         return [self.request] * len(samples)
+
+    def asked(self, inode: int, request: Request) -> None:
+        self.told.append((inode, request))
 
     def describe(self) -> dict[str, Any]:
         return {"name": self.name}
@@ -58,7 +62,7 @@ def test_the_time_step_is_the_samples_own(sample: Make) -> None:
     judge.decide([sample()])
     judge.decide([])
     judge.decide([sample(time_s=1047.5), sample(cgroup="db", inode=8, time_s=1047.5)])
-    assert always.asked == [(["web"], 30.0), (["web", "db"], 47.5)]
+    assert always.rounds == [(["web"], 30.0), (["web", "db"], 47.5)]
 
 
 def test_time_that_stands_still_asks_nobody(sample: Make) -> None:
@@ -66,7 +70,7 @@ def test_time_that_stands_still_asks_nobody(sample: Make) -> None:
     judge = judge_of(always)
     judge.decide([sample()])
     (decision,), notes = judge.decide([sample()])
-    assert (decision.proposed, decision.allowed, notes, len(always.asked)) == (NOTHING, NOTHING, [], 1)
+    assert (decision.proposed, decision.allowed, notes, len(always.rounds)) == (NOTHING, NOTHING, [], 1)
 
 
 @pytest.mark.parametrize("name", ["time_s", "zswpwb", "disk_reads", "anon"])
@@ -180,6 +184,16 @@ def test_without_counters_nothing_can_be_seen(sample: Make) -> None:
     assert reasons_of(judge, sample(zswapped=0.0)) == [
         ("no counters: memory.stat has no zswap keys, so never asked for nothing",)
     ]
+
+
+def test_who_decides_is_told_what_is_really_asked(sample: Make) -> None:
+    """After the rails: less than was proposed, and nothing where nothing is allowed."""
+    always = Always(Request(300.0, 64 * MIB))
+    judge = judge_of(always)
+    decisions, _ = judge.decide([sample(), sample(cgroup="db", inode=8, zswapped=0.0)])
+    told = [(d.sample.inode, d.allowed) for d in decisions if not d.allowed.is_nothing]
+    assert always.told == told
+    assert 0 < told[0][1].max_bytes < 64 * MIB
 
 
 def test_a_kernel_without_writeback_is_asked_for_releases_only(sample: Make) -> None:

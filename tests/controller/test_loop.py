@@ -45,6 +45,9 @@ class Always:
     def decide(self, samples: Sequence[Sample], dt_s: float) -> list[Request]:  # noqa: ARG002
         return [self.request] * len(samples)
 
+    def asked(self, inode: int, request: Request) -> None:
+        """It does not remember."""
+
     def describe(self) -> dict[str, Any]:
         return {"name": self.name}
 
@@ -532,6 +535,7 @@ from zswap_gym.host.types import Request
 class Always:
     name = "always"
     def decide(self, samples, dt_s): return [Request(300.0, 1 << 20)] * len(samples)
+    def asked(self, inode, request): pass
     def describe(self): return {"name": self.name}
 
 tree, log = sys.argv[1:]

@@ -30,6 +30,9 @@ class Counting:
         self.count += 1
         return [Request(1.0 + sample.psi_some_avg10, self.count * MIB) for sample in samples]
 
+    def asked(self, inode: int, request: Request) -> None:
+        """It does not remember."""
+
     def describe(self) -> dict[str, Any]:
         return {"name": self.name}
 

@@ -1,4 +1,4 @@
-"""policy/rowwise.py compiled and plain: a controller sees what training saw, to the last bit."""
+"""policy/rowwise.py and memory.py compiled and plain: a controller sees what training saw, to the bit."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from zswap_gym.envs.compiled import JUDGED, cost_steps, earn, whole_requests
 from zswap_gym.envs.reward import COSTS, step_costs
 from zswap_gym.host.dialects import AGE_LIMIT_S
 from zswap_gym.host.types import COLUMN, COLUMNS
-from zswap_gym.policy import rowwise
+from zswap_gym.policy import memory, rowwise
 from zswap_gym.policy.actions import ActionSpec, decode
-from zswap_gym.policy.features import FeatureExtractor
+from zswap_gym.policy.features import FEATURES, MEMORY, FeatureExtractor
 from zswap_gym.policy.promise import SUMS, Account, Promise, judge_hosts
 from zswap_gym.units import US_PER_S
 
@@ -25,24 +25,33 @@ GROWING = (
     "zswpin",
     "zswpout",
     "zswpwb",
+    "disk_reads",
     "pgsteal",
     "psi_some_total_us",
     "host_psi_some_total_us",
 )
 
 
+CALLED = {rowwise: ("increase", "advance", "observe", "observe_hosts", "decode"), memory: ("remember",)}
+
+
 @pytest.fixture(scope="module")
-def plain() -> ModuleType:
-    """The same file once more, as a controller loads it."""
-    assert rowwise.__file__
-    spec = importlib.util.spec_from_file_location("plain_rowwise", rowwise.__file__)
+def plain() -> dict[ModuleType, ModuleType]:
+    """The same files once more, as a controller loads them."""
+    return {module: again(module) for module in CALLED}
+
+
+def again(module: ModuleType) -> ModuleType:
+    assert module.__file__
+    spec = importlib.util.spec_from_file_location(f"plain_{module.__name__}", module.__file__)
     assert spec
     assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    assert not hasattr(module.observe, "overloads")
-    assert hasattr(rowwise.observe, "overloads")
-    return module
+    fresh = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(fresh)
+    for name in CALLED[module]:
+        assert not hasattr(getattr(fresh, name), "overloads")
+        assert hasattr(getattr(module, name), "overloads")
+    return fresh
 
 
 def tables(steps: int) -> list[np.ndarray]:
@@ -64,28 +73,39 @@ def tables(steps: int) -> list[np.ndarray]:
     return told
 
 
-def observations(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
-    with monkeypatch.context() as patch:
-        for name in ("increase", "advance", "observe", "observe_hosts", "decode"):
-            patch.setattr(rowwise, name, getattr(module, name))
-        extractor = FeatureExtractor(10.0, (HOSTS, CGROUPS))
-        return [extractor.observe(table) for table in tables(12)]
+def observations() -> list[np.ndarray]:
+    draw, extractor = np.random.default_rng(7), FeatureExtractor(10.0, (HOSTS, CGROUPS))
+    seen = []
+    for table in tables(40):
+        seen.append(extractor.observe(table))
+        extractor.asked(*draw.uniform(0, 1e7, (3, HOSTS, CGROUPS)))
+    return seen
 
 
-def test_observations_are_the_same_bits(plain: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    by_controller, by_environment = observations(plain, monkeypatch), observations(rowwise, monkeypatch)
+def test_observations_are_the_same_bits(
+    plain: dict[ModuleType, ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_environment = observations()
+    for module, names in CALLED.items():
+        for name in names:
+            monkeypatch.setattr(module, name, getattr(plain[module], name))
+    by_controller = observations()
+    remembered = by_controller[-1].reshape(HOSTS, -1)[:, : CGROUPS * len(FEATURES)]
     assert len(np.unique(by_controller[-1])) > 50
+    assert (np.ptp(remembered.reshape(-1, len(FEATURES))[:, MEMORY:], axis=0) > 0).all()
     for one, other in zip(by_controller, by_environment, strict=True):
         np.testing.assert_array_equal(one, other)
 
 
-def test_actions_are_the_same_bits(plain: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    (table,) = tables(1)
-    action = np.random.default_rng(2).uniform(-1.2, 1.2, (200, HOSTS, CGROUPS, 2))
+def test_actions_are_the_same_bits(
+    plain: dict[ModuleType, ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    *_, table = tables(3)
+    action = np.random.default_rng(2).uniform(-1.2, 1.2, (200, HOSTS, CGROUPS, 3))
     action[0] = np.nan
     table = np.broadcast_to(table, (200, *table.shape))
     compiled = decode(action, table, ActionSpec())
-    monkeypatch.setattr(rowwise, "decode", plain.decode)
+    monkeypatch.setattr(rowwise, "decode", plain[rowwise].decode)
     for one, other in zip(compiled, decode(action, table, ActionSpec()), strict=True):
         np.testing.assert_array_equal(one, other)
 

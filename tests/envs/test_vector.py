@@ -67,10 +67,10 @@ def test_a_pickled_one_goes_on_identically(make_scenario: MakeScenario) -> None:
     vector.reset(seed=1)
     rng = np.random.default_rng(1)
     for _ in range(4):
-        vector.step(rng.uniform(-1, 1, (3, 6)))
+        vector.step(rng.uniform(-1, 1, (3, 9)))
     twin = pickle.loads(pickle.dumps(vector))
     for _ in range(10):
-        actions = rng.uniform(-1, 1, (3, 6))
+        actions = rng.uniform(-1, 1, (3, 9))
         a, b = vector.step(actions), twin.step(actions)
         assert (a[0] == b[0]).all()
         assert (a[1] == b[1]).all()
@@ -83,7 +83,7 @@ def test_gymnasium_makes_it_and_it_says_how_it_resets(make_scenario: MakeScenari
     obs, _ = vector.reset(seed=5)
     assert obs in vector.observation_space
     with pytest.raises(gymnasium.error.ResetNeeded):
-        WritebackVectorEnv(2, make_scenario()).step(np.zeros((2, 6)))
+        WritebackVectorEnv(2, make_scenario()).step(np.zeros((2, 9)))
     with pytest.raises(ValueError, match="seed 9223372036854775808: give a number from 0"):
         vector.unwrapped.reset(seed=[5, 1 << 63])
     with pytest.raises(ValueError, match="3 seeds for 2 environments"):
@@ -93,8 +93,8 @@ def test_gymnasium_makes_it_and_it_says_how_it_resets(make_scenario: MakeScenari
 def test_actions_and_requests_of_another_shape_are_refused(make_scenario: MakeScenario) -> None:
     vector = WritebackVectorEnv(3, make_scenario())
     vector.reset(seed=1)
-    for wrong in (np.zeros((6, 3)), np.zeros(18), np.zeros((2, 6))):
-        with pytest.raises(ValueError, match=re.escape(f"shape {wrong.shape}; give (3, 6)")):
+    for wrong in (np.zeros((9, 3)), np.zeros(27), np.zeros((2, 9))):
+        with pytest.raises(ValueError, match=re.escape(f"shape {wrong.shape}; give (3, 9)")):
             vector.step(wrong)
     asked, one = np.ones((3, 3)), np.ones((1, 1))
     for requests in ((one, one, one), (asked, asked, one)):

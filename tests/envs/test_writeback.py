@@ -26,8 +26,9 @@ from zswap_gym.envs.registration import ENTRY_POINTS, register
 from zswap_gym.envs.writeback import WritebackEnv
 from zswap_gym.errors import UserError
 from zswap_gym.host.types import COLUMN, NOTHING, Request
-from zswap_gym.policy.actions import ActionSpec, encode
+from zswap_gym.policy.actions import PER_CGROUP, ActionSpec, encode, from_requests
 from zswap_gym.policy.features import FEATURES, HOST_FEATURES, INDEX
+from zswap_gym.policy.promise import footprint
 
 ROOT = Path(__file__).parents[2]
 
@@ -70,7 +71,7 @@ def test_spaces_are_the_contracts(make_env) -> None:
     env = make_env(n_max=5)
     f, h = len(FEATURES), len(HOST_FEATURES)
     assert env.observation_space.shape == (5 * f + h,)
-    assert env.action_space.shape == (10,)
+    assert env.action_space.shape == (15,)
     obs, info = env.reset(seed=0)
     assert info["cgroups"] == ("kv", "agent", "web") == env.cgroups
     rows, host = env.rows_and_host(obs)
@@ -90,9 +91,9 @@ def test_absent_rows_change_nothing(make_env) -> None:
     narrow.reset(seed=3)
     wide.reset(seed=3)
     for _ in range(8):
-        action = rng.uniform(-1, 1, 6)
+        action = rng.uniform(-1, 1, 9)
         a = narrow.step(action)
-        b = wide.step(np.concatenate([action, rng.uniform(-1, 1, 6)]))
+        b = wide.step(np.concatenate([action, rng.uniform(-1, 1, 9)]))
         assert a[1] == b[1]
         assert (narrow.rows_and_host(a[0])[0] == wide.rows_and_host(b[0])[0][:3]).all()
 
@@ -104,7 +105,7 @@ def test_observations_stay_in_bounds_and_episodes_end(make_env) -> None:
         obs, _ = env.reset(seed=seed)
         for step in range(1, 11):
             assert obs in env.observation_space
-            obs, reward, terminated, truncated, _ = env.step(rng.uniform(-1, 1, 6))
+            obs, reward, terminated, truncated, _ = env.step(rng.uniform(-1, 1, 9))
             assert isinstance(reward, float)
             assert reward < 0
             assert (terminated, truncated) == (False, step == 10)
@@ -220,7 +221,7 @@ def test_an_sb3_vector_equals_single_environments(make_env) -> None:
     assert (vector.reset() == np.stack([env.reset(seed=40 + i)[0] for i, env in enumerate(singles)])).all()
     rng = np.random.default_rng(0)
     for _ in range(15):
-        actions = rng.uniform(-1, 1, (2, 6)).astype(np.float32)
+        actions = rng.uniform(-1, 1, (2, 9)).astype(np.float32)
         obs, rewards, dones, infos = vector.step(actions)
         for i, env in enumerate(singles):
             one, reward, _, truncated, info = env.step(actions[i])
@@ -240,10 +241,10 @@ def test_a_copy_in_mid_episode_goes_on_identically(make_env, twin_of) -> None:
     env.reset(seed=6)
     rng = np.random.default_rng(2)
     for _ in range(4):
-        env.step(rng.uniform(-1, 1, 6))
+        env.step(rng.uniform(-1, 1, 9))
     twin = twin_of(env)
     for _ in range(20):
-        action = rng.uniform(-1, 1, 6)
+        action = rng.uniform(-1, 1, 9)
         a, b = env.step(action), twin.step(action)
         assert (a[0] == b[0]).all()
         assert a[1:4] == b[1:4]
@@ -257,9 +258,9 @@ def test_what_is_handed_out_is_not_reused(make_env) -> None:
     env = make_env()
     obs, _ = env.reset(seed=0)
     kept = obs.copy()
-    first = env.step(np.zeros(6))
+    first = env.step(np.zeros(9))
     terms = dict(first[4]["terms"])
-    env.step(np.ones(6))
+    env.step(np.ones(9))
     assert (obs == kept).all()
     assert first[4]["terms"] == terms
 
@@ -272,14 +273,13 @@ def test_actions_and_requests_are_the_same_thing(make_env) -> None:
     by_action.reset(seed=0)
     by_request.reset(seed=0)
     spec = by_action.contract.action
-    zswapped = by_action.table[:, COLUMN["zswapped"]]
-    action = np.array([encode(20.5, 0.1, spec), encode(None, 0.05, spec), encode(60.0, 0.0, spec)])
-    sizes = [int(share * size // 4096 * 4096) for share, size in zip((0.1, 0.05), zswapped, strict=False)]
-    assert min(sizes) > 0
-    sizes = [max(size, min(spec.min_bytes, int(zswapped[i]))) for i, size in enumerate(sizes)]
-    a = by_action.step(action.ravel())
-    b = by_request.step_requests([Request(20.5, sizes[0]), Request(None, sizes[1]), NOTHING])
-    assert a[1] == pytest.approx(b[1], rel=0.01)
+    assert by_action.table[0, COLUMN["zswapped"]] > spec.min_bytes
+    requests = [Request(20.5, spec.min_bytes, 8192), Request(None, 0, 1 << 18), NOTHING]
+    action = encode(*from_requests(requests), footprint(by_action.table), spec)
+    a = by_action.step(action.astype(np.float32).ravel())
+    b = by_request.step_requests(requests)
+    assert a[1] == b[1]
+    np.testing.assert_allclose(a[0], b[0], rtol=0, atol=1e-6)  # but for the age, which a float32 rounds
     assert a[4]["outcomes"]["ended"].tolist()[:2] != [False, False]
 
 
@@ -330,16 +330,16 @@ def test_the_wrong_number_of_requests_is_refused(make_env) -> None:
 
 def test_nothing_works_before_reset(make_env) -> None:
     env = make_env(render_mode="ansi")
-    for use in (lambda: env.step(np.zeros(6)), lambda: env.table, env.render):
+    for use in (lambda: env.step(np.zeros(9)), lambda: env.table, env.render):
         with pytest.raises(gymnasium.error.ResetNeeded):
             use()
 
 
 def test_bounds_of_actions_can_be_changed_and_are_in_the_contract(make_env) -> None:
-    env = make_env(action={"age_max_s": 80, "max_share": 0.5}, render_mode="ansi")
-    assert env.contract.action == ActionSpec(age_max_s=80, max_share=0.5)
+    env = make_env(action={"age_max_s": 80, "max_write_share": 0.5}, render_mode="ansi")
+    assert env.contract.action == ActionSpec(age_max_s=80, max_write_share=0.5)
     env.reset(seed=0)
-    env.step([0.8, 1.0] * 3)
+    env.step([1.0, 1.0, 1.0] * 3)
     assert "80 s" in env.render()
     with pytest.raises(UserError, match=r"contract differs in action\.age_max_s"):
         make_env().contract.check(env.contract)
@@ -436,10 +436,15 @@ def test_the_docstring_is_a_manual_page_that_is_true() -> None:
             feature.origin,
         )
     spec = ActionSpec()
-    assert (spec.age_min_s, spec.age_max_s, spec.release_only_above) == (5.0, 7200.0, 0.8)
-    assert "5 s at -1 to 2 h at 0.8; above 0.8: no writeback" in text
-    assert (spec.nothing_below, spec.max_share) == (-0.5, 1 / 8)
-    assert "nothing up to -0.5; then growing with the square, an eighth of it at 1" in text
+    assert (spec.age_min_s, spec.age_max_s) == (10.0, 4 * 3600.0)
+    assert "10 s at -1 to 4 h at 1" in text
+    assert (spec.nothing_below, spec.max_write_share, spec.max_release_share) == (-0.6, 0.16, 0.16)
+    assert text.count("nothing up to -0.6; then growing with the square to 0.16 at 1") == 2
+    assert spec.min_bytes == 512 << 10
+    assert "at least 512 KiB" in text
+    assert f"F = {len(FEATURES)} features" in text
+    assert f"H = {len(HOST_FEATURES)}" in text
+    assert f"(n_max * {PER_CGROUP},)" in text
 
 
 # --- the privileged id ---------------------------------------------------------------------------------
@@ -479,11 +484,11 @@ def test_after_the_end_of_an_episode_a_step_is_refused(make_env) -> None:
     env.step(action)
 
 
-@pytest.mark.parametrize("shape", [(3, 2), (5,), (1, 6)])
+@pytest.mark.parametrize("shape", [(3, 3), (8,), (1, 9)])
 def test_an_action_of_another_shape_is_refused(make_env, shape: tuple[int, ...]) -> None:
     env = make_env()
     env.reset(seed=1)
-    with pytest.raises(ValueError, match=re.escape(f"shape {shape}; give (6,)")):
+    with pytest.raises(ValueError, match=re.escape(f"shape {shape}; give (9,)")):
         env.step(np.zeros(shape))
 
 

@@ -32,13 +32,13 @@ def make(kind: str = "shared", *, normalised: bool = True) -> Policy:
     def norm(n: int) -> Normaliser | None:
         return Normaliser(rng.normal(size=n), rng.uniform(0.1, 1, n), 5.0, 1e-6) if normalised else None
 
-    contract = Contract(2, 10.0, ActionSpec(max_share=0.25))
+    contract = Contract(2, 10.0, ActionSpec(max_write_share=0.25))
     facts = {"run": "runs/1", "seeds": [1, 2], "git": None}
     if kind == "mlp":
-        mlp = ((dense(8, 2 * F + H), dense(8, 1)[:, 0], "tanh"), (dense(4, 8), dense(4, 1)[:, 0], "none"))
+        mlp = ((dense(8, 2 * F + H), dense(8, 1)[:, 0], "tanh"), (dense(6, 8), dense(6, 1)[:, 0], "none"))
         return Policy("mlp", "tanh", mlp, (), norm(2 * F + H), None, contract, facts)
     body = ((dense(5, F), dense(5, 1)[:, 0], "elu"),)
-    head = ((dense(2, 15 + H), dense(2, 1)[:, 0], "none"),)
+    head = ((dense(3, 15 + H), dense(3, 1)[:, 0], "none"),)
     return Policy("shared", "clip", body, head, norm(F), norm(H), contract, facts)
 
 
@@ -79,7 +79,7 @@ def test_what_is_saved_is_loaded(tmp_path: Path, kind: str, normalised: bool) ->
     again = Policy.load(str(path))
     assert (again.kind, again.squash, again.contract) == (policy.kind, policy.squash, policy.contract)
     assert again.provenance == policy.provenance
-    assert again.contract.action.max_share == 0.25
+    assert again.contract.action.max_write_share == 0.25
     obs = observations()
     np.testing.assert_array_equal(again.act(obs), policy.act(obs))
     assert [p.name for p in path.parent.iterdir()] == ["policy.npz"]
@@ -223,5 +223,5 @@ def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
 
 
 def test_bounds_of_the_contract_survive(tmp_path: Path) -> None:
-    policy = replace(make(), contract=Contract(9, 2.5, ActionSpec(1.0, 2.0, 0.5, 0.1, 4096)))
+    policy = replace(make(), contract=Contract(9, 2.5, ActionSpec(1.0, 2.0, 0.1, 0.5, 0.25, 4096)))
     assert Policy.load(policy.save(tmp_path / "p.npz")).contract == policy.contract

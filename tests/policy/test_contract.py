@@ -13,6 +13,7 @@ from zswap_gym.errors import UserError
 from zswap_gym.policy.actions import ActionSpec
 from zswap_gym.policy.contract import CONTRACT_VERSION, Contract
 from zswap_gym.policy.features import FEATURES, HOST_FEATURES
+from zswap_gym.policy.promise import Promise
 
 MINE = Contract(4, 10.0)
 
@@ -55,7 +56,9 @@ def test_the_default_is_this_program() -> None:
 
 
 @pytest.mark.parametrize(
-    "contract", [MINE, Contract(7, 2.5, ActionSpec(1.0, 9.0, 0.5, 0.0, 4096)), renamed(MINE)], ids=repr
+    "contract",
+    [MINE, Contract(7, 2.5, ActionSpec(1.0, 9.0, 0.0, 0.5, 0.25, 4096), Promise(0.1)), renamed(MINE)],
+    ids=repr,
 )
 def test_json_and_back(contract: Contract) -> None:
     again = Contract.from_dict(json.loads(json.dumps(contract.to_dict())))
@@ -73,7 +76,7 @@ def test_the_digest_is_of_everything_and_nothing_else() -> None:
     changed = [
         renamed(MINE), shorter(MINE), swapped(MINE), wider(MINE), replace(MINE, n_max=5),
         replace(MINE, decision_interval_s=11.0), replace(MINE, features_version=99),
-        replace(MINE, action=ActionSpec(max_share=0.25)),
+        replace(MINE, action=ActionSpec(max_write_share=0.25)), replace(MINE, promise=Promise(minutes=0.9)),
     ]  # fmt: skip
     assert len({digest, *(contract.digest() for contract in changed)}) == len(changed) + 1
 
@@ -138,6 +141,8 @@ def without(entry: str) -> dict[str, Any]:
         without("features"),
         without("action"),
         without("n_max"),
+        without("promise"),
+        {**MINE.to_dict(), "promise": {"minutes": 0.9}},
         {**MINE.to_dict(), "features": [["only", "three", 0.0]]},
         {**MINE.to_dict(), "features": 7},
         {**MINE.to_dict(), "n_max": "many"},
@@ -156,12 +161,12 @@ def test_what_is_no_contract_is_refused_in_one_line(data: dict[str, Any]) -> Non
     [
         ({"age_max_s": -1}, "action.age_max_s = -1"),
         ({"age_min_s": 0}, "action.age_min_s = 0"),
-        ({"max_share": float("nan")}, "action.max_share = nan"),
-        ({"max_share": 1e9}, "action.max_share = 1000000000.0"),
+        ({"max_write_share": float("nan")}, "action.max_write_share = nan"),
+        ({"max_release_share": 1e9}, "action.max_release_share = 1000000000.0"),
         ({"min_bytes": float("inf")}, "action.min_bytes = inf"),
         ({"age_max_s": 10**400}, "not a policy contract"),
-        ({"max_share": "0.1"}, "action.max_share = '0.1'"),
-        ({"max_shar": 0.1}, "action.max_shar is unknown (did you mean 'max_share'?)"),
+        ({"max_write_share": "0.1"}, "action.max_write_share = '0.1'"),
+        ({"max_write_shar": 0.1}, "action.max_write_shar is unknown (did you mean 'max_write_share'?)"),
     ],
     ids=range(8),
 )
@@ -187,3 +192,32 @@ def test_bounds_of_actions_that_mean_nothing_are_refused(change: dict[str, Any],
 def test_no_cgroups_and_no_time_are_refused(key: str, value: float) -> None:
     with pytest.raises(UserError, match=r"^p\.npz: not a policy contract"):
         Contract.from_dict(MINE.to_dict() | {key: value}, "p.npz")
+
+
+@pytest.mark.parametrize(
+    ("promise", "words"),
+    [
+        ({"minutes": 1.5}, "minutes = 1.5; give a number above 0, at most 1"),
+        ({"disk_reads_pct_min": "few"}, "disk_reads_pct_min = 'few'"),
+        ({"disk_read": 0.2}, "did you mean"),
+    ],
+)
+def test_a_promise_that_means_nothing_is_refused(promise: dict[str, Any], words: str) -> None:
+    data = MINE.to_dict()
+    with pytest.raises(UserError) as caught:
+        Contract.from_dict(data | {"promise": data["promise"] | promise}, "p.npz")
+    assert str(caught.value).startswith("p.npz: promise of its contract: ")
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_another_promise_passes() -> None:
+    """A policy may be judged by any; what its features are counted by is the driver's affair."""
+    MINE.check(replace(MINE, promise=Promise(minutes=0.9)))
+
+
+def test_an_old_policy_is_refused() -> None:
+    with pytest.raises(
+        UserError, match=r"^p\.npz: contract version 1, this program has 2; export the policy"
+    ):
+        Contract.from_dict(MINE.to_dict() | {"version": 1}, "p.npz")

@@ -13,6 +13,7 @@ import pytest
 from zswap_gym.host.types import COLUMN, COLUMNS, Sample, Table
 from zswap_gym.policy.age import AGES_S, BINS, EDGES_S
 from zswap_gym.policy.features import FEATURES, HOST_FEATURES, Feature, FeatureExtractor
+from zswap_gym.policy.promise import MinuteMeter, Promise
 
 Make = Callable[..., Table]
 Values = dict[str, float]
@@ -78,16 +79,62 @@ class PlainAges:
         return older / max(sum(self.mass), 1e-9)
 
 
+class PlainMemory:
+    """policy/memory.py of one cgroup: the minutes by the meter that everybody counts by."""
+
+    def __init__(self, promise: Promise) -> None:
+        self.promise = promise
+        self.meter = MinuteMeter(1, promise)
+        self.asked = (0.0, 0.0, 0.0)
+        self.last_reads, self.broken, self.caution, self.cpu = 0.0, 0.0, 0.5, 0.0
+
+    def pass_time(self, seconds: float, reads: float, resident: float) -> None:
+        left = seconds
+        while left > 0:  # a minute's end at a time, to see each
+            part = min(left, 60.0 - float(self.meter.into_s[0]))
+            share = reads * part / left
+            total = float(self.meter.reads[0]) + share
+            (ended,), (broken,) = self.meter.add(part, np.array([share]), np.array([resident]))
+            left, reads = left - part, reads - share
+            if ended:
+                self.last_reads = total
+                self.broken += (broken - self.broken) * (1.0 - math.exp(-60.0 / 3600.0))
+                self.caution += 0.01 * 0.97 / 0.03 if broken else -0.01
+                self.caution = min(max(self.caution, 0.0), 1.0)
+
+    def features(self, grown: Values, resident: float, footprint: float) -> Values:
+        elapsed, written = grown["time_s"], grown["zswpwb"]
+        self.pass_time(elapsed, grown["disk_reads"], resident)
+        spent_us = 10.0 * grown["zswpout"] + 5.0 * (grown["zswpin"] + written)
+        spent_pct = spent_us / max(elapsed, 0.01) / 1e6 * 100.0 / (footprint / 2**30)
+        self.cpu += (spent_pct - self.cpu) * (1.0 - math.exp(-elapsed / 600.0))
+        (age, write, release), self.asked = self.asked, (0.0, 0.0, 0.0)
+        most = max(float(self.meter.reads[0]), self.last_reads)
+        reads_pct = 100.0 * most * PAGE / max(resident, PAGE)
+        return {
+            "asked_age": log_scaled(age, 1.0, 86400.0),
+            "asked_write": log_scaled(write / footprint, 1e-5, 1.0),
+            "asked_release": log_scaled(release / footprint, 1e-5, 1.0),
+            "outcome": written * PAGE / write if write else 0.0,
+            "minute_reads": log_scaled(reads_pct / self.promise.disk_reads_pct_min, 0.01, 100.0),
+            "broken_hour": log_scaled(self.broken, 1e-3, 1.0),
+            "caution": self.caution,
+            "cpu_spent": log_scaled(self.cpu / self.promise.cpu_pct_per_gib, 0.01, 10.0),
+        }
+
+
 class PlainCgroup:
     """FeatureExtractor.update of one cgroup."""
 
-    def __init__(self) -> None:
+    def __init__(self, promise: Promise) -> None:
+        self.promise = promise
         self.forget()
 
     def forget(self) -> None:
         self.last: Values | None = None
         self.slow = [0.0, 0.0, 0.0]
         self.ages = PlainAges()
+        self.memory = PlainMemory(self.promise)
 
     def update(self, row: list[float]) -> list[float]:
         if any(math.isnan(x) for x in row):
@@ -96,6 +143,8 @@ class PlainCgroup:
         x = dict(zip(COLUMNS, row, strict=True))
         if self.last is not None and any(x[name] < self.last[name] for name in COUNTERS):
             self.forget()
+        if self.last is None:  # what was asked of nobody is not remembered
+            self.memory = PlainMemory(self.promise)
         grown = {name: x[name] - self.last[name] if self.last else 0.0 for name in COUNTERS}
         before, self.last = self.last or x, x
 
@@ -148,6 +197,7 @@ class PlainCgroup:
             "event_left": log_scaled(x["hint_seconds_left"], 1.0, 86400.0),
             "event_size": log_scaled(x["hint_expected_bytes"] / footprint, 0.01, 10.0),
             "no_hint": float(x["hint_known"] <= 0),
+            **self.memory.features(grown, x["anon"], footprint),
         }
         return bounded(values, FEATURES)
 
@@ -228,15 +278,20 @@ def disturb(table: Table, rng: np.random.Generator) -> None:
 def test_equals_the_plain_formulas(make_table: Make, seed: int, dt_s: float) -> None:
     rng = np.random.default_rng(seed)
     n = 5
-    extractor = FeatureExtractor(dt_s, (n,))
-    plain, plain_host = [PlainCgroup() for _ in range(n)], PlainHost(dt_s)
-    for table in walk(make_table(n), rng, 10, dt_s):
+    promise = Promise(disk_reads_pct_min=3.0, cpu_pct_per_gib=2.0)
+    extractor = FeatureExtractor(dt_s, (n,), promise)
+    plain, plain_host = [PlainCgroup(promise) for _ in range(n)], PlainHost(dt_s)
+    for table in walk(make_table(n), rng, 30, dt_s):
         disturb(table, rng)
         expected = [cgroup.update(row) for cgroup, row in zip(plain, table.tolist(), strict=True)]
         np.testing.assert_allclose(extractor.update(table), expected, rtol=0, atol=1e-6)
         np.testing.assert_allclose(
             extractor.host(table), plain_host.update(table.tolist()), rtol=0, atol=1e-6
         )
+        asked = np.where(rng.random((3, n)) < 0.7, rng.uniform(0, [[7200], [1e7], [1e7]], (3, n)), 0.0)
+        extractor.asked(*asked)
+        for cgroup, (age, write, release) in zip(plain, asked.T.tolist(), strict=True):
+            cgroup.memory.asked = (age if write else 0.0, write, release)
 
 
 def test_a_batch_is_its_parts_bit_for_bit(make_table: Make) -> None:
@@ -248,3 +303,7 @@ def test_a_batch_is_its_parts_bit_for_bit(make_table: Make) -> None:
         table[1, :, COLUMN["time_s"]] += step * 7.0  # not all on one clock
         parts = [single.observe(table[e]) for e, single in enumerate(singles)]
         np.testing.assert_array_equal(batch.observe(table), np.stack(parts))
+        asked = np.random.default_rng(step).uniform(0, 1e7, (3, 5, 4))
+        batch.asked(*asked)
+        for e, single in enumerate(singles):
+            single.asked(*asked[:, e])

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from zswap_gym.policy.actions import PER_CGROUP
 from zswap_gym.policy.contract import Contract
 from zswap_gym.policy.features import FEATURES, HOST_FEATURES
 from zswap_gym.policy.runtime import Layer, Normaliser, Policy
 
-F, H, A = len(FEATURES), len(HOST_FEATURES), 2
+F, H, A = len(FEATURES), len(HOST_FEATURES), PER_CGROUP
 CONTRACT = Contract(3, 10.0)
 
 
@@ -102,7 +103,7 @@ def plain_act(policy: Policy, obs: list[float]) -> list[float]:
         context += plain_normal(policy.host, obs[n * F :])
         out = []
         for i in range(n):
-            out += plain_layers(policy.head, codes[i] + context) if i in codes else [0.0, 0.0]
+            out += plain_layers(policy.head, codes[i] + context) if i in codes else [0.0] * A
     if policy.squash == "tanh":
         return [math.tanh(v) for v in out]
     return [min(max(v, -1.0), 1.0) for v in out]

@@ -16,7 +16,7 @@ import numpy as np
 from zswap_gym.controller.config import ControllerConfig
 from zswap_gym.errors import UserError
 from zswap_gym.host.types import Request, Sample, table
-from zswap_gym.policy.actions import PER_CGROUP, decode, to_requests
+from zswap_gym.policy.actions import PER_CGROUP, decode, from_requests, to_requests
 from zswap_gym.policy.contract import Contract
 from zswap_gym.policy.features import FEATURES, FeatureExtractor, Observation
 from zswap_gym.policy.laws import Law, make_law
@@ -31,6 +31,9 @@ class Decider(Protocol):
 
     def decide(self, samples: Sequence[Sample], dt_s: float) -> list[Request]:
         """One Request per sample, in order, ``dt_s`` > 0 seconds after the decision before."""
+
+    def asked(self, inode: int, request: Request) -> None:
+        """What is really asked for a cgroup now, after the rails; what is not said was nothing."""
 
     def describe(self) -> dict[str, Any]:
         """Name, kind and digests as JSON values, for the log's start record.
@@ -65,6 +68,9 @@ class LawDecider:
         self._copies = {s.inode: self._copies.get(s.inode) or self._make() for s in samples}
         return [self._copies[s.inode].decide(table([s]), dt_s)[0] for s in samples]
 
+    def asked(self, inode: int, request: Request) -> None:
+        """A law keeps to what it asked for itself."""
+
     def describe(self) -> dict[str, Any]:
         """The law as written."""
         return {"kind": "law", "name": self.name, "spec": self._spec}
@@ -74,7 +80,8 @@ class PolicyDecider:
     """An exported policy.
 
     A shared network takes any number of cgroups. A flat one has ``n_max`` places: a cgroup keeps
-    its place, a new one takes the first that is free, and one too many is an error.
+    its place, a new one takes the first that is free, and one too many is an error. What is remembered of a
+    cgroup begins when it is first seen: a restart of the daemon begins it anew, at the usual caution.
 
     Args:
         policy: the loaded bundle.
@@ -121,17 +128,25 @@ class PolicyDecider:
     ) -> tuple[Observation, Observation]:
         """Per-cgroup features (N, F) and host features (H,)."""
         known = self._features
-        interval_s = self._policy.contract.decision_interval_s
-        self._features = {s.inode: known.get(s.inode) or FeatureExtractor(interval_s, (1,)) for s in samples}
+        self._features = {s.inode: known.get(s.inode) or self._stranger() for s in samples}
         rows = [self._features[s.inode].update(whole[i : i + 1]) for i, s in enumerate(samples)]
         # The interval is a host feature; only a cgroup seen before knows how long it was.
         speaker = next((i for i, s in enumerate(samples) if s.inode in known), 0)
         host = self._features[samples[speaker].inode].host(whole[speaker : speaker + 1])
         return np.concatenate(rows), host
 
+    def _stranger(self) -> FeatureExtractor:
+        contract = self._policy.contract
+        return FeatureExtractor(contract.decision_interval_s, (1,), contract.promise)
+
+    def asked(self, inode: int, request: Request) -> None:
+        """Remember it, as in training."""
+        if inode in self._features:
+            self._features[inode].asked(*from_requests([request]))
+
     def _place(self, samples: Sequence[Sample]) -> tuple[list[int], int]:
         """Row of the observation for each sample, and how many rows there are."""
-        if self._policy.kind == "shared":
+        if self._policy.kind != "mlp":
             return list(range(len(samples))), len(samples)
         n_max = self._policy.contract.n_max
         if len(samples) > n_max:

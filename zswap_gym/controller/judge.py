@@ -103,6 +103,7 @@ class Judge:
             minutes = keeping.ended, keeping.broken
             decisions.append(Decision(sample, request, allowed, reasons, by, minutes))
             if not allowed.is_nothing:
+                self.decider.asked(inode, allowed)
                 want = whole(allowed, self.limits.page_size)
                 host_day = host_day.add(spent[inode].now_s, want.writeback_bytes)
                 for i in (inode, *self._above[inode]):

@@ -107,6 +107,7 @@ class Fleet:
         self._stand(e, start.host.over(machine))
         self.tables[e], self.rows[e] = start.table, start.rows
         self.extractor.adopt(e, start.extractor)
+        self.extractor.forget(np.arange(self.size) == e, self.rows)  # memory begins with whoever decides
         self.meter.start(e, machine, start.events)
         self.accounts.start(e, machine)
         self.events.start(e, machine, start.events)
@@ -138,7 +139,7 @@ class Fleet:
         self._clocks = np.stack([h.clock for h in self.hosts])
         self.tables = np.stack([table] * size)
         self.rows = np.stack([rows] * size)
-        self.extractor = FeatureExtractor(interval_s, (size, len(self._at)))
+        self.extractor = FeatureExtractor(interval_s, (size, len(self._at)), self.promise)
         self.meter = Meter(size, len(host.machine.names), self.critical_factor)
         self.accounts = Accounts(size, host.rows, self.promise)
 
@@ -153,6 +154,7 @@ class Fleet:
 
     def begin_step(self, age_s: Array, max_bytes: Array, release_bytes: Array, seconds: float) -> list[Piece]:
         """The work of :meth:`step` in pieces, for any threads in any order; then comes :meth:`end_step`."""
+        self.extractor.asked(age_s, max_bytes, release_bytes)
         asked = self._asked(age_s, max_bytes, release_bytes)
         self._busy, until_us = np.empty(self.size, np.int64), np.empty(self.size, np.int64)
         self.accounts.begin_step(until_us)

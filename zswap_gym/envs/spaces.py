@@ -35,12 +35,12 @@ def observation_space(n_max: int, features: Sequence[Feature]) -> Space[Vector]:
 
 
 def action_space(n_max: int) -> Space[Vector]:
-    """Box (n_max * 2,) float32 in [-1, 1]: minimum age and amount of each row in turn."""
+    """Box (n_max * 3,) float32 in [-1, 1]: minimum age, write and release of each row in turn."""
     return cast("Space[Vector]", Box(-1.0, 1.0, (n_max * PER_CGROUP,), np.float32))
 
 
 def action_rows(action: npt.ArrayLike, space: Space[Any]) -> npt.NDArray[np.float64]:
-    """An action of ``space`` (..., n_max * 2) as rows (..., n_max, 2). ValueError: it has another shape."""
+    """An action of ``space`` (..., n_max * 3) as rows (..., n_max, 3). ValueError: it has another shape."""
     acted = np.asarray(action, np.float64)
     if acted.shape != space.shape:
         raise ValueError(f"an action of shape {acted.shape}; give {space.shape}")

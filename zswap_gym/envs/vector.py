@@ -162,7 +162,7 @@ class WritebackVectorEnv(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np.
         return mask.copy()
 
     def step(self, actions: npt.ArrayLike) -> Steps:
-        """One decision of every environment: ``actions`` (num_envs, n_max * 2).
+        """One decision of every environment: ``actions`` (num_envs, n_max * 3).
 
         ValueError where they are of another shape.
         """

@@ -23,7 +23,7 @@ from zswap_gym.host.dialects import DIALECTS
 from zswap_gym.host.simulated import SimulatedHost
 from zswap_gym.host.types import Table
 from zswap_gym.kernel import jit
-from zswap_gym.policy import rowwise
+from zswap_gym.policy import memory, rowwise
 from zswap_gym.policy.features import FeatureExtractor, Observation
 from zswap_gym.policy.laws import FixedAge, Law, Never
 from zswap_gym.workloads.events import RealisedEvent
@@ -60,13 +60,14 @@ _CALLED = {
     "advance": (_ROWS, _ROW, _ROW, _ROW, _ROW, _ROW, _ROW),
     "observe": (
         _ROWS, _NUMBERS, _ROWS, _FLAGS, _ROW, _ROWS, _ROWS, _ROW, _NUMBERS, _ROWS, _ROW, _ROW,
-        _ROWS, _FLAGS, _ROWS, _FLAGS, _ROWS, _OUT, "int64", "int64",
+        _ROWS, _FLAGS, _ROWS, _FLAGS, _ROWS, _ROWS, _OUT, "int64", "int64",
     ),
+    "remember": (*[_ROW] * 7, _FLAGS, _FLAGS, _ROWS, _ROWS, _ROW, _ROWS, _OUT, "int64", "int64"),
     "observe_hosts": (
         _HOSTS, _NUMBERS, _ROWS, _FLAGS, "float64", _ROWS, _ROW, _ROW,
         _ROWS, _FLAGS, _ROWS, _FLAGS, _ROW, _OUT,
     ),
-    "decode": (_ROWS, _ROWS, "int64", _ROW, _ROW, _ROW),
+    "decode": (_ROWS, _ROWS, _NUMBERS, *[_ROW] * 4),
 }  # fmt: skip
 
 
@@ -76,6 +77,7 @@ def _called(function: Any) -> Any:
 
 # Whoever simulates has a compiler: features for many hosts at once.
 rowwise.use(jit.njit, _called)
+memory.use(jit.njit, _called)
 
 _pool: OrderedDict[tuple[str, int], WarmStart] = OrderedDict()
 

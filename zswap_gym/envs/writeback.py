@@ -64,27 +64,32 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
     zswap meanwhile, and the programs go on touching their pages. The kernel is simulated page by page:
     see ``zswap_gym.kernel``.
 
-    A decision is a pair per cgroup: write back, then release (``memory.reclaim`` of as many bytes),
-    because a page written back stays in the swap cache until reclaim takes it. Both take simulated
+    A decision is a pair per cgroup: write back, then release (``memory.reclaim``), because a page written
+    back stays in the swap cache until reclaim takes it. How much of each is decided apart. Both take simulated
     time, compete with faults for the disk, and may still run at the next decision; a cgroup that is
     busy then takes no new request.
 
     ## Action Space
-    ``Box(-1, 1, (n_max * 2,), float32)``: two numbers per row, decoded by ``zswap_gym.policy.actions``
+    ``Box(-1, 1, (n_max * 3,), float32)``: three numbers per row, decoded by ``zswap_gym.policy.actions``
     exactly as the controller does it on a host.
 
     | # | action | unit | meaning |
     |---|---|---|---|
-    | 2i | minimum age | log seconds | 5 s at -1 to 2 h at 0.8; above 0.8: no writeback, release only |
-    | 2i+1 | amount | share of the cgroup's zswapped bytes | nothing up to -0.5; then growing with the square, an eighth of it at 1 |
+    | 3i | minimum age | log seconds | 10 s at -1 to 4 h at 1 |
+    | 3i+1 | write | share of the cgroup's footprint | nothing up to -0.6; then growing with the square to 0.16 at 1; at least 512 KiB, at most what is in zswap |
+    | 3i+2 | release | share of the cgroup's footprint | nothing up to -0.6; then growing with the square to 0.16 at 1; at most memory.current |
 
-    Actions of rows without a cgroup are ignored.
+    The footprint is the cgroup's anonymous memory wherever it lies: resident, in zswap, on disk only. Write and
+    release are independent; both are of whole pages. Actions of rows without a cgroup are ignored.
 
     ## Observation Space
-    ``Box((n_max * F + H,), float32)``: ``n_max`` rows of F = 30 features, one row per cgroup, then H = 7
+    ``Box((n_max * F + H,), float32)``: ``n_max`` rows of F = 38 features, one row per cgroup, then H = 7
     features of the host. :meth:`rows_and_host` gives the (n_max, F) view. Rows without a cgroup are 0;
     feature ``present`` tells them from idle cgroups. Only what the files of a stock kernel and the
-    operator's hints say is in it; what is *estimated* from them says so.
+    operator's hints say is in it; what is *estimated* from them says so. The last eight are the memory of who
+    decides: what was asked for last, what came of it, and how ``promise`` stands for the cgroup since the
+    episode began (``zswap_gym.policy.memory``). A controller keeps the same, from when it first sees a cgroup:
+    a restart of it begins at no broken minutes and caution 0.5.
 
     Per cgroup, at ``row * F + #``:
 
@@ -120,6 +125,14 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
     | 27 | event_left | log s, 1..86400 | 0 | 1 | hints file seconds_left |
     | 28 | event_size | log share of footprint, 0.01..10 | 0 | 1 | hints file expected_bytes |
     | 29 | no_hint | 0/1 | 0 | 1 | hints file says nothing about the cgroup |
+    | 30 | asked_age | log s, 1..86400 | 0 | 1 | minimum age asked for last; 0 = no writeback |
+    | 31 | asked_write | log share of footprint, 1e-5..1 | 0 | 1 | bytes asked to write last |
+    | 32 | asked_release | log share of footprint, 1e-5..1 | 0 | 1 | bytes asked to release last |
+    | 33 | outcome | share | 0 | 1 | memory.stat zswpwb since the last decision / pages asked to write |
+    | 34 | minute_reads | log ratio, 0.01..100 | 0 | 1 | disk_reads of this minute or the last, the larger, % of anon / promise disk_reads_pct_min |
+    | 35 | broken_hour | log share, 1e-3..1 | 0 | 1 | minutes over the promise's disk reads, 1 h average |
+    | 36 | caution | share | 0 | 1 | grows with broken minutes, falls with kept ones: stands at 3 % |
+    | 37 | cpu_spent | log ratio, 0.01..10 | 0 | 1 | of zswpout, zswpin, zswpwb with zstd, per GiB, 10 min average / promise cpu_pct_per_gib |
 
     Of the host, at ``n_max * F + #``:
 
@@ -257,7 +270,7 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         self._worth = objective_of(self, 1)
 
     def _contract(self) -> Contract:
-        return Contract(self.n_max, self.interval_s, self._action)
+        return Contract(self.n_max, self.interval_s, self._action, self.promise)
 
     # --- the Gymnasium interface -----------------------------------------------------------------
 
@@ -282,7 +295,7 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         )
 
     def step(self, action: npt.ArrayLike) -> Step:
-        """Decode ``action`` (n_max * 2,), carry it out beside the workloads, let one interval pass.
+        """Decode ``action`` (n_max * 3,), carry it out beside the workloads, let one interval pass.
 
         Raises:
             ValueError: the action is of another shape.

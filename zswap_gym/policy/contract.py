@@ -16,8 +16,9 @@ from typing import Any
 from zswap_gym.errors import UserError, nearest
 from zswap_gym.policy.actions import ActionSpec
 from zswap_gym.policy.features import FEATURES, FEATURES_VERSION, HOST_FEATURES, Feature
+from zswap_gym.policy.promise import Promise
 
-CONTRACT_VERSION = 1
+CONTRACT_VERSION = 2
 """Raised whenever the contract itself gains, loses or redefines an entry."""
 
 Row = tuple[str, str, float, float]
@@ -33,12 +34,14 @@ class Contract:
     """What a policy assumes. The defaults are this program's.
 
     ``n_max`` binds only policies with a flat network; a shared network drives any number.
+    ``promise`` is what its features count minutes and CPU by; it may be judged by another.
     ``scenario`` is the digest of what the policy was trained for; empty = says nothing.
     """
 
     n_max: int
     decision_interval_s: float
     action: ActionSpec = field(default_factory=ActionSpec)
+    promise: Promise = field(default_factory=Promise)
     features: tuple[Row, ...] = _rows(FEATURES)
     host_features: tuple[Row, ...] = _rows(HOST_FEATURES)
     features_version: int = FEATURES_VERSION
@@ -68,6 +71,7 @@ class Contract:
                 n_max=n_max,
                 decision_interval_s=interval_s,
                 action=_action(data["action"]),
+                promise=_promise(data["promise"], where),
                 features_version=int(data["features_version"]),
                 version=version,
                 scenario=str(data["scenario"]),
@@ -133,6 +137,12 @@ def _action(data: Mapping[str, Any]) -> ActionSpec:
         raise ValueError(f"action.{problem}")
     bounds = {name: float(data[name]) for name in names}
     return ActionSpec(**bounds | {"min_bytes": int(data["min_bytes"])})  # type: ignore[arg-type] # is whole
+
+
+def _promise(data: Mapping[str, Any], where: str) -> Promise:
+    """The promise in a contract; UserError where it means nothing, KeyError where some of it is missing."""
+    named = {f.name: data[f.name] for f in fields(Promise)}
+    return Promise.of({**data, **named}, f"{where}: promise of its contract")
 
 
 def _first_difference(key: str, mine: Any, theirs: Any) -> tuple[str, Any, Any]:

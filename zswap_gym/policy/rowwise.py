@@ -243,13 +243,14 @@ def _older(bins: Any, from_bin: Any, values: Any) -> None:
 
 def describe(
     x: Any, here: Any, delta: Any, known: Any, current: Any, slow: Any, mass: Any, from_bin: Any,
-    scales: Any, low: Any, high: Any, values: Any, out: Any, first: Any, end: Any,
+    scales: Any, low: Any, high: Any, values: Any, sizes: Any, out: Any, first: Any, end: Any,
 ) -> None:  # fmt: skip
-    """All features of features.FEATURES, in their order, into ``out`` (M, F); absent rows get zeros.
+    """The first V of features.FEATURES, in their order, into ``out`` (M, F); absent rows get zeros.
 
     ``x`` and ``here`` are from :func:`gather`, ``delta`` and ``known`` from :func:`increase`, ``mass``
     (M, B) is up to date. ``current`` (M,) and ``slow`` (3, M) remember the last sample's memory.current
-    and the slow averages. ``scales`` (13, 2) are those of :func:`_log`; ``values`` (M, F) is scratch.
+    and the slow averages. ``scales`` (13, 2) are those of :func:`_log`; ``values`` (M, V) is scratch.
+    ``sizes`` (2, M) become bytes resident and footprints: what policy/memory.py goes on with.
     """
     for m in range(first, end):
         before = current[m]
@@ -262,6 +263,8 @@ def describe(
             continue
         on_disk = max(x[_SWAP, m] - x[_ZSWAPPED, m] - x[_SWAPCACHED, m], 0.0)
         footprint = max(x[_ANON, m] + x[_ZSWAPPED, m] + on_disk, PAGE_SIZE)
+        sizes[0, m] = x[_ANON, m]
+        sizes[1, m] = footprint
         row = values[m]
         row[0] = 1.0
         _shares(x, m, footprint, on_disk, row)
@@ -277,7 +280,7 @@ def describe(
 def observe(
     table: Any, take: Any, last: Any, seen: Any, current: Any, slow: Any, mass: Any, edges: Any,
     from_bin: Any, scales: Any, low: Any, high: Any, x: Any, here: Any, delta: Any, known: Any, values: Any,
-    out: Any, first: Any, end: Any,
+    sizes: Any, out: Any, first: Any, end: Any,
 ) -> None:  # fmt: skip
     """A table (M, K) becomes features ``out`` (M, F); from ``x`` on arguments are scratch, then ``out``."""
     gather(table, take, x, here, first, end)
@@ -289,7 +292,24 @@ def observe(
             mass[m], edges, delta[_ELAPSED, m], delta[_STORED, m], delta[_LOADED, m], delta[_WRITTEN, m],
             x[_ZSWAPPED, m] / PAGE_SIZE,
         )  # fmt: skip
-    describe(x, here, delta, known, current, slow, mass, from_bin, scales, low, high, values, out, first, end)
+    describe(
+        x,
+        here,
+        delta,
+        known,
+        current,
+        slow,
+        mass,
+        from_bin,
+        scales,
+        low,
+        high,
+        values,
+        sizes,
+        out,
+        first,
+        end,
+    )
 
 
 def first_complete(table: Any, take: Any, x: Any, found: Any) -> None:
@@ -345,21 +365,33 @@ def observe_hosts(
 # --- actions -------------------------------------------------------------------------------------
 
 
-def decode(action: Any, table: Any, zswapped: Any, bounds: Any, age: Any, size: Any) -> None:
-    """What actions (M, 2) mean on a sample table (M, K): ``age`` s and ``size`` bytes, both (M,).
+def decode(action: Any, table: Any, take: Any, bounds: Any, age: Any, size: Any, release: Any) -> None:
+    """What actions (M, 3) mean on a sample table (M, K): ``age`` s, ``size`` and ``release`` bytes, all (M,).
 
-    ``zswapped`` is the column of what there is to write. ``bounds``: log of the least age, its slope over
-    the action, the action above which there is no writeback (age NaN), the amount up to which nothing is
-    done, the largest share, the least bytes.
+    ``take`` are the columns anon, zswapped, swap_current, swapcached and memory_current. ``bounds``: log of
+    the least age, its slope over the action, the amount up to which nothing is done, the largest shares of
+    the footprint to write and to release, the least bytes to write.
     """
     for m in range(len(action)):
-        first = min(max(action[m, 0], -1.0), 1.0) if action[m, 0] == action[m, 0] else -1.0
-        second = min(max(action[m, 1], -1.0), 1.0) if action[m, 1] == action[m, 1] else -1.0
-        age[m] = math.nan if first > bounds[2] else math.exp((first + 1.0) * bounds[1] + bounds[0])
-        amount = (second - bounds[3]) / (1.0 - bounds[3])
-        there = max(0.0, table[m, zswapped])  # an absent one has nothing
-        want = max(amount * amount * bounds[4] * there, min(there, bounds[5])) if amount > 0.0 else 0.0
+        row = table[m]
+        there = max(0.0, row[take[1]])  # an absent one has nothing
+        held = max(0.0, row[take[4]])
+        on_disk = row[take[2]] - row[take[1]] - row[take[3]]
+        footprint = row[take[0]] + row[take[1]] + max(0.0, on_disk)
+        footprint = max(float(PAGE_SIZE), footprint)
+        want = _amount(action[m, 1], bounds[2]) * bounds[3] * footprint
+        want = min(max(want, bounds[5]), there) if want > 0.0 else 0.0
         size[m] = want - want % PAGE_SIZE
+        freed = min(_amount(action[m, 2], bounds[2]) * bounds[4] * footprint, held)
+        release[m] = freed - freed % PAGE_SIZE
+        first = min(max(action[m, 0], -1.0), 1.0) if action[m, 0] == action[m, 0] else -1.0
+        age[m] = math.exp((first + 1.0) * bounds[1] + bounds[0]) if size[m] > 0.0 else math.nan
+
+
+def _amount(action: Any, nothing_below: Any) -> Any:
+    """What part of the largest share an action asks for: the square of its place above the nothing zone."""
+    place = (min(action, 1.0) - nothing_below) / (1.0 - nothing_below) if action > nothing_below else 0.0
+    return place * place
 
 
 # --- compiling -----------------------------------------------------------------------------------
@@ -368,7 +400,7 @@ _IN_ORDER = (
     "gather", "increase", "_move", "_chance", "_store_and_load", "_write", "_tie", "_grow_older",
     "advance", "_log",
     "_bounded", "_flows", "_shares", "_older", "describe", "observe", "first_complete", "describe_hosts",
-    "observe_hosts", "decode",
+    "observe_hosts", "_amount", "decode",
 )  # fmt: skip
 _CALLED = ("increase", "advance", "observe", "observe_hosts", "decode")
 

@@ -1,7 +1,7 @@
 """Run an exported policy with numpy: one file, no torch.
 
 A bundle is an .npz without pickles: float32 weights, the normaliser, and a JSON text with the
-layers, the contract and the provenance. With F row features, H host features and A = 2 actions
+layers, the contract and the provenance. With F row features, H host features and A = 3 actions
 per cgroup, an observation is n_max * F row features followed by H host features, and an action
 n_max * A numbers. Two architectures:
 
@@ -125,7 +125,7 @@ class Policy:
             _check_normaliser("host", self.host, h)
 
     def act(self, obs: npt.ArrayLike) -> Array:
-        """Actions (..., N * 2) in [-1, 1] for observations (..., N * F + H).
+        """Actions (..., N * 3) in [-1, 1] for observations (..., N * F + H).
 
         N is n_max for an mlp and any number for a shared policy. ValueError for another length.
         """
