@@ -127,8 +127,9 @@ class PolicyDriver:
         """Its contract and a hash of its numbers."""
         own = self.policy
         numbers = hashlib.sha256()
-        for weight, bias, activation in (*own.body, *own.head):
-            numbers.update(weight.tobytes() + bias.tobytes() + activation.encode())
+        for layer in (*own.body, *own.head):
+            numbers.update(layer.weight.tobytes() + layer.bias.tobytes() + layer.activation.encode())
+            numbers.update(b"".join(part.tobytes() for part in layer.norm or ()))
         for norm in (own.rows, own.host):
             if norm is not None:
                 numbers.update(norm.mean.tobytes() + norm.var.tobytes() + repr(norm.clip).encode())

@@ -125,7 +125,7 @@ def _layers(modules: nn.Sequential | Sequence[nn.Module]) -> tuple[Layer, ...]:
 
 
 def _linear(layer: nn.Linear, activation: str = "none") -> Layer:
-    return layer.weight.detach().numpy().copy(), layer.bias.detach().numpy().copy(), activation
+    return Layer(layer.weight.detach().numpy().copy(), layer.bias.detach().numpy().copy(), activation)
 
 
 def _provenance(run: Path, model: BaseAlgorithm, facts: dict[str, Any]) -> dict[str, Any]:

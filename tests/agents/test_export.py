@@ -15,8 +15,11 @@ from zswap_gym.agents.export import export_run, load_run
 from zswap_gym.agents.train import train
 from zswap_gym.envs.writeback import WritebackEnv
 from zswap_gym.errors import UserError
-from zswap_gym.policy.features import FEATURES
-from zswap_gym.policy.runtime import Policy
+from zswap_gym.policy.actions import PER_CGROUP
+from zswap_gym.policy.contract import Contract
+from zswap_gym.policy.features import FEATURES, HIGH, HOST_FEATURES, LOW, PRESENT
+from zswap_gym.policy.rows import row_inputs
+from zswap_gym.policy.runtime import Layer, Normaliser, Policy
 
 KINDS = [("ppo", "shared"), ("ppo", "mlp"), ("sac", "shared"), ("sac", "mlp")]
 ROOT = Path(__file__).parents[2]
@@ -136,3 +139,43 @@ def test_what_cannot_be_exported(make_experiment, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has no checkpoint yet"):
         export_run(run, tmp_path / "policy.npz")
     assert not (tmp_path / "policy.npz").exists()
+
+
+@pytest.mark.parametrize("n", [1, 4, 40])
+@pytest.mark.parametrize("activation", [torch.nn.Tanh, torch.nn.ReLU, torch.nn.ELU])
+def test_a_policy_of_rows_is_what_torch_says(
+    n: int, activation: type[torch.nn.Module], tmp_path: Path
+) -> None:
+    """LayerNorm and all, to 1e-5, after a way through the file."""
+    f, h, width = len(FEATURES), len(HOST_FEATURES), 64
+    torch.manual_seed(n)
+    net = torch.nn.Sequential(
+        torch.nn.Linear(3 * f + h, width), torch.nn.LayerNorm(width), activation(),
+        torch.nn.Linear(width, width), torch.nn.LayerNorm(width), activation(),
+        torch.nn.Linear(width, PER_CGROUP),
+    )  # fmt: skip
+    draw = np.random.default_rng(n)
+    with torch.no_grad():
+        for norm in (net[1], net[4]):
+            norm.weight.copy_(torch.rand(width) + 0.5)
+            norm.bias.copy_(torch.randn(width))
+        net[6].weight.mul_(3.0)  # so that clipping has work to do
+    linear = [(part.weight.detach().numpy(), part.bias.detach().numpy()) for part in net[::3]]
+    norms = [(part.weight.detach().numpy(), part.bias.detach().numpy()) for part in (net[1], net[4])]
+    name = activation.__name__.lower()
+    body = (*(Layer(*part, name, norm) for part, norm in zip(linear, norms, strict=False)), Layer(*linear[2]))
+    scale = Normaliser(draw.normal(size=3 * f + h), draw.uniform(0.01, 2.0, 3 * f + h), clip=4.0)
+    policy = Policy("rows", "clip", body, (), scale, None, Contract(4, 30.0), {})
+    policy = Policy.load(policy.save(tmp_path / "rows.npz"))
+
+    rows = draw.uniform(LOW, HIGH, (100, n, f)).astype(np.float32)
+    rows[..., PRESENT] = draw.random((100, n)) < 0.8
+    host = draw.uniform(-1, 1, (100, h)).astype(np.float32)
+    with torch.no_grad():
+        out = net(torch.from_numpy(scale(row_inputs(rows, host)))).clamp(-1, 1).numpy()
+    got = policy.act(np.concatenate([rows.reshape(100, -1), host], axis=1)).reshape(100, n, PER_CGROUP)
+    here = rows[..., PRESENT] > 0.5
+    assert np.abs(got - out)[here].max() <= 1e-5
+    assert not got[~here].any()
+    assert (np.abs(got) == 1.0).any()
+    assert got.std() > 0.1

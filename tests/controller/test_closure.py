@@ -9,7 +9,7 @@ from pathlib import Path
 from zswap_gym.controller.decider import PolicyDecider
 from zswap_gym.policy.contract import Contract
 from zswap_gym.policy.features import FEATURES, HOST_FEATURES
-from zswap_gym.policy.runtime import Policy
+from zswap_gym.policy.runtime import Layer, Policy
 
 ROOT = Path(__file__).parents[2]
 
@@ -55,8 +55,8 @@ def test_a_tick_needs_only_the_standard_library_and_numpy(tree: Path, tmp_path: 
 
     n_in = len(FEATURES) + len(HOST_FEATURES)
     weight = np.ones((2, n_in), np.float32)
-    layers = ((weight[:, : len(FEATURES)], np.zeros(2, np.float32), "tanh"),)
-    head = ((np.ones((3, 2 + 4 + len(HOST_FEATURES)), np.float32), np.zeros(3, np.float32), "none"),)
+    layers = (Layer(weight[:, : len(FEATURES)], np.zeros(2, np.float32), "tanh"),)
+    head = (Layer(np.ones((3, 2 + 4 + len(HOST_FEATURES)), np.float32), np.zeros(3, np.float32)),)
     policy = Policy("shared", "clip", layers, head, None, None, Contract(4, 1.0), {})
     PolicyDecider(policy)
     path = policy.save(tmp_path / "policy.npz")

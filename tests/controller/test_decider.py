@@ -20,7 +20,7 @@ from zswap_gym.policy.actions import decode, from_requests, to_requests
 from zswap_gym.policy.contract import Contract
 from zswap_gym.policy.features import FEATURES, HOST_FEATURES, FeatureExtractor
 from zswap_gym.policy.promise import Promise
-from zswap_gym.policy.runtime import Policy
+from zswap_gym.policy.runtime import Layer, Policy
 from zswap_gym.units import PAGE_SIZE
 
 Make = Callable[..., Sample]
@@ -33,10 +33,12 @@ def policy_of(kind: str, n_max: int = 4, **changes) -> Policy:
 
     def layer(n_in: int, n_out: int, activation: str):
         weight = rng.normal(0, 1.5 / np.sqrt(n_in), (n_out, n_in)).astype(np.float32)
-        return weight, rng.normal(0, 0.3, n_out).astype(np.float32), activation
+        return Layer(weight, rng.normal(0, 0.3, n_out).astype(np.float32), activation)
 
     if kind == "shared":
         body, head = (layer(F, 8, "tanh"),), (layer(8 + 2 * 8 + H, 3, "none"),)
+    elif kind == "rows":
+        body, head = (layer(3 * F + H, 16, "tanh"), layer(16, 3, "none")), ()
     else:
         body, head = (layer(n_max * F + H, 16, "tanh"), layer(16, n_max * 3, "none")), ()
     policy = Policy(kind, "clip", body, head, None, None, Contract(n_max, 10.0), {"run": "test"})
@@ -58,7 +60,7 @@ def samples(make_host: Callable[[], SimulatedHost]) -> list[list[Sample]]:
 # --- policies -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["shared", "mlp"])
+@pytest.mark.parametrize("kind", ["shared", "mlp", "rows"])
 def test_a_policy_decides_as_in_training(samples: list[list[Sample]], kind: str) -> None:
     """One batch of features and one forward pass, as the environment does it, gives the same requests."""
     policy = policy_of(kind)
@@ -113,8 +115,9 @@ def test_a_newcomer_changes_nobodys_features(samples: list[list[Sample]]) -> Non
         assert np.array_equal(mine._slow, other._slow)
 
 
-def test_a_shared_policy_drives_more_than_it_was_trained_on(sample: Make) -> None:
-    decider = PolicyDecider(policy_of("shared", n_max=2))
+@pytest.mark.parametrize("kind", ["shared", "rows"])
+def test_a_policy_of_each_cgroup_drives_more_than_it_was_trained_on(sample: Make, kind: str) -> None:
+    decider = PolicyDecider(policy_of(kind, n_max=2))
     many = [sample(cgroup=f"c{i}", inode=i) for i in range(1, 41)]
     assert len(decider.decide(many, 10.0)) == 40
     assert decider.decide([], 10.0) == []
@@ -144,8 +147,8 @@ def test_a_replaced_cgroup_starts_without_a_past(samples: list[list[Sample]]) ->
 
 def test_an_answer_that_is_not_finite_is_an_error(sample: Make) -> None:
     policy = policy_of("shared")
-    weight, bias, _ = policy.head[0]
-    broken = replace(policy, squash="tanh", head=((weight, np.full_like(bias, np.nan), "none"),))
+    last = policy.head[0]
+    broken = replace(policy, squash="tanh", head=(last._replace(bias=np.full_like(last.bias, np.nan)),))
     with pytest.raises(ValueError, match="not finite"):
         PolicyDecider(broken).decide([sample()], 10.0)
 

@@ -166,7 +166,7 @@ def test_a_vector_has_the_accounts_of_single_ones(make_scenario: MakeScenario, m
         env.reset(seed=seed)
     rng = np.random.default_rng(0)
     for step in range(10):
-        actions = rng.uniform(-1, 1, (3, 6))
+        actions = rng.uniform(-1, 1, (3, 9))
         vector.step(actions)
         for env, action in zip(singles, actions, strict=True):
             env.step(action)

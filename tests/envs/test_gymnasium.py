@@ -113,11 +113,11 @@ def test_make_vec_takes_what_it_takes_for_cartpole(make_scenario: MakeScenario):
         assert vector.render() is None
     short = gymnasium.make_vec(ID, num_envs=2, max_episode_steps=3, scenario=make_scenario())
     short.reset(seed=1)
-    ends = [bool(short.step(np.zeros((2, 6), np.float32))[3].all()) for _ in range(7)]
+    ends = [bool(short.step(np.zeros((2, 9), np.float32))[3].all()) for _ in range(7)]
     assert ends == [False, False, True] * 2 + [False]
     longer = gymnasium.make_vec(ID, num_envs=2, max_episode_steps=1000, scenario=make_scenario())
     longer.reset(seed=1)
-    assert [bool(longer.step(np.zeros((2, 6)))[3].all()) for _ in range(10)] == [False] * 9 + [True]
+    assert [bool(longer.step(np.zeros((2, 9)))[3].all()) for _ in range(10)] == [False] * 9 + [True]
     for wrong in (0, -1, 2.5, True):
         with pytest.raises(UserError, match=re.escape(f"max_episode_steps = {wrong!r}; give a whole number")):
             WritebackVectorEnv(2, make_scenario(), max_episode_steps=wrong)
@@ -136,7 +136,7 @@ def test_it_renders_what_single_ones_render(make_scenario: MakeScenario, make_en
         env.reset(seed=4 + i)
     rng = np.random.default_rng(0)
     for step in range(13):
-        actions = rng.uniform(-1, 1, (3, 6)).astype(np.float32)
+        actions = rng.uniform(-1, 1, (3, 9)).astype(np.float32)
         vector.step(actions)
         for env, action in zip(singles, actions, strict=True):
             if env.step(action)[3]:
@@ -166,7 +166,7 @@ def test_infos_have_the_same_keys_at_reset_and_at_step(make_scenario: MakeScenar
     vector = WritebackVectorEnv(2, make_scenario())
     first = vector.reset(seed=1)[1]
     for _ in range(9):
-        assert shape(vector.step(np.zeros((2, 6)))[-1]) == shape(first)
+        assert shape(vector.step(np.zeros((2, 9)))[-1]) == shape(first)
 
 
 def test_gymnasiums_wrappers_go_around_it(make_scenario: MakeScenario, make_env: MakeEnv):
@@ -175,7 +175,7 @@ def test_gymnasiums_wrappers_go_around_it(make_scenario: MakeScenario, make_env:
     _, infos = vector.reset(seed=6)
     single.reset(seed=6)
     assert [info["seed"] for info in infos] == [6, 7]
-    action = np.full(6, 0.3, np.float32)
+    action = np.full(9, 0.3, np.float32)
     for _ in range(10):
         *_, infos = vector.step(np.stack([action] * 2))
         *_, info = single.step(action)

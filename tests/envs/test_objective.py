@@ -84,11 +84,11 @@ def test_the_reference_runs_with_the_first_step_all_at_once(
     vector.reset(seed=[5, 6, 7])
     assert ran == []
     for _ in range(9):
-        vector.step(np.zeros((3, 6)))
+        vector.step(np.zeros((3, 9)))
     assert ran == [[5, 6, 7]]
-    vector.step(np.zeros((3, 6)))  # the last step: the next episodes begin
+    vector.step(np.zeros((3, 9)))  # the last step: the next episodes begin
     assert len(ran) == 1
-    vector.step(np.zeros((3, 6)))
+    vector.step(np.zeros((3, 9)))
     assert [len(seeds) for seeds in ran] == [3, 3]
 
 

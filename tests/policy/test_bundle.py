@@ -15,9 +15,10 @@ import pytest
 
 from zswap_gym.errors import UserError
 from zswap_gym.policy.actions import ActionSpec
+from zswap_gym.policy.bundle_file import BUNDLE_VERSION
 from zswap_gym.policy.contract import Contract
 from zswap_gym.policy.features import FEATURES, HOST_FEATURES
-from zswap_gym.policy.runtime import BUNDLE_VERSION, Normaliser, Policy
+from zswap_gym.policy.runtime import Layer, Normaliser, Policy
 
 F, H = len(FEATURES), len(HOST_FEATURES)
 Arrays = dict[str, npt.NDArray[Any]]
@@ -32,13 +33,20 @@ def make(kind: str = "shared", *, normalised: bool = True) -> Policy:
     def norm(n: int) -> Normaliser | None:
         return Normaliser(rng.normal(size=n), rng.uniform(0.1, 1, n), 5.0, 1e-6) if normalised else None
 
+    def layer(n_out: int, n_in: int, activation: str = "none", *, normal: bool = False) -> Layer:
+        weight, bias = dense(n_out, n_in), dense(n_out, 1)[:, 0]
+        return Layer(weight, bias, activation, (dense(n_out, 1)[:, 0], bias[::-1].copy()) if normal else None)
+
     contract = Contract(2, 10.0, ActionSpec(max_write_share=0.25))
     facts = {"run": "runs/1", "seeds": [1, 2], "git": None}
     if kind == "mlp":
-        mlp = ((dense(8, 2 * F + H), dense(8, 1)[:, 0], "tanh"), (dense(6, 8), dense(6, 1)[:, 0], "none"))
+        mlp = (layer(8, 2 * F + H, "tanh"), layer(6, 8))
         return Policy("mlp", "tanh", mlp, (), norm(2 * F + H), None, contract, facts)
-    body = ((dense(5, F), dense(5, 1)[:, 0], "elu"),)
-    head = ((dense(3, 15 + H), dense(3, 1)[:, 0], "none"),)
+    if kind == "rows":
+        rows = layer(8, 3 * F + H, "relu", normal=True), layer(3, 8)
+        return Policy("rows", "clip", rows, (), norm(3 * F + H), None, contract, facts)
+    body = (layer(5, F, "elu"),)
+    head = (layer(3, 15 + H),)
     return Policy("shared", "clip", body, head, norm(F), norm(H), contract, facts)
 
 
@@ -58,9 +66,9 @@ def refusal(path: Path) -> str:
     return text
 
 
-def rewritten(path: Path, change: Callable[[dict[str, Any], Arrays], None]) -> Path:
+def rewritten(path: Path, change: Callable[[dict[str, Any], Arrays], None], kind: str = "shared") -> Path:
     """A saved policy with its description or arrays changed."""
-    make().save(path)
+    make(kind).save(path)
     with np.load(path) as data:
         arrays = {name: data[name] for name in data.files}
     meta = json.loads(str(arrays["meta"]))
@@ -72,7 +80,7 @@ def rewritten(path: Path, change: Callable[[dict[str, Any], Arrays], None]) -> P
 
 
 @pytest.mark.parametrize("normalised", [True, False])
-@pytest.mark.parametrize("kind", ["mlp", "shared"])
+@pytest.mark.parametrize("kind", ["mlp", "shared", "rows"])
 def test_what_is_saved_is_loaded(tmp_path: Path, kind: str, normalised: bool) -> None:
     policy = make(kind, normalised=normalised)
     path = policy.save(tmp_path / "deep" / "policy.npz")
@@ -176,6 +184,22 @@ def test_numbers_that_are_not_finite(tmp_path: Path, name: str, value: float) ->
 )
 def test_an_incomplete_bundle(tmp_path: Path, change: Callable[[dict[str, Any], Arrays], None]) -> None:
     assert "again" in refusal(rewritten(tmp_path / "half.npz", change))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda _, arrays: arrays.pop("body.0.norm.bias"), "body.0.norm.bias"),
+        (lambda _, arrays: arrays["body.0.norm.weight"].fill(np.nan), "not finite"),
+        (lambda _, arrays: arrays.update({"body.0.norm.weight": np.ones(7)}), "norm (7,) and (8,)"),
+        (lambda meta, _: meta["layers"][0].pop("norm"), "norm"),
+        (lambda meta, _: meta["layers"][0].update(norm="batch"), "norm 'batch'"),
+    ],
+)
+def test_the_normalisation_of_a_layer_is_checked(
+    tmp_path: Path, change: Callable[[dict[str, Any], Arrays], None], words: str
+) -> None:
+    assert words in refusal(rewritten(tmp_path / "bad.npz", change, "rows"))
 
 
 @pytest.mark.parametrize("part", ["rows", "host"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ CONTRACT = Contract(3, 10.0)
 
 def layers(rng: np.random.Generator, activations: list[str], *sizes: int) -> tuple[Layer, ...]:
     return tuple(
-        (
+        Layer(
             (rng.normal(size=(n_out, n_in)) / math.sqrt(n_in)).astype(np.float32),
             rng.normal(0, 0.3, n_out).astype(np.float32),
             activation,
@@ -39,6 +40,11 @@ def make(kind: str, squash: str = "clip", *, normalised: bool = True, seed: int 
     if kind == "mlp":
         body = layers(rng, ["tanh", "relu", "none"], 3 * F + H, 16, 8, 3 * A)
         head: tuple[Layer, ...] = ()
+        rows = normaliser(rng, 3 * F + H) if normalised else None
+    elif kind == "rows":
+        first, *others = layers(rng, ["relu", "tanh", "none"], 3 * F + H, 16, 8, A)
+        norm = rng.uniform(0.5, 2.0, 16).astype(np.float32), rng.normal(size=16).astype(np.float32)
+        body, head = (first._replace(norm=norm), *others), ()
         rows = normaliser(rng, 3 * F + H) if normalised else None
     else:
         body = layers(rng, ["elu", "tanh"], F, 12, 6)
@@ -67,11 +73,16 @@ def plain_layers(layers: tuple[Layer, ...], x: list[float]) -> list[float]:
         "relu": lambda v: max(v, 0.0),
         "elu": lambda v: v if v > 0 else math.exp(v) - 1.0,
     }
-    for weight, bias, activation in layers:
+    for weight, bias, activation, norm in layers:
         sums = [
             sum(w * v for w, v in zip(row, x, strict=True)) + b
             for row, b in zip(weight.tolist(), bias.tolist(), strict=True)
         ]
+        if norm is not None:
+            mean = sum(sums) / len(sums)
+            deviation = math.sqrt(sum((v - mean) ** 2 for v in sums) / len(sums) + 1e-5)
+            scale, shift = norm[0].tolist(), norm[1].tolist()
+            sums = [(v - mean) / deviation * w + b for v, w, b in zip(sums, scale, shift, strict=True)]
         x = [functions[activation](v) for v in sums]
     return x
 
@@ -86,12 +97,25 @@ def plain_normal(norm: Normaliser | None, x: list[float]) -> list[float]:
     return [min(max(v, -norm.clip), norm.clip) for v in scaled]
 
 
+def plain_rows(policy: Policy, rows: list[list[float]], host: list[float]) -> list[float]:
+    here = [row for row in rows if row[0] > 0.5]
+    columns = list(zip(*here, strict=True))
+    pooled = [sum(c) / len(c) for c in columns] + [max(c) for c in columns]
+    out: list[float] = []
+    for row in rows:
+        seen = plain_normal(policy.rows, [*row, *pooled, *host]) if row in here else []
+        out += plain_layers(policy.body, seen) if seen else [0.0] * A
+    return [min(max(v, -1.0), 1.0) if policy.squash == "clip" else math.tanh(v) for v in out]
+
+
 def plain_act(policy: Policy, obs: list[float]) -> list[float]:
     if policy.kind == "mlp":
         out = plain_layers(policy.body, plain_normal(policy.rows, obs))
     else:
         n = (len(obs) - H) // F
         rows = [obs[i * F : (i + 1) * F] for i in range(n)]
+        if policy.kind == "rows":
+            return plain_rows(policy, rows, obs[n * F :])
         codes = {
             i: plain_layers(policy.body, plain_normal(policy.rows, row))
             for i, row in enumerate(rows)
@@ -112,7 +136,8 @@ def plain_act(policy: Policy, obs: list[float]) -> list[float]:
 @pytest.mark.parametrize("normalised", [True, False])
 @pytest.mark.parametrize("squash", ["clip", "tanh"])
 @pytest.mark.parametrize(
-    ("kind", "absent"), [("mlp", ()), ("shared", ()), ("shared", (1,)), ("shared", (0, 1, 2))]
+    ("kind", "absent"),
+    [("mlp", ()), *((kind, absent) for kind in ("shared", "rows") for absent in ((), (1,), (0, 1, 2)))],
 )
 def test_forward_is_what_the_loops_say(
     kind: str, absent: tuple[int, ...], squash: str, normalised: bool
@@ -128,24 +153,26 @@ def test_forward_is_what_the_loops_say(
 
 
 def test_actions_stay_in_the_box_whatever_is_seen() -> None:
-    for kind in ("mlp", "shared"):
+    for kind in ("mlp", "shared", "rows"):
         for squash in ("clip", "tanh"):
             action = make(kind, squash, normalised=False).act(observations(3) * 1e6)
             assert (np.abs(action) <= 1).all()
             assert action.any()
 
 
-@pytest.mark.parametrize("n", [0, 1, 3, 12])
-def test_a_shared_policy_drives_any_number(n: int) -> None:
-    policy = make("shared")
+@pytest.mark.parametrize("kind", ["shared", "rows"])
+@pytest.mark.parametrize("n", [0, 1, 3, 40])
+def test_a_policy_of_each_cgroup_drives_any_number(kind: str, n: int) -> None:
+    policy = make(kind)
     obs = observations(n)
     action = policy.act(obs)
     assert action.shape == (n * A,)
     np.testing.assert_allclose(action, plain_act(policy, obs.tolist()), atol=1e-5)
 
 
-def test_absent_rows_get_0_and_change_nothing_for_the_others() -> None:
-    policy = make("shared")
+@pytest.mark.parametrize("kind", ["shared", "rows"])
+def test_absent_rows_get_0_and_change_nothing_for_the_others(kind: str) -> None:
+    policy = make(kind)
     without = policy.act(observations(3, 2, absent=(1,))).reshape(2, 3, A)
     assert not without[:, 1].any()
     obs = observations(3, 2, absent=(1,)).copy()
@@ -156,8 +183,9 @@ def test_absent_rows_get_0_and_change_nothing_for_the_others() -> None:
     np.testing.assert_allclose(without[:, [0, 2]], fewer, atol=1e-6)
 
 
-def test_cgroups_may_change_places() -> None:
-    policy = make("shared")
+@pytest.mark.parametrize("kind", ["shared", "rows"])
+def test_cgroups_may_change_places(kind: str) -> None:
+    policy = make(kind)
     obs = observations(6, absent=(4,))
     order = np.random.default_rng(2).permutation(6)
     moved = np.concatenate([obs[: 6 * F].reshape(6, F)[order].ravel(), obs[6 * F :]])
@@ -181,6 +209,7 @@ def test_an_observation_of_no_whole_number_of_rows_is_refused() -> None:
 def misfit(change: str) -> dict[str, Any]:
     policy = make("shared")
     parts = {name: getattr(policy, name) for name in policy.__dataclass_fields__}
+    first = policy.body[0]
     wrong: dict[str, dict[str, Any]] = {
         "kind": {"kind": "recurrent"},
         "squash": {"squash": "sigmoid"},
@@ -188,8 +217,9 @@ def misfit(change: str) -> dict[str, Any]:
         "body width": {"body": policy.body[1:]},
         "head width": {"head": policy.head[1:]},
         "outputs": {"head": policy.head[:1]},
-        "activation": {"body": ((*policy.body[0][:2], "gelu"), policy.body[1])},
-        "bias": {"body": ((policy.body[0][0], policy.body[0][1][1:], "tanh"), policy.body[1])},
+        "activation": {"body": (first._replace(activation="gelu"), policy.body[1])},
+        "bias": {"body": (first._replace(bias=first.bias[1:]), policy.body[1])},
+        "norm": {"body": (first._replace(norm=(first.bias, first.bias[1:])), policy.body[1])},
         "rows": {"rows": normaliser(np.random.default_rng(0), F + 1)},
         "host": {"host": normaliser(np.random.default_rng(0), H + 1)},
     }
@@ -207,6 +237,7 @@ def misfit(change: str) -> dict[str, Any]:
         "outputs",
         "activation",
         "bias",
+        "norm",
         "rows",
         "host",
     ],
@@ -214,3 +245,10 @@ def misfit(change: str) -> dict[str, Any]:
 def test_parts_that_do_not_fit_are_refused(change: str) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         Policy(**misfit(change))
+
+
+@pytest.mark.parametrize("part", ["head", "host"])
+def test_a_policy_of_rows_has_one_network_and_one_normaliser(part: str) -> None:
+    policy, other = make("rows"), make("shared")
+    with pytest.raises(ValueError, match="nothing else"):
+        replace(policy, **{part: getattr(other, part)})

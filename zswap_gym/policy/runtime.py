@@ -3,7 +3,7 @@
 A bundle is an .npz without pickles: float32 weights, the normaliser, and a JSON text with the
 layers, the contract and the provenance. With F row features, H host features and A = 3 actions
 per cgroup, an observation is n_max * F row features followed by H host features, and an action
-n_max * A numbers. Two architectures:
+n_max * A numbers. Three architectures:
 
 ``mlp``: the whole observation, normalised element by element, through dense layers (``body``).
 n_max is fixed.
@@ -18,7 +18,12 @@ n_max is fixed.
     context = [mean of e over present rows, max of e over present rows (0 if none), host]
     out = head([e, context]) * present                    # dense layers; the last one has A outputs
 
-Normalising is clip((x - mean) / sqrt(var + epsilon), -clip, clip), as SB3's VecNormalize does.
+``rows``: one network for every cgroup, which sees them all pooled (:mod:`zswap_gym.policy.rows`)::
+
+    out = body(normalise_rows(row_inputs(rows, host))) * present   # the last layer has A outputs
+
+A layer may normalise between its matrix and its activation, as torch's LayerNorm does over the last axis.
+Normalising observations is clip((x - mean) / sqrt(var + epsilon), -clip, clip), as SB3's VecNormalize does.
 ``act`` equals ``predict(deterministic=True)`` of Stable-Baselines3 to 1e-5: PPO clips the mean to
 the box (``squash: clip``), SAC squashes it with tanh (``squash: tanh``; unscaling to [-1, 1] is
 the identity). agents/networks.py has the same network in torch.
@@ -26,32 +31,40 @@ the identity). agents/networks.py has the same network in torch.
 
 from __future__ import annotations
 
-import contextlib
-import io
-import json
 import os
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from zswap_gym.errors import UserError
 from zswap_gym.policy.actions import PER_CGROUP
+from zswap_gym.policy.bundle_file import read_bundle, write_bundle
 from zswap_gym.policy.contract import Contract
 from zswap_gym.policy.features import PRESENT
+from zswap_gym.policy.rows import row_inputs
 
 Array = npt.NDArray[np.float32]
-Layer = tuple[Array, Array, str]
-"""Weight (out, in), bias (out,), activation: what torch.nn.Linear holds, and what follows it."""
 
-BUNDLE_VERSION = 1
-KINDS = ("mlp", "shared")
+KINDS = ("mlp", "shared", "rows")
 SQUASHES = ("clip", "tanh")
+NORM_EPSILON = np.float32(1e-5)
+"""torch.nn.LayerNorm's."""
+
+
+class Layer(NamedTuple):
+    """What torch.nn.Linear holds, and what follows it."""
+
+    weight: Array
+    """(out, in)."""
+    bias: Array
+    """(out,)."""
+    activation: str = "none"
+    norm: tuple[Array, Array] | None = None
+    """Weight and bias (out,) of a torch.nn.LayerNorm between the two; None = there is none."""
 
 
 def _relu(x: Array) -> Array:
@@ -90,12 +103,12 @@ class Policy:
     """An exported policy. ValueError if its parts do not fit each other.
 
     Attributes:
-        kind: ``mlp`` or ``shared``.
+        kind: ``mlp``, ``shared`` or ``rows``.
         squash: ``clip`` or ``tanh``.
-        body: layers of the mlp, or of the shared encoder.
-        head: layers after the context (shared) or none (mlp).
-        rows, host: normalisers of the F row features and the H host features (shared), or of the
-            whole observation (mlp: ``rows``; ``host`` is None). None = no normalisation.
+        body: layers of the mlp, of the shared encoder, or of the network of rows.
+        head: layers after the context (shared) or none.
+        rows, host: normalisers of the F row features and the H host features (shared), or of all that
+            goes into the network (``rows``; ``host`` is None). None = no normalisation.
         contract: what it was trained on.
         provenance: where it comes from: any JSON values.
     """
@@ -115,9 +128,12 @@ class Policy:
                 f"kind {self.kind!r} and squash {self.squash!r}; known are {KINDS} and {SQUASHES}"
             )
         f, h, n = len(self.contract.features), len(self.contract.host_features), self.contract.n_max
-        if self.kind == "mlp":
-            _check_layers("body", self.body, n * f + h, n * PER_CGROUP)
-            _check_normaliser("rows", self.rows, n * f + h)
+        if self.kind != "shared":
+            seen, said = (n * f + h, n * PER_CGROUP) if self.kind == "mlp" else (3 * f + h, PER_CGROUP)
+            _check_layers("body", self.body, seen, said)
+            _check_normaliser("rows", self.rows, seen)
+            if self.head or self.host is not None:
+                raise ValueError(f"a {self.kind} policy has a body and a normaliser rows, nothing else")
         else:
             code = _check_layers("body", self.body, f, None)
             _check_layers("head", self.head, 3 * code + h, PER_CGROUP)
@@ -127,23 +143,29 @@ class Policy:
     def act(self, obs: npt.ArrayLike) -> Array:
         """Actions (..., N * 3) in [-1, 1] for observations (..., N * F + H).
 
-        N is n_max for an mlp and any number for a shared policy. ValueError for another length.
+        N is n_max for an mlp and any number for the others. ValueError for another length.
         """
         x = np.asarray(obs, np.float32)
         f, h = len(self.contract.features), len(self.contract.host_features)
         n = (x.shape[-1] - h) // f
         if x.shape[-1] != n * f + h or n < 0 or (self.kind == "mlp" and n != self.contract.n_max):
             raise ValueError(f"an observation of {x.shape[-1]} numbers; {self.kind} takes N * {f} + {h}")
-        out = self._mlp(x) if self.kind == "mlp" else self._shared(x, n, f)
+        if self.kind == "mlp":
+            out = self._network(x)
+        else:
+            rows, host = x[..., : n * f].reshape(*x.shape[:-1], n, f), x[..., n * f :]
+            each = self._shared(rows, host) if self.kind == "shared" else self._rows(rows, host)
+            out = each.reshape(*x.shape[:-1], n * PER_CGROUP)
         return np.tanh(out) if self.squash == "tanh" else np.clip(out, np.float32(-1), np.float32(1))
 
-    def _mlp(self, x: Array) -> Array:
+    def _network(self, x: Array) -> Array:
         return _run(self.body, x if self.rows is None else self.rows(x))
 
-    def _shared(self, x: Array, n: int, f: int) -> Array:
-        rows = x[..., : n * f].reshape(*x.shape[:-1], n, f)
-        host = x[..., n * f :]
-        present = (rows[..., PRESENT : PRESENT + 1] > 0.5).astype(np.float32)
+    def _rows(self, rows: Array, host: Array) -> Array:
+        return self._network(row_inputs(rows, host)) * _present(rows)
+
+    def _shared(self, rows: Array, host: Array) -> Array:
+        present = _present(rows)
         rows = (rows if self.rows is None else self.rows(rows)) * present
         host = host if self.host is None else self.host(host)
         e = _run(self.body, rows) * present
@@ -152,14 +174,12 @@ class Policy:
         highest = np.where(np.isfinite(highest), highest, np.float32(0))
         context = np.concatenate([mean, highest, host], axis=-1)
         spread = np.broadcast_to(context[..., None, :], (*e.shape[:-1], context.shape[-1]))
-        out = _run(self.head, np.concatenate([e, spread], axis=-1)) * present
-        return out.reshape(*x.shape[:-1], n * PER_CGROUP)
+        return _run(self.head, np.concatenate([e, spread], axis=-1)) * present
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the bundle, all or nothing; returns its path. UserError if it cannot be written."""
         arrays: dict[str, npt.NDArray[Any]] = {}
         meta: dict[str, Any] = {
-            "bundle_version": BUNDLE_VERSION,
             "kind": self.kind,
             "squash": self.squash,
             "contract": self.contract.to_dict(),
@@ -167,41 +187,28 @@ class Policy:
             "layers": [],
         }
         for part, layers in (("body", self.body), ("head", self.head)):
-            for i, (weight, bias, activation) in enumerate(layers):
-                arrays[f"{part}.{i}.weight"] = np.asarray(weight, np.float32)
-                arrays[f"{part}.{i}.bias"] = np.asarray(bias, np.float32)
-                meta["layers"].append({"part": part, "name": f"{part}.{i}", "activation": activation})
-        for part, norm in (("rows", self.rows), ("host", self.host)):
-            meta[f"norm_{part}"] = None if norm is None else {"clip": norm.clip, "epsilon": norm.epsilon}
-            if norm is not None:
-                arrays[f"{part}.mean"] = np.asarray(norm.mean, np.float64)
-                arrays[f"{part}.var"] = np.asarray(norm.var, np.float64)
-        arrays["meta"] = np.array(json.dumps(meta))
-        return _write_npz(Path(path), arrays)
+            for i, layer in enumerate(layers):
+                name = f"{part}.{i}"
+                arrays[f"{name}.weight"] = np.asarray(layer.weight, np.float32)
+                arrays[f"{name}.bias"] = np.asarray(layer.bias, np.float32)
+                if layer.norm is not None:
+                    arrays[f"{name}.norm.weight"], arrays[f"{name}.norm.bias"] = layer.norm
+                norm = None if layer.norm is None else "layer"
+                meta["layers"].append(
+                    {"part": part, "name": name, "norm": norm, "activation": layer.activation}
+                )
+        for part, scale in (("rows", self.rows), ("host", self.host)):
+            meta[f"norm_{part}"] = None if scale is None else {"clip": scale.clip, "epsilon": scale.epsilon}
+            if scale is not None:
+                arrays[f"{part}.mean"] = np.asarray(scale.mean, np.float64)
+                arrays[f"{part}.var"] = np.asarray(scale.var, np.float64)
+        return write_bundle(Path(path), meta, arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Policy:
         """Read a bundle. UserError if it is missing, truncated, not a bundle, or of another version."""
         where = os.fspath(path)
-        try:
-            with np.load(where, allow_pickle=False) as data:
-                arrays = {name: data[name] for name in data.files}
-            meta = json.loads(str(arrays["meta"]))
-            version = meta["bundle_version"]
-        except FileNotFoundError as error:
-            raise UserError(f"{where}: no such policy file; export one with 'zswap-gym export'") from error
-        except IsADirectoryError as error:
-            raise UserError(
-                f"{where}: is a folder, not a policy; export it with 'zswap-gym export'"
-            ) from error
-        except _UNREADABLE as error:
-            raise UserError(
-                f"{where}: not an exported policy, or damaged ({error}); export it again"
-            ) from error
-        if version != BUNDLE_VERSION:
-            raise UserError(
-                f"{where}: bundle version {version}, this program reads {BUNDLE_VERSION}; export it again"
-            )
+        meta, arrays = read_bundle(where)
         try:
             return cls(
                 kind=str(meta["kind"]),
@@ -217,34 +224,34 @@ class Policy:
             raise UserError(f"{where}: incomplete policy bundle ({error}); export it again") from error
 
 
-# A cut or foreign file shows up as any of these, depending on where it was cut.
-_UNREADABLE = (
-    OSError,
-    KeyError,
-    ValueError,
-    EOFError,
-    TypeError,
-    AttributeError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+def _present(rows: Array) -> Array:
+    """1 where a row (..., N, F) has a cgroup, else 0: (..., N, 1)."""
+    return (rows[..., PRESENT : PRESENT + 1] > 0.5).astype(np.float32)
 
 
 def _run(layers: Sequence[Layer], x: Array) -> Array:
-    for weight, bias, activation in layers:
-        x = ACTIVATIONS[activation](x @ weight.T + bias)
+    for weight, bias, activation, norm in layers:
+        x = x @ weight.T + bias
+        if norm is not None:
+            x = x - x.mean(-1, keepdims=True)
+            x = x / np.sqrt((x * x).mean(-1, keepdims=True) + NORM_EPSILON) * norm[0] + norm[1]
+        x = ACTIVATIONS[activation](x)
     return x
 
 
 def _check_layers(part: str, layers: Sequence[Layer], n_in: int, n_out: int | None) -> int:
     """Outputs of the last layer; ValueError where layers do not fit or hold no numbers."""
-    for i, (weight, bias, activation) in enumerate(layers):
+    for i, (weight, bias, activation, norm) in enumerate(layers):
         if activation not in ACTIVATIONS:
             raise ValueError(
                 f"layer {part}.{i}: activation {activation!r}; known are {', '.join(ACTIVATIONS)}"
             )
         if weight.ndim != 2 or weight.shape[1] != n_in or bias.shape != weight.shape[:1]:
             raise ValueError(f"layer {part}.{i}: weight {weight.shape}, bias {bias.shape}, but {n_in} inputs")
+        if norm is not None and not norm[0].shape == norm[1].shape == bias.shape:
+            raise ValueError(
+                f"layer {part}.{i}: norm {norm[0].shape} and {norm[1].shape}, but {len(bias)} outputs"
+            )
         n_in = weight.shape[0]
     if not layers or (n_out is not None and n_in != n_out):
         raise ValueError(f"{part} has {len(layers)} layers and {n_in} outputs, not {n_out or 'any'}")
@@ -267,9 +274,18 @@ def _layers(
     for layer in described:
         if layer["part"] == part:
             name = layer["name"]
-            weight, bias = _finite(arrays, f"{name}.weight"), _finite(arrays, f"{name}.bias")
-            layers.append((weight.astype(np.float32), bias.astype(np.float32), str(layer["activation"])))
+            weight, bias = _single(arrays, f"{name}.weight"), _single(arrays, f"{name}.bias")
+            norm = None
+            if layer["norm"] not in (None, "layer"):
+                raise ValueError(f"{name}: norm {layer['norm']!r}; known are None and 'layer'")
+            if layer["norm"] is not None:
+                norm = _single(arrays, f"{name}.norm.weight"), _single(arrays, f"{name}.norm.bias")
+            layers.append(Layer(weight, bias, str(layer["activation"]), norm))
     return tuple(layers)
+
+
+def _single(arrays: Mapping[str, Any], name: str) -> Array:
+    return _finite(arrays, name).astype(np.float32)
 
 
 def _normaliser(arrays: Mapping[str, Any], part: str, meta: Mapping[str, float] | None) -> Normaliser | None:
@@ -284,21 +300,3 @@ def _finite(arrays: Mapping[str, Any], name: str) -> npt.NDArray[np.floating[Any
     if not np.isfinite(array).all():
         raise ValueError(f"{name} holds numbers that are not finite")
     return array
-
-
-def _write_npz(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> Path:
-    """All or nothing: a temporary file in the same folder, then a rename."""
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)  # type: ignore[arg-type]
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(buffer.getvalue())
-        temporary.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise UserError(
-            f"{path}: cannot write the policy: {error.strerror}; choose another folder"
-        ) from error
-    return path
