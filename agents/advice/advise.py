@@ -10,6 +10,7 @@ from zswap_gym.agents.advice.choose import best, pareto, search
 from zswap_gym.agents.advice.grid import INTERFACES, NEVER, Interface, Point, make_grid
 from zswap_gym.agents.advice.measure import Measured
 from zswap_gym.agents.advice.subject import age_limit_s, working_set_bytes
+from zswap_gym.agents.parallel import Workers
 from zswap_gym.policy.promise import Promise
 from zswap_gym.workloads.scenario import Scenario
 
@@ -64,6 +65,7 @@ def advise(
     ages: Sequence[float] | None = None,
     budgets: Sequence[int] | None = None,
     seeds: int = SEEDS,
+    workers: Workers | None = None,
     on_start: Callable[[int], None] = lambda _: None,
     on_run: Callable[[], None] = lambda: None,
 ) -> Advice:
@@ -75,6 +77,7 @@ def advise(
         ages: seconds to try; None = evenly in the logarithm, up to the limit.
         budgets: bytes per decision and cgroup to try; None = powers of two that suit the memory.
         seeds: for every setting; those that might be best get up to 24 times as many.
+        workers: who runs it; None = this process. They change nothing but the time it takes.
         on_start: told the number of runs of the first round.
         on_run: called after each of them.
 
@@ -83,8 +86,8 @@ def advise(
     """
     limit = age_limit_s(scenario)
     points = make_grid(limit, working_set_bytes(scenario), ages, budgets)
-    on_start(seeds * len(points))
-    found = Measured.of(scenario, promise)
+    on_start(seeds * len({*points, *(point.never for point in points)}))
+    found = Measured.of(scenario, promise, workers)
     used = search(found, points, seeds, on_run)
     judged = [assess(found, point, range(used[point])) for point in points if point is not NEVER]
     per_cgroup = _per_cgroup(found, points, used)

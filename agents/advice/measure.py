@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zswap_gym.agents.advice.grid import Point
+from zswap_gym.agents.parallel import InProcess, Workers
 from zswap_gym.envs.fleet import Fleet
 from zswap_gym.envs.warmstart import episode_start, scenario_digest
 from zswap_gym.host.types import COLUMN
@@ -25,6 +26,14 @@ decisions."""
 
 Setting = Point | tuple[Point, ...]
 """The same in every cgroup, or one for each."""
+
+PIECES = 4
+"""Of work per worker, at least: some take longer than others."""
+
+
+def kernel_of(setting: Setting) -> str:
+    """Dialect of the kernel it runs on."""
+    return (setting[0] if isinstance(setting, tuple) else setting).kernel
 
 
 def run(scenario: Scenario, digest: str, seed: int, setting: Setting, fleet: Fleet) -> Floats:
@@ -54,6 +63,14 @@ def run(scenario: Scenario, digest: str, seed: int, setting: Setting, fleet: Fle
     return np.hstack([fleet.accounts.sums[0], beside])
 
 
+def run_all(
+    scenario: Scenario, promise: Promise, seed: int, settings: Sequence[Setting]
+) -> tuple[list[Floats], tuple[str, ...]]:
+    """What `run` returns of each setting, and the names of the cgroups: a piece of work for a worker."""
+    digest, fleet = scenario_digest(scenario), Fleet(1, promise=promise)
+    return [run(scenario, digest, seed, setting, fleet) for setting in settings], fleet.cgroups
+
+
 @dataclass
 class Measured:
     """Runs of a scenario by setting and seed, filled as they are asked for.
@@ -61,45 +78,62 @@ class Measured:
     Attributes:
         scenario: where they ran.
         promise: what broken minutes are counted by.
+        workers: who runs them; they change nothing but the time it takes.
         cgroups: names of the rows.
         runs: (seed, setting) -> what `run` returns.
     """
 
     scenario: Scenario
     promise: Promise
+    workers: Workers = field(default_factory=InProcess)
     cgroups: list[str] = field(default_factory=list)
     runs: dict[tuple[int, Setting], Floats] = field(default_factory=dict)
-    _arms: dict[str, tuple[Scenario, str, Fleet]] = field(default_factory=dict, repr=False)
+    _arms: dict[str, Scenario] = field(default_factory=dict, repr=False)
     _back: bool = field(default=False, repr=False)
 
     @classmethod
-    def of(cls, scenario: Scenario, promise: Promise | None = None) -> Measured:
-        """Nothing measured yet."""
-        return cls(scenario, promise or Promise())
+    def of(
+        cls, scenario: Scenario, promise: Promise | None = None, workers: Workers | None = None
+    ) -> Measured:
+        """Nothing measured yet; by this process where no ``workers`` are given."""
+        return cls(scenario, promise or Promise(), workers or InProcess())
 
     def add(
         self, seeds: Sequence[int], settings: Sequence[Setting], on_run: Callable[[], None] = lambda: None
     ) -> None:
-        """Run what has not been run; seed by seed, so that a warm machine is made once.
+        """Run what has not been run, and call ``on_run`` for each, run before or not.
 
-        There and back: what a call ends with is what the next one finds still in the pool of warm machines.
+        A piece of work is a seed on one kernel, so that its warm machine is made once; with few seeds it is
+        a portion of the settings on it. There and back: what a call ends with is what the next one finds
+        still in the pool of warm machines.
         """
         self._back = not self._back
+        portions = -(-PIECES * self.workers.count // len(seeds)) if self.workers.count > 1 else 1
+        work: list[tuple[int, list[Setting]]] = []
         for seed in seeds if self._back else reversed(seeds):
-            for setting in settings:
-                if (seed, setting) not in self.runs:
-                    kernel = (setting[0] if isinstance(setting, tuple) else setting).kernel
-                    arm, digest, fleet = self._arm(kernel)
-                    self.runs[seed, setting] = run(arm, digest, seed, setting, fleet)
-                    self.cgroups = list(fleet.cgroups)
+            missing = [setting for setting in settings if (seed, setting) not in self.runs]
+            for _ in range(len(settings) - len(missing)):
+                on_run()
+            for kernel in dict.fromkeys(map(kernel_of, missing)):
+                alike = [setting for setting in missing if kernel_of(setting) == kernel]
+                many = -(-len(alike) // portions)
+                work += [(seed, alike[at : at + many]) for at in range(0, len(alike), many)]
+
+        def tick(piece: int) -> None:
+            for _ in work[piece][1]:
                 on_run()
 
-    def _arm(self, kernel: str) -> tuple[Scenario, str, Fleet]:
-        """The scenario on a kernel of that dialect, its digest, and a host of it to run on."""
+        arguments = [(self._arm(kernel_of(own[0])), self.promise, seed, own) for seed, own in work]
+        found = self.workers.run(run_all, arguments, tick)
+        for (seed, own), (sums, cgroups) in zip(work, found, strict=True):
+            self.cgroups = list(cgroups)
+            self.runs |= zip(((seed, setting) for setting in own), sums, strict=True)
+
+    def _arm(self, kernel: str) -> Scenario:
+        """The scenario on a kernel of that dialect."""
         if kernel not in self._arms:
             same = self.scenario.dialect == kernel
-            arm = self.scenario if same else self.scenario.arm(dialect=kernel)
-            self._arms[kernel] = arm, scenario_digest(arm), Fleet(1, promise=self.promise)
+            self._arms[kernel] = self.scenario if same else self.scenario.arm(dialect=kernel)
         return self._arms[kernel]
 
     def seeds_of(self, setting: Setting) -> list[int]:

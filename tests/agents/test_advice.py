@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import multiprocessing
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from zswap_gym.agents.advice.measure import BESIDE, Measured
 from zswap_gym.agents.advice.report import as_json, draw, reason, text_plot
 from zswap_gym.agents.advice.subject import age_limit_s, scenario_of, subject
 from zswap_gym.agents.evaluate import evaluate
+from zswap_gym.agents.parallel import open_workers
 from zswap_gym.errors import UserError
 from zswap_gym.policy.promise import GIB, SUMS, Promise, judge
 from zswap_gym.units import parse_size
@@ -352,8 +354,34 @@ def test_the_picture(advice, tmp_path):
     assert draw(advice, tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_advice_is_deterministic(advice):
-    again = advise(SMALL, LOOSE, ages=[10, 40, 120], budgets=[MIB, 2 * MIB], seeds=3)
+@pytest.mark.parametrize("count", [1, 2])
+def test_workers_change_nothing(advice, count):
+    """And every run of the first round is told once."""
+    runs: list[int] = []
+    with open_workers(count) as workers:
+        again = advise(
+            SMALL, LOOSE, ages=[10, 40, 120], budgets=[MIB, 2 * MIB], seeds=3, workers=workers,
+            on_start=runs.append, on_run=lambda: runs.append(1),
+        )  # fmt: skip
+    assert as_json(again) == as_json(advice)
+    assert runs[0] == sum(runs[1:])
+
+
+def test_a_worker_killed_in_the_middle_changes_nothing(advice):
+    killed: list[int | None] = []
+
+    def kill_one() -> None:
+        if not killed:
+            worker = multiprocessing.active_children()[0]
+            worker.kill()
+            killed.append(worker.pid)
+
+    with open_workers(2) as workers:
+        again = advise(
+            SMALL, LOOSE, ages=[10, 40, 120], budgets=[MIB, 2 * MIB], seeds=3, workers=workers,
+            on_run=kill_one,
+        )  # fmt: skip
+    assert killed
     assert as_json(again) == as_json(advice)
 
 

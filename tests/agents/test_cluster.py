@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 from tests.agents.test_parallel import OddError, die, die_once, double, odd, refuse, slow_first, where
 from zswap_gym.agents.parallel import InProcess, Workers, open_workers
 from zswap_gym.errors import UserError
+from zswap_gym.kernel.jit import CACHE_DIR
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("ray", reason="the extra cluster is not installed: pip install -c constraints.txt ray")
@@ -100,20 +102,51 @@ def note_and_sleep(folder: str) -> None:
     time.sleep(600)
 
 
-def test_evaluation_on_a_cluster_is_the_same() -> None:
-    command = [
-        "-m", "zswap_gym.cli", "evaluate", "--scenario", "single-kv", "--laws", "never,fixed_age(age_s=60)",
-        "--seeds", "2", "--json",
-    ]  # fmt: skip
-    said = [
-        subprocess.run(
-            [sys.executable, *command, *where_to], capture_output=True, text=True, check=True, timeout=600
-        ).stdout
-        for where_to in (["--workers", "1"], ["--cluster", "local"])
-    ]
-    here, there = (json.loads(text) for text in said)
+@pytest.mark.parametrize("laws", ["never,fixed_age(age_s=60)", "hindsight,oracle"])
+def test_evaluation_on_a_cluster_is_the_same(laws: str, tmp_path: Path) -> None:
+    """What those that know the future find too; each side searches, in a cache of its own."""
+    scenario = tmp_path / "small.yaml"
+    scenario.write_text(SMALL)
+    here, there = (
+        json.loads(
+            on(place, tmp_path, "evaluate", "--scenario", scenario, "--laws", laws, "--seeds", 2, "--json")
+        )
+        for place in PLACES
+    )
     for results in (here, there):
         del results["provenance"]["command"], results["provenance"]["when"]
         for trial in results["trials"]:
             del trial["decide_us"]  # it is of the clock
     assert here == there
+
+
+def test_advice_on_a_cluster_is_the_same(tmp_path: Path) -> None:
+    args = ("advise", "sidecar", "--ages", "60,100", "--budgets", "1M", "--json", tmp_path / "advice.json")
+    told = []
+    for place in PLACES:
+        on(place, tmp_path, *args)
+        told.append(json.loads((tmp_path / "advice.json").read_text()))
+    assert told[0] == told[1]
+
+
+SMALL = """
+name: small
+host: {page_scale: 8}
+stage_one: {kind: fixed, rate: 256K, interval: 1s}
+cgroups:
+  - {name: kv, workload: {archetype: kv_zipf, pages: 1024}}
+  - {name: agent, workload: {archetype: sidecar_agent, pages: 512}}
+episode: {decision_interval: 20s, length: 10m, warmup: 3m}
+"""
+PLACES = (("--workers", "1"), ("--cluster", "local"))
+
+
+def on(place: tuple[str, str], folder: Path, *args: object) -> str:
+    """What a command prints, run there, with a cache that holds compiled code alone."""
+    cache = folder / place[0]
+    shutil.copytree(CACHE_DIR, cache / CACHE_DIR.name)
+    environment = os.environ | {"ZSWAP_GYM_CACHE": str(cache)}
+    command = [sys.executable, "-m", "zswap_gym.cli", *(str(arg) for arg in args), *place]
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=True, timeout=600
+    ).stdout

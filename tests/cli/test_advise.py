@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -70,3 +76,40 @@ def test_what_is_read_is_not_overwritten(cli, tmp_path, option):
     status, _, err = cli("advise", "mine.yaml", option, "mine.yaml")
     assert status == 2
     assert "mine.yaml: is what is read" in err
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_nothing_behind(tmp_path):
+    """As at a terminal, SIGINT goes to the whole group: no worker, no file, no traceback."""
+    script = """
+import signal
+from zswap_gym.cli.main import main
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background of a script ignores it
+raise SystemExit(main())
+"""
+    command = [sys.executable, "-c", script, "advise", "llm_infer", "--workers", "2", "--json", "a.json"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, start_new_session=True, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    workers: list[int] = []
+    while len(workers) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+        workers = [pid for pid in children(process.pid) if b"spawn_main" in command_line(pid)]
+    time.sleep(2.0)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+    assert not list(tmp_path.iterdir())
+
+
+def children(pid):
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def command_line(pid):
+    return Path(f"/proc/{pid}/cmdline").read_bytes()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zswap_gym.cli._options import Promised
+from zswap_gym.cli._options import ClusterAddress, Promised, WorkerCount
 from zswap_gym.errors import UserError
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ def advise(
         int,
         typer.Option(min=3, help="Runs per setting; those that might be best get up to 24 times as many."),
     ] = 3,
+    workers: WorkerCount = None,
+    cluster: ClusterAddress = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write everything as JSON.")
     ] = None,
@@ -86,10 +88,11 @@ def advise(
     from zswap_gym.agents.advice.advise import advise as run
     from zswap_gym.agents.advice.grid import check_grid
     from zswap_gym.agents.advice.report import as_json, draw, print_report
+    from zswap_gym.agents.parallel import open_workers
 
     check_grid(scenario, **tried)
-    with _bar() as (start, tick):
-        advice = run(scenario, promised, **tried, seeds=seeds, on_start=start, on_run=tick)
+    with open_workers(workers, cluster) as work, _bar() as (start, tick):
+        advice = run(scenario, promised, **tried, seeds=seeds, workers=work, on_start=start, on_run=tick)
     print_report(advice, console())
     if json_file is not None:
         write_json(json_file, as_json(advice))
