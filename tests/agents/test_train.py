@@ -304,7 +304,7 @@ class Matching(gymnasium.Env):
         here = self.rows[:, 0] > 0
         error = (action.reshape(3, PER_CGROUP) - np.stack([x, -x, x], axis=1))[here]
         self.steps += 1
-        return self.observe(), -float((error**2).sum()), False, self.steps >= 16, {}
+        return self.observe(), -2.0 * float((error**2).mean(axis=-1).sum()), False, self.steps >= 16, {}
 
 
 TOY = {

@@ -14,9 +14,10 @@ import pytest
 import yaml
 
 from zswap_gym.cli import main
+from zswap_gym.policy.actions import PER_CGROUP
 from zswap_gym.policy.contract import Contract
 from zswap_gym.policy.features import FEATURES, HOST_FEATURES
-from zswap_gym.policy.runtime import Policy
+from zswap_gym.policy.runtime import Layer, Policy
 from zswap_gym.workloads.traces import DATA
 
 EXPERIMENT = {
@@ -66,9 +67,9 @@ def save(path: Path, content: object) -> Path:
 def bundle(path: Path, contract: Contract) -> Path:
     """A small policy bundle with weights of zero."""
     width = contract.n_max * len(FEATURES) + len(HOST_FEATURES)
-    layer = (
-        np.zeros((2 * contract.n_max, width), np.float32),
-        np.zeros(2 * contract.n_max, np.float32),
+    layer = Layer(
+        np.zeros((PER_CGROUP * contract.n_max, width), np.float32),
+        np.zeros(PER_CGROUP * contract.n_max, np.float32),
         "none",
     )
     return Policy("mlp", "clip", (layer,), (), None, None, contract, {}).save(path)

@@ -51,7 +51,7 @@ class ActionSpec:
 
     @property
     def nothing(self) -> float:
-        """An amount that does nothing, whatever noise is added: the middle of the nothing zone."""
+        """The amount that says nothing: in the middle of its zone, where a little noise changes nothing."""
         return (self.nothing_below - 1.0) / 2.0
 
     def problem(self) -> str:

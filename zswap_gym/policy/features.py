@@ -268,7 +268,7 @@ class FeatureExtractor:
         """
         past = self._counters
         _, here, delta, known, _ = self._scratch
-        elapsed, _, stored, loaded, reads, written, _ = delta
+        elapsed, _, stored, loaded, reads, written, _ = delta  # as rowwise.COLUMNS has them
         resident, footprint = self._sizes
         with _quiet():
             rowwise.observe(
