@@ -1,14 +1,12 @@
-"""An experiment is a YAML file: algorithm, network, scenarios, seeds, steps. Unknown keys are refused.
+"""An experiment is a YAML file: what is learned on, how long, and how a champion is chosen.
 
-    name: demo
-    algorithm: {name: ppo, n_steps: 128}
-    policy: shared
-    scenarios: {train: [demo], evaluate: [demo-test]}
-    seeds: [1]
-    n_envs: 8
-    total_steps: 60_000
+    name: mine
+    scenarios: {train: [mixed-host], validation: [mixed-validation], evaluate: [mixed-test]}
+    promise: {disk_reads_pct_min: 0.2}
+    trainings: 2
+    rounds: 40
 
-Names of hyperparameters are those of Stable-Baselines3.
+Unknown keys are refused. Hyperparameters of PPO have the names of Stable-Baselines3.
 """
 
 from __future__ import annotations
@@ -17,16 +15,15 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from zswap_gym import lookup
-from zswap_gym.envs.arguments import action_spec
-from zswap_gym.envs.objective import PENALTY, objective_named, penalty_of
-from zswap_gym.envs.reward import RewardWeights
+from zswap_gym.agents.learning.prices import Prices
 from zswap_gym.errors import UserError, nearest
+from zswap_gym.policy.laws import make_law
 from zswap_gym.policy.promise import Promise
 from zswap_gym.yaml_file import read_yaml
 
@@ -34,12 +31,11 @@ Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 LogStd = Annotated[float, Field(ge=-20, le=2)]
-"""Within the bounds SB3 keeps SAC's to; beyond them e to its power is 0 or nothing to act on."""
+"""Beyond these e to its power is 0 or nothing to act on."""
+Price = Annotated[float, Field(gt=0, le=1e6)]
 SEED_MAX = 2**32 - 1
 """numpy's legacy generator, which SB3 seeds, takes no more."""
 Seed = Annotated[int, Field(ge=0, le=SEED_MAX)]
-WEIGHT_MAX = 1e6
-"""Of the reward, absolute: far beyond any price, and far from where single precision ends."""
 
 
 class _Strict(BaseModel):
@@ -58,116 +54,90 @@ class _Strict(BaseModel):
 
 
 class Ppo(_Strict):
-    """Hyperparameters of stable_baselines3.PPO, by its own names."""
+    """Hyperparameters of stable_baselines3.PPO, by its own names; an environment is a cgroup."""
 
-    name: Literal["ppo"] = "ppo"
     learning_rate: Rate = 3e-4
-    n_steps: Annotated[int, Field(gt=0, le=100_000)] = 128
-    """Decisions per environment between two updates."""
-    batch_size: Positive = 256
-    n_epochs: Positive = 8
-    gamma: Share = 0.99
+    n_steps: Annotated[int, Field(gt=0, le=100_000)] = 120
+    """Decisions per cgroup between two updates."""
+    batch_size: Positive = 2048
+    n_epochs: Positive = 4
+    gamma: Share = 0.995
+    """Memory stays saved for hours: at 30 s a decision, 0.98 sees 25 minutes."""
     gae_lambda: Share = 0.95
     clip_range: Annotated[float, Field(gt=0)] = 0.2
+    target_kl: Annotated[float, Field(gt=0)] | None = 0.03
     ent_coef: Annotated[float, Field(ge=0)] = 0.0
     vf_coef: Annotated[float, Field(ge=0)] = 0.5
     max_grad_norm: Annotated[float, Field(gt=0)] = 0.5
-    log_std_init: LogStd = -0.5
-
-
-class Sac(_Strict):
-    """Hyperparameters of stable_baselines3.SAC, by its own names."""
-
-    name: Literal["sac"] = "sac"
-    learning_rate: Rate = 3e-4
-    buffer_size: Annotated[int, Field(gt=0, le=10_000_000)] = 50_000
-    learning_starts: Annotated[int, Field(ge=0)] = 1_000
-    batch_size: Positive = 256
-    tau: Annotated[float, Field(gt=0, le=1)] = 0.005
-    gamma: Share = 0.99
-    train_freq: Positive = 1
-    gradient_steps: Positive = 1
-    log_std_init: LogStd = -1.0
+    log_std_init: LogStd = -1.5
+    log_std_floor: LogStd = -2.3
+    """Exploration does not die below this."""
 
 
 class Network(_Strict):
-    """Size of the networks; the shared policy uses it for the encoder of a cgroup and for the heads."""
+    """Hidden layers of actor and critic."""
 
     hidden: Annotated[
         tuple[Annotated[int, Field(gt=0, le=4096)], ...], Field(min_length=1, max_length=16)
     ] = (64, 64)
-    activation: Literal["tanh", "relu"] = "tanh"
 
 
-class Normalise(_Strict):
-    """Running normalisation of what the learner sees."""
+class Pricing(_Strict):
+    """What a cgroup pays; see learning/prices.py."""
 
-    observations: bool = True
-    """Pooled per feature over present cgroups for the shared policy, per element for the mlp."""
-    reward: bool = True
-    """Divide by the running standard deviation of the discounted return."""
-    clip: Annotated[float, Field(gt=0)] = 10.0
-    """Bound of a normalised feature."""
+    broken_low: Price = Prices.broken_low
+    broken_high: Price = Prices.broken_high
+    over: Annotated[float, Field(ge=0, le=1e6)] = Prices.over
+    margin: Share = Prices.margin
+
+    def as_prices(self) -> Prices:
+        """As the learner takes it."""
+        return Prices(**self.model_dump())
 
 
-class EnvOptions(_Strict):
-    """Arguments of WritebackEnv that are the same for every scenario of the experiment."""
+class Imitation(_Strict):
+    """How a training begins; see learning/imitation.py."""
 
-    n_max: Positive | None = None
-    """Rows of the observation; None takes the largest scenario's."""
-    release: bool | None = None
-    """Whether a writeback is followed by a release; None = as the scenario says."""
-    episode_s: Annotated[float, Field(gt=0)] | None = None
-    snapshots: Annotated[int, Field(ge=0)] | None = None
-    """Warm starts drawn per training scenario; None takes the scenario's own number."""
-    objective: str = "promise"
-    """What is rewarded: ``promise`` or ``bill``."""
-    promise: dict[str, float] = Field(default_factory=dict)
-    """What is promised to each cgroup, by the names of policy.promise.Promise."""
-    penalty: float = PENALTY
-    """Points of memory saved that a clause broken twice over costs."""
-    reward: dict[str, float] = Field(default_factory=dict)
-    """Prices of the bill."""
-    action: dict[str, float] = Field(default_factory=dict)
-    """Bounds of what an action can mean, by the names of policy.actions.ActionSpec."""
+    teacher: str = "promise"
+    """A law, with parameters in brackets if wanted."""
+    rounds: Annotated[int, Field(ge=0, le=100)] = 1
+    """Times the pupil drives while the teacher looks on, after the teacher has driven."""
+    epochs: Positive = 10
 
-    @field_validator("action")
+    @field_validator("teacher")
     @classmethod
-    def _known_bounds(cls, value: dict[str, float]) -> dict[str, float]:
-        action_spec(value, "env.action")
+    def _known_law(cls, value: str) -> str:
+        make_law(value)
         return value
 
-    @field_validator("objective")
-    @classmethod
-    def _known_objective(cls, value: str) -> str:
-        return objective_named(value, "env.objective")
 
-    @field_validator("promise")
-    @classmethod
-    def _possible_promise(cls, value: dict[str, float]) -> dict[str, float]:
-        Promise.of(value, "env.promise")
-        return value
+class Selection(_Strict):
+    """How a champion is chosen; see learning/champion.py."""
 
-    @field_validator("penalty")
-    @classmethod
-    def _possible_penalty(cls, value: float) -> float:
-        return penalty_of(value, "env.penalty")
-
-    @field_validator("reward")
-    @classmethod
-    def _known_terms(cls, value: dict[str, float]) -> dict[str, float]:
-        RewardWeights.of(value, "env.reward")
-        for term, weight in value.items():
-            if abs(weight) > WEIGHT_MAX:
-                raise UserError(f"env.reward: {term} = {weight:g}; give a number within {WEIGHT_MAX:g} of 0")
-        return value
+    every: Positive = 4
+    """Rounds between two candidates of a training."""
+    seeds: Positive = 2
+    """Draws on which each candidate is judged as it comes."""
+    finalists: Positive = 3
+    """Candidates, and rules, that are judged once more on ..."""
+    final_seeds: Positive = 6
+    """... so many others."""
+    cautions: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.0, 0.15, 0.3)
+    """Finalists take part so much more cautious than they learned to be."""
+    test_seeds: Positive = 8
+    """Draws of the last judgement, whose figures are told."""
+    rules: tuple[str, ...] = ()
+    """Rules beside the candidates; none = every tuned one."""
 
 
 class Scenarios(_Strict):
-    """Names or files. What is in ``train`` is spread evenly over the environments."""
+    """Names or files."""
 
     train: Annotated[tuple[str, ...], Field(min_length=1)]
+    validation: tuple[str, ...] = ()
+    """Where candidates are judged too, on what no training saw; beside new draws of ``train``."""
     evaluate: tuple[str, ...] = ()
+    """Where the champion and the best rule are judged last; none = new draws of ``train``."""
 
 
 class Experiment(_Strict):
@@ -175,38 +145,33 @@ class Experiment(_Strict):
 
     name: str
     description: str = ""
-    algorithm: Annotated[Ppo | Sac, Field(discriminator="name")]
-    policy: Literal["shared", "mlp"] = "shared"
-    network: Network = Network()
     scenarios: Scenarios
-    env: EnvOptions = EnvOptions()
-    normalise: Normalise = Normalise()
-    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (1,)
-    n_envs: Annotated[int, Field(gt=0, le=1024)] = 8
+    promise: dict[str, float] = Field(default_factory=dict)
+    """What is promised to each cgroup, by the names of policy.promise.Promise."""
+    trainings: Annotated[int, Field(gt=0, le=1000)] = 2
+    """With different seeds; a champion is chosen among all they come to."""
+    rounds: Annotated[int, Field(ge=0, le=100_000)] = 40
+    """Of each training; one is a pass of the longest episode on all hosts."""
+    hosts: Annotated[int, Field(gt=0, le=1024)] = 4
+    """Of each scenario, side by side."""
+    draws: Annotated[int, Field(gt=0, le=100_000)] = 16
+    """Instances of each scenario (sizes, devices, events) that are learned on."""
+    network: Network = Network()
+    imitation: Imitation = Imitation()
+    ppo: Ppo = Ppo()
+    prices: Pricing = Pricing()
+    selection: Selection = Selection()
+    seed: Seed = 1
     threads: Annotated[int, Field(gt=0, le=1024)] | None = None
-    """To advance the environments on; None = as many as there are cores. Results do not depend on it."""
-    total_steps: Positive
-    checkpoint_every: Positive = 10_000
-    """Steps between checkpoints, rounded up to the algorithm's own rhythm."""
+    """Of a training's hosts; None = as many as there are cores. Results do not depend on it."""
     out: str | None = None
     """Folder of the results; None = runs/NAME."""
 
-    @field_validator("algorithm", mode="before")
+    @field_validator("promise")
     @classmethod
-    def _short_form(cls, value: Any) -> Any:
-        """``algorithm: ppo`` means its defaults."""
-        return {"name": value} if isinstance(value, str) else value
-
-    @model_validator(mode="after")
-    def _batches_fit(self) -> Experiment:
-        if isinstance(self.algorithm, Ppo):
-            rollout = self.algorithm.n_steps * self.n_envs
-            if rollout % self.algorithm.batch_size:
-                raise UserError(
-                    f"algorithm: batch_size = {self.algorithm.batch_size} does not divide "
-                    f"n_steps x n_envs = {rollout}; choose a divisor"
-                )
-        return self
+    def _possible_promise(cls, value: dict[str, float]) -> dict[str, float]:
+        Promise.of(value, "promise")
+        return value
 
     @property
     def folder(self) -> Path:
@@ -214,8 +179,8 @@ class Experiment(_Strict):
         return Path(self.out) if self.out else Path("runs") / self.name
 
     def digest(self) -> str:
-        """16 hex digits over all settings but name, description, out, threads and the choice of seeds."""
-        settings = self.model_dump(mode="json", exclude={"name", "description", "out", "threads", "seeds"})
+        """16 hex digits over all settings but name, description, out, threads and the seed."""
+        settings = self.model_dump(mode="json", exclude={"name", "description", "out", "threads", "seed"})
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
     def to_yaml(self) -> str:
@@ -245,7 +210,7 @@ def parse_experiment(data: Mapping[str, Any], where: str) -> Experiment:
         raise UserError(f"{where}: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"] if part not in ("ppo", "sac"))
+        key = ".".join(str(part) for part in first["loc"])
         given = "" if first["type"] == "missing" else f" = {first['input']!r}"
         raise UserError(f"{where}: {key}{given}: {first['msg'][0].lower() + first['msg'][1:]}") from error
 

@@ -1,0 +1,340 @@
+"""A training run: several trainings side by side, their candidates, and a champion, in one folder.
+
+RUN/experiment.yaml              every setting, defaults filled in
+RUN/provenance.json              digests, versions, command
+RUN/progress.csv                 a line per candidate: rounds, seconds, and how it was judged
+RUN/training-K/state.pt          to go on from; tensors and numbers, no pickled code
+RUN/training-K/round-NNNN.npz    candidates
+RUN/champion.json, champion.npz  who is best (champion.py); written last: the run is complete
+
+What is learned depends on the experiment alone: neither on how many workers there are nor on kills in between.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from zswap_gym.agents.config import Experiment, load_experiment
+from zswap_gym.agents.contestants import Contestant, rules
+from zswap_gym.agents.learning.champion import FILE, TEST, Candidate, Jury, describe, finalists
+from zswap_gym.agents.learning.training import Stage, advance
+from zswap_gym.agents.parallel import InProcess, Workers
+from zswap_gym.agents.provenance import provenance
+from zswap_gym.agents.run_folder import experiment_of, locked, read_record
+from zswap_gym.agents.tuning.objective import Bench, Outcome
+from zswap_gym.atomic import write_atomically
+from zswap_gym.envs.warmstart import scenario_digest
+from zswap_gym.errors import UserError
+from zswap_gym.policy.promise import Promise
+from zswap_gym.policy.runtime import Policy
+from zswap_gym.workloads.scenario import Scenario, load_scenario
+
+COLUMNS = (
+    "training", "rounds", "decisions", "seconds", "saved_pct", "breach", "keeping", "cgroups",
+)  # fmt: skip
+PROGRESS, EXPERIMENT, STATE = "progress.csv", "experiment.yaml", "state.pt"
+
+Champion = dict[str, Any]
+"""What RUN/champion.json holds."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is."""
+
+    what: str
+    done: int
+    of: int
+    best: Outcome | None = None
+    """The best so far, and ..."""
+    name: str = ""
+    """... who that is."""
+
+
+OnProgress = Callable[[Progress], None]
+
+
+def train(
+    config: Experiment | str | Path,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    seconds: float | None = None,
+    workers: Workers | None = None,
+    on_progress: OnProgress = lambda _: None,
+) -> Champion:
+    """Train, choose and judge a champion in folder ``out``.
+
+    Args:
+        config: an experiment, its file, or its name.
+        out: the run's folder.
+        resume: go on with the run in ``out``; a finished one is returned as it is.
+        seconds: no wave of rounds is begun that would end later than this after the call.
+        workers: who runs trainings and judges candidates; None = this process.
+        on_progress: told before each wave.
+
+    Raises:
+        UserError: ``out`` holds another run, another training writes there, or it cannot be written.
+    """
+    experiment = config if isinstance(config, Experiment) else load_experiment(config)
+    with locked(Path(out)):
+        run = _Run(experiment, Path(out), workers or InProcess(), on_progress)
+        if run.begin(resume=resume):
+            run.learn(seconds)
+            run.choose()
+        return read_champion(Path(out))
+
+
+def read_champion(run: Path) -> Champion:
+    """RUN/champion.json. UserError where it is missing or damaged."""
+    keys = ("champion", "best_rule", "candidates")
+    return read_record(run / FILE, keys, "remove it and resume again: it is written anew")
+
+
+@dataclass
+class _Run:
+    experiment: Experiment
+    folder: Path
+    workers: Workers
+    on_progress: OnProgress
+    candidates: dict[str, Candidate] = field(default_factory=dict)
+
+    def begin(self, *, resume: bool) -> bool:
+        """Make the folder or read what is in it; False where the run is finished."""
+        experiment, folder = self.experiment, self.folder
+        self._jury = Jury(
+            self._scenarios((*experiment.scenarios.train, *experiment.scenarios.validation)),
+            Promise.of(experiment.promise), experiment.selection.seeds, experiment.selection.final_seeds,
+            self.workers,
+        )  # fmt: skip
+        if (folder / EXPERIMENT).exists():
+            if not resume:
+                raise UserError(f"{folder}: holds a run already; resume it (--resume) or name another folder")
+            before = experiment_of(folder)
+            if before.digest() != experiment.digest() or before.seed != experiment.seed:
+                raise UserError(
+                    f"{folder}: was started with other settings (see {EXPERIMENT} there); name another folder"
+                )
+            self._read()
+            return not (folder / FILE).exists()
+        self._describe()
+        return True
+
+    def _scenarios(self, names: Sequence[str]) -> list[Scenario]:
+        return [load_scenario(name) for name in dict.fromkeys(names)]
+
+    def _describe(self) -> None:
+        """Write what the run is before it starts. experiment.yaml last: its presence means there is a run."""
+        scenarios = self._scenarios(self.experiment.scenarios.train)
+        facts = {
+            "experiment": self.experiment.digest(),
+            "scenarios": {s.name: scenario_digest(s) for s in scenarios},
+            **provenance(),
+        }
+        write_atomically(self.folder / "provenance.json", json.dumps(facts, indent=1))
+        write_atomically(self.folder / EXPERIMENT, self.experiment.to_yaml())
+
+    # --- learning --------------------------------------------------------------------------------
+
+    def learn(self, seconds: float | None) -> None:
+        """All rounds of all trainings, in waves, with a candidate of each after each wave."""
+        began, longest = time.monotonic(), 0.0
+        self._judge_rules()
+        while waiting := [k for k in self._trainings() if self._rounds(k) < self.experiment.rounds]:
+            wave = time.monotonic()
+            if seconds is not None and wave - began + longest > seconds and self._begun():
+                return
+            least = min(self._rounds(k) for k in waiting)
+            self._tell("learning", max(least, 0), self.experiment.rounds)
+            self._wave([k for k in waiting if self._rounds(k) == least])
+            longest = max(longest, time.monotonic() - wave)
+
+    def _trainings(self) -> range:
+        return range(1, self.experiment.trainings + 1)
+
+    def _begun(self) -> bool:
+        return all(self._rounds(k) >= 0 for k in self._trainings())
+
+    def _wave(self, trainings: Sequence[int]) -> None:
+        """Some rounds of each; the first of them is imitation alone."""
+        every = self.experiment.selection.every
+        pieces: list[tuple[Any, ...]] = []
+        for k in trainings:
+            done = self._rounds(k)
+            more = 0 if done < 0 else min(every, self.experiment.rounds - done)
+            pieces.append((self.experiment, self._seed(k), self._state(k), more))
+        stages: list[Stage] = self.workers.run(advance, pieces)
+        found = [self._keep(k, stage) for k, stage in zip(trainings, stages, strict=True)]
+        for candidate, k, stage in zip(self._jury.judge(found), trainings, stages, strict=True):
+            self.candidates[candidate.name] = candidate
+            self._note(k, stage, candidate)
+
+    def _seed(self, training: int) -> int:
+        return self.experiment.seed * 1000 + training
+
+    def _keep(self, k: int, stage: Stage) -> Candidate:
+        """Write what a training came to: the candidate first, then the state that goes beyond it."""
+        folder = self._folder(k)
+        folder.mkdir(exist_ok=True)
+        stage.policy.save(folder / f"round-{stage.rounds:04d}.npz")
+        write_atomically(folder / STATE, stage.state)
+        write_atomically(folder / "rounds", f"{stage.rounds}\n")
+        return Candidate(_name(k, stage.rounds), stage.policy)
+
+    def _folder(self, k: int) -> Path:
+        return self.folder / f"training-{k}"
+
+    def _rounds(self, k: int) -> int:
+        """Rounds that training k has done; -1 before imitation."""
+        file = self._folder(k) / "rounds"
+        return int(file.read_text()) if file.is_file() else -1
+
+    def _state(self, k: int) -> bytes | None:
+        return (self._folder(k) / STATE).read_bytes() if self._rounds(k) >= 0 else None
+
+    def _judge_rules(self) -> None:
+        named = {name: name for name in self.experiment.selection.rules} or rules(untuned=False)
+        self._tell("judging the rules", 0, self.experiment.rounds)
+        found = [Candidate(name, None, rule) for name, rule in named.items() if "@" not in rule]
+        self.candidates |= {c.name: c for c in self._jury.judge(found)}
+
+    # --- choosing --------------------------------------------------------------------------------
+
+    def choose(self) -> None:
+        """The final, the last judgement, and the champion's files."""
+        options = self.experiment.selection
+        self._tell("choosing a champion", self.experiment.rounds, self.experiment.rounds)
+        ranked = self._jury.final(
+            finalists(list(self.candidates.values()), options.finalists, options.cautions)
+        )
+        champion, rule = ranked[0], next(c for c in ranked if c.policy is None)
+        told = self._last_judgement({"champion": champion, "best_rule": rule})
+        told["candidates"] = [_summary(c) for c in ranked] + [
+            _summary(c) for c in self.candidates.values() if c.name not in {r.name for r in ranked}
+        ]
+        told["promise"] = Promise.of(self.experiment.promise).as_dict()
+        if champion.policy is not None:
+            facts = {**champion.policy.provenance, "champion": told["champion"], "best_rule": told["best_rule"]}
+            _with(champion.policy, facts).save(self.folder / "champion.npz")
+        else:
+            _write_rule(champion.rule, self.folder / "champion.yaml")
+        write_atomically(self.folder / FILE, json.dumps(told, indent=1))
+
+    def _last_judgement(self, parts: Mapping[str, Candidate]) -> dict[str, Any]:
+        """How the champion and the best rule stand where nobody chose anything."""
+        experiment = self.experiment
+        names = experiment.scenarios.evaluate or experiment.scenarios.train
+        bench = Bench(self._scenarios(names), Promise.of(experiment.promise), self.workers)
+        seeds = range(TEST, TEST + experiment.selection.test_seeds)
+        playing: dict[str, Contestant] = {part: c.contestant for part, c in parts.items()}
+        trials, nothing = bench.run(playing, seeds), bench.nothing(seeds)
+        told = {}
+        for part, c in parts.items():
+            *each, whole = bench.standings(trials[part], nothing)
+            kind = "rule" if c.policy is None else "policy"
+            by_scenario = {s.scenario: describe(s, kind, {}) for s in each}
+            told[part] = describe(whole, kind, {"scenarios": by_scenario}) | {"policy": c.rule or c.name}
+        return told
+
+    def _tell(self, what: str, done: int, of: int) -> None:
+        best = max(self.candidates.values(), key=lambda c: c.value, default=None)
+        found = (best.judged, best.name) if best is not None else (None, "")
+        self.on_progress(Progress(what, done, of, *found))
+
+    # --- the folder ------------------------------------------------------------------------------
+
+    def _note(self, k: int, stage: Stage, candidate: Candidate) -> None:
+        """A line of progress.csv."""
+        assert candidate.judged is not None
+        file = self.folder / PROGRESS
+        text = io.StringIO(file.read_text() if file.exists() else ",".join(COLUMNS) + "\n")
+        text.seek(0, io.SEEK_END)
+        line = [k, stage.rounds, stage.decisions, round(stage.seconds, 2), *asdict(candidate.judged).values()]
+        csv.writer(text, lineterminator="\n").writerow(line)
+        write_atomically(file, text.getvalue())
+
+    def _read(self) -> None:
+        """Candidates of a run that was stopped; those not yet judged are judged now."""
+        judged = {(row[0], row[1]): outcome for row, outcome in read_progress(self.folder)}
+        unknown = []
+        for k in self._trainings():
+            for file in sorted(self._folder(k).glob("round-*.npz")):
+                rounds = int(file.stem.removeprefix("round-"))
+                if rounds > self._rounds(k):  # killed before its state was written: it comes again
+                    continue
+                candidate = Candidate(_name(k, rounds), Policy.load(file), judged=judged.get((k, rounds)))
+                self.candidates[candidate.name] = candidate
+                if candidate.judged is None:
+                    unknown.append(candidate)
+        self.candidates |= {c.name: c for c in self._jury.judge(unknown)} if unknown else {}
+
+
+def read_progress(run: Path) -> list[tuple[tuple[int, int, int, float], Outcome]]:
+    """Of each candidate of a run: training, rounds, decisions, seconds; and how it was judged.
+
+    Raises:
+        UserError: progress.csv is damaged.
+    """
+    file = run / PROGRESS
+    if not file.exists():
+        return []
+    try:
+        with file.open(newline="", encoding="utf-8") as lines:
+            return [
+                (
+                    (int(row["training"]), int(row["rounds"]), int(row["decisions"]), float(row["seconds"])),
+                    Outcome(
+                        float(row["saved_pct"]), float(row["breach"]), int(row["keeping"]), int(row["cgroups"])
+                    ),
+                )
+                for row in csv.DictReader(lines)
+            ]
+    except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
+        raise UserError(
+            f"{file}: cannot be read ({error}); remove it: what it says is found out again"
+        ) from error
+
+
+def _name(k: int, rounds: int) -> str:
+    return f"training {k} round {rounds}"
+
+
+def _summary(candidate: Candidate) -> dict[str, Any]:
+    kind = "rule" if candidate.policy is None else "policy"
+    return {
+        "policy": candidate.rule or candidate.name,
+        "kind": kind,
+        "judged": candidate.judged and asdict(candidate.judged) | {"kept": candidate.judged.kept},
+        "final": candidate.final and asdict(candidate.final) | {"kept": candidate.final.kept},
+    }
+
+
+def _with(policy: Policy, facts: Mapping[str, Any]) -> Policy:
+    from dataclasses import replace
+
+    return replace(policy, provenance=facts)
+
+
+def _write_rule(rule: str, target: Path) -> None:
+    """The rule's own file, or one that says what its text says."""
+    from zswap_gym.law_file import law_file
+    from zswap_gym.policy.laws import make_law
+    from zswap_gym.policy.laws.parameters import parameters_of
+
+    file = law_file(rule)
+    if file is not None:
+        shutil.copyfile(file, target)
+        return
+    import yaml
+
+    law = make_law(rule)
+    parameters = {key: getattr(law, key) for key in parameters_of(type(law))}
+    write_atomically(target, yaml.safe_dump({"law": type(law).name, "parameters": parameters}))
