@@ -59,7 +59,8 @@ class Ppo(_Strict):
     learning_rate: Rate = 3e-4
     n_steps: Annotated[int, Field(gt=0, le=100_000)] = 120
     """Decisions per cgroup between two updates."""
-    batch_size: Positive = 2048
+    batch_size: Positive = 1500
+    """At least; the nearest that divides a rollout."""
     n_epochs: Positive = 4
     gamma: Share = 0.995
     """Memory stays saved for hours: at 30 s a decision, 0.98 sees 25 minutes."""

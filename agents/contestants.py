@@ -5,7 +5,7 @@
     configs/laws/aimd.yaml             a law with its parameters in a file, as tuning leaves it
     tuned:aimd                         the same file by its name
     policy.npz                         an exported policy
-    runs/mine                          a training run: its last checkpoint
+    runs/mine                          a training run: its champion
     policy.npz+rails                   what the controller's rails let through of it
     hindsight                          the best fixed setting for each cgroup, known when the episode is over
     oracle                             a search on cloned machines, which knows the future
@@ -35,7 +35,6 @@ from zswap_gym.law_file import SUFFIXES, is_law_file, law_file, named_files, rea
 from zswap_gym.policy.actions import PER_CGROUP, decode, from_requests
 from zswap_gym.policy.laws import LAWS, Law, make_law
 from zswap_gym.policy.laws.parameters import parameters_of
-from zswap_gym.policy.promise import Promise
 from zswap_gym.policy.runtime import Policy
 from zswap_gym.workloads.scenario import Scenario
 
@@ -110,8 +109,7 @@ class PolicyDriver:
         mine = replace(env.contract, action=trained.action)  # its actions are decoded by its own
         if self.any_interval:
             mine = replace(mine, decision_interval_s=trained.decision_interval_s)
-        mine.check(trained, self.where, any_n=self.policy.kind != "mlp")
-        _same_counting(env.promise, trained.promise, self.where)
+        mine.check(trained, self.where)  # not the promise: its features count by the one it is judged by
 
     def decide(self, env: WritebackEnv, fleet: Fleet) -> Asked:
         """Its action, which means what the policy's contract says.
@@ -121,19 +119,17 @@ class PolicyDriver:
         """
         actions = np.stack([self.policy.act(seen) for seen in env.observe(fleet)])
         acted = actions.astype(np.float64).reshape(len(actions), -1, PER_CGROUP)
-        return decode(acted[:, : fleet.tables.shape[1]], fleet.tables, self.policy.contract.action)
+        return decode(acted, fleet.tables, self.policy.contract.action)
 
     def describe(self) -> list[Any]:
         """Its contract and a hash of its numbers."""
         own = self.policy
         numbers = hashlib.sha256()
-        for layer in (*own.body, *own.head):
-            numbers.update(layer.weight.tobytes() + layer.bias.tobytes() + layer.activation.encode())
-            numbers.update(b"".join(part.tobytes() for part in layer.norm or ()))
-        for norm in (own.rows, own.host):
-            if norm is not None:
-                numbers.update(norm.mean.tobytes() + norm.var.tobytes() + repr(norm.clip).encode())
-        return [own.kind, own.squash, own.contract.digest(), numbers.hexdigest()]
+        for layer in own.layers:
+            parts = (layer.weight, layer.bias, *(layer.norm or ()))
+            numbers.update(b"".join(part.tobytes() for part in parts) + layer.activation.encode())
+        numbers.update(own.scale.mean.tobytes() + own.scale.var.tobytes() + repr(own.scale.clip).encode())
+        return [own.contract.digest(), numbers.hexdigest()]
 
 
 @dataclass(frozen=True)
@@ -161,13 +157,6 @@ class Contestant:
             self.driver.policy.provenance.get("weights") if isinstance(self.driver, PolicyDriver) else None
         )
         return dict(known) if known else None
-
-    @property
-    def n_max(self) -> int | None:
-        """Rows the environment must have: a flat network's own number, else as many as there are cgroups."""
-        if isinstance(self.driver, PolicyDriver) and self.driver.policy.kind == "mlp":
-            return self.driver.policy.contract.n_max
-        return None
 
     @property
     def interval_s(self) -> float | None:
@@ -250,26 +239,13 @@ def _from_file(path: Path) -> Driver:
     return LawDriver(read_law(path)) if is_law_file(path) else _learned(path)
 
 
-def _learned(path: Path) -> PolicyDriver:
-    if path.is_file():
-        return PolicyDriver(Policy.load(path), str(path))
-    from zswap_gym.agents.export import load_run, to_policy
-    from zswap_gym.policy.contract import Contract
+def _learned(path: Path) -> Driver:
+    """The policy in a file; of a training run its champion, which may be a rule."""
+    if path.is_dir():
+        from zswap_gym.agents.learning.champion import champion_file
 
-    model, vec, facts = load_run(path)
-    contract = Contract.from_dict(facts["contract"], str(path))
-    return PolicyDriver(to_policy(model, vec, contract, {"weights": facts["weights"]}), str(path))
-
-
-def _same_counting(promise: Promise, trained: Promise, where: str) -> None:
-    """UserError where a policy's features are counted by another promise than the environment's."""
-    for name in ("disk_reads_pct_min", "cpu_pct_per_gib"):
-        here, there = getattr(promise, name), getattr(trained, name)
-        if here != there:
-            raise UserError(
-                f"{where}: its features are counted by a promise of {name} = {there:g}, here it is {here:g}; "
-                f"judge it with {name}={there:g}, or train it for this promise"
-            )
+        return _from_file(champion_file(path))
+    return PolicyDriver(Policy.load(path), str(path))
 
 
 def parse_arm(text: str, where: str) -> dict[str, Any]:

@@ -78,9 +78,7 @@ def evaluate(
     for scenario in loaded:
         for each in contestants.values():
             each.scenario(scenario)  # an arm that does not fit is told before anything runs
-    weights = RewardWeights.of(
-        _trained_for(contestants) if reward is None and objective == "bill" else reward
-    )
+    weights = RewardWeights.of(reward)
     conditions = Conditions(Promise.of(promise), weights, release, episode_s, rails or Limits())
     work = workers or InProcess()
     silent = [u for u in (without_hints(s) for s in loaded) if u is not None] if untold else []
@@ -165,18 +163,6 @@ def _joined(
     for (place, _), portions in found.items():
         both[place >= first].append(Trial.join(portions))
     return both
-
-
-def _trained_for(contestants: Mapping[str, Contestant]) -> RewardWeights | None:
-    """The weights all trained policies that remember theirs were trained with."""
-    known = {name: RewardWeights.of(who.weights) for name, who in contestants.items() if who.weights}
-    if len(set(known.values())) > 1:
-        words = "; ".join(
-            f"{name}: {', '.join(f'{k}={v:g}' for k, v in weights.changed().items()) or 'the defaults'}"
-            for name, weights in known.items()
-        )
-        raise UserError(f"the policies were trained for different rewards ({words}); give one with --price")
-    return next(iter(known.values()), None)
 
 
 def _check(scenarios: Sequence[Scenario], seeds: Sequence[int]) -> None:

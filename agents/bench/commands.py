@@ -13,24 +13,35 @@ from pathlib import Path
 from zswap_gym.workloads.traces import trace_names
 
 TRAINING = """
-import sys, tempfile
-from pathlib import Path
+import sys, time
 from zswap_gym.agents.config import Experiment, load_experiment
-from zswap_gym.agents.train import train
-threads, steps, name, *scenario = sys.argv[1:]
-settings = load_experiment(name).model_dump() | {"threads": int(threads), "total_steps": int(steps)}
-if scenario:
-    settings["scenarios"] = {"train": scenario, "evaluate": scenario}
-experiment = Experiment.model_validate(settings)
-with tempfile.TemporaryDirectory() as folder:
-    print(train(experiment, Path(folder) / "run", 1, progress=False).steps_per_s)
+from zswap_gym.agents.learning.training import advance
+from zswap_gym.agents.parallel import open_workers
+if __name__ == "__main__":
+    workers, rounds, name, *scenario = sys.argv[1:]
+    settings = load_experiment(name).model_dump() | {"threads": 1}
+    if scenario:
+        settings["scenarios"] = {"train": scenario}
+    experiment = Experiment.model_validate(settings)
+    with open_workers(int(workers)) as work:
+        begun = work.run(advance, [(experiment, seed, None, 1) for seed in range(experiment.trainings)])
+        began = time.perf_counter()
+        pieces = [(experiment, seed, stage.state, int(rounds)) for seed, stage in enumerate(begun)]
+        learned = sum(stage.decisions for stage in work.run(advance, pieces))
+        print(learned / (time.perf_counter() - began))
 """
 
 
-def training_rate(threads: int, steps: int, experiment: str, scenario: str | None = None) -> float:
-    """Steps a second of a training, learning and warm starts included, its hosts on so many threads."""
-    arguments = [str(threads), str(steps), experiment, *([scenario] if scenario else [])]
-    return float(_run([sys.executable, "-c", TRAINING, *arguments]).split()[-1])
+def training_rate(workers: int, rounds: int, experiment: str, scenario: str | None = None) -> float:
+    """Decisions of single cgroups a second that an experiment's trainings learn from, on so many processes.
+
+    Warm hosts; imitation and the choice of a champion are left out.
+    """
+    arguments = [str(workers), str(rounds), experiment, *([scenario] if scenario else [])]
+    with tempfile.TemporaryDirectory(prefix="zswap-gym-bench-") as folder:
+        script = Path(folder) / "training.py"  # workers are spawned: they import what they run
+        script.write_text(TRAINING, encoding="utf-8")
+        return float(_run([sys.executable, str(script), *arguments]).split()[-1])
 
 
 def command_times(quick: bool) -> Iterator[tuple[str, float]]:

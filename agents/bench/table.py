@@ -141,14 +141,15 @@ def _learner_rows(quick: bool, repeats: int, say: Say) -> Iterator[tuple[str, fl
     say(f"from import to the first step: {cold:.1f} s the first time ever, {warm:.2f} s afterwards")
     yield from (("cold_start_s", cold), ("warm_start_s", warm))
     cores = thread_count()
-    training = (448, "demo", "demo-train") if quick else (9600, "ppo-shared", "mixed-host")
+    training = (1, "demo", "kv-and-sidecar" if quick else "mixed-host")
     rates = [
-        [training_rate(threads, *training) for threads in (1, cores)] for _ in range(1 if quick else repeats)
+        [training_rate(workers, *training) for workers in (1, cores)] for _ in range(1 if quick else repeats)
     ]
     scaling = statistics.median(many / one for one, many in rates)
     all_cores = statistics.median(many for _, many in rates)
     say(
-        f"train {training[1]} on {training[2]}, learning included: {all_cores:.0f} steps/s on {cores} cores, "
+        f"train {training[1]} on {training[2]}, learning included: {all_cores:.0f} decisions/s "
+        f"on {cores} cores, "
         f"x {scaling:.2f} of one"
     )
     yield from (("train_env_steps_per_s", all_cores), (f"train_scaling_{cores}_cores", scaling))
@@ -156,9 +157,6 @@ def _learner_rows(quick: bool, repeats: int, say: Say) -> Iterator[tuple[str, fl
 
 def _command_rows(quick: bool, repeats: int, say: Say) -> Iterator[tuple[str, float | None]]:
     del repeats
-    rate = training_rate(thread_count(), 448 if quick else 60_480, "demo")
-    say(f"train demo: {rate:.0f} steps/s, so its 60,000 take {60_000 / rate:.0f} s")
-    yield "train_demo_steps_per_s", rate
     for name, seconds in command_times(quick):
         say(f"{name}: {seconds:.1f}")
         yield name, seconds

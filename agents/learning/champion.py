@@ -1,10 +1,12 @@
-"""The champion: who is best among all that trainings came to **and the tuned rules**, on what none of them saw.
+"""The champion: who is best among all that trainings came to **and the tuned rules**, on what none saw.
 
-Training ends in something better than the best rule, or hands out that rule. Each candidate is judged on a few
-new draws as it comes; the best few, each also somewhat more cautious than it learned to be, and the best rules
-meet other draws; who is best on both is the champion. Figures are told of a third set, which chose nothing.
+Training ends in something better than the best rule, or hands out that rule. Each candidate is judged on a
+few new draws as it comes; the best few, each also somewhat more cautious than it learned to be, and the best
+rules meet other draws; who is best on both is the champion. Figures are told of a third set, which chose
+nothing.
 
-By Deb's rule throughout (tuning/objective.py): whoever keeps the promise to every cgroup is above whoever does not.
+By Deb's rule throughout (tuning/objective.py): whoever keeps the promise to every cgroup is above whoever
+does not.
 
 RUN/champion.json    who it is, how it stands, the best rule and every candidate
 RUN/champion.npz     the champion, where it is a policy
@@ -101,11 +103,10 @@ def cautious(policy: Policy, by: float) -> Policy:
 
     Caution enters by its normaliser (its own, the mean's and the maximum's), so no weight changes.
     """
-    assert policy.rows is not None
     at = [INDEX["caution"] + part * len(FEATURES) for part in range(3)]
-    mean = policy.rows.mean.copy()
+    mean = policy.scale.mean.copy()
     mean[at] -= by
-    return replace(policy, rows=replace(policy.rows, mean=mean))
+    return replace(policy, scale=replace(policy.scale, mean=mean))
 
 
 def finalists(candidates: Sequence[Candidate], many: int, cautions: Sequence[float]) -> list[Candidate]:

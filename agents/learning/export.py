@@ -1,12 +1,17 @@
 """From the network that learned to a policy that needs numpy and nothing else.
 
-It holds what decides: normaliser, actor, and the clipping of its action. Critic, optimiser and noise stay behind.
+It holds what decides: normaliser, actor, and the clipping of its action. Critic, optimiser and noise stay
+behind.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from torch import nn
 
 from zswap_gym.agents.config import Experiment
@@ -31,8 +36,8 @@ def to_policy(network: RowPolicy, experiment: Experiment) -> Policy:
     scale = network.standardise
     mean, var = (part.double().numpy().copy() for part in (scale.mean, scale.var))
     return Policy(
-        body=_layers(network.mlp_extractor.actor, network.action_net),
-        rows=Normaliser(mean, var, CLIP, EPSILON),
+        layers=(*_hidden(network.actor), _dense(network.action_net)),
+        scale=Normaliser(mean, var, CLIP, EPSILON),
         contract=contract_of(experiment),
         provenance=_provenance(experiment),
     )
@@ -47,5 +52,17 @@ def _provenance(experiment: Experiment) -> dict[str, Any]:
     }
 
 
-def _layers(body: nn.Sequential, last: nn.Module) -> tuple[Layer, ...]:
-    raise NotImplementedError
+def _hidden(body: nn.Sequential) -> Iterator[Layer]:
+    """Triples of Linear, LayerNorm and tanh as runtime layers."""
+    modules = list(body)
+    for linear, norm in zip(modules[::3], modules[1::3], strict=True):
+        yield replace(_dense(linear), activation="tanh", norm=(_array(norm.weight), _array(norm.bias)))
+
+
+def _dense(linear: Any) -> Layer:
+    return Layer(_array(linear.weight), _array(linear.bias))
+
+
+def _array(part: Any) -> npt.NDArray[np.float32]:
+    array: npt.NDArray[np.float32] = part.detach().numpy().copy()
+    return array

@@ -7,9 +7,8 @@ observation (policy/features.py), so most of what it does can be told from it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -43,7 +42,7 @@ class Lessons:
         return cls(np.concatenate([p.seen for p in parts]), np.concatenate([p.done for p in parts]))
 
 
-def lessons(hosts: Hosts, seeds: Sequence[int], teacher: Mapping[str, Any], pupil: RowPolicy | None) -> Lessons:
+def lessons(hosts: Hosts, seeds: Sequence[int], teacher: str, pupil: RowPolicy | None) -> Lessons:
     """One episode on every host, driven by the teacher, or by the pupil while the teacher looks on.
 
     Args:
@@ -82,12 +81,12 @@ def act(policy: RowPolicy, rows: Floats) -> npt.NDArray[np.float64]:
 def fit(policy: RowPolicy, given: Lessons, epochs: int) -> float:
     """Fit the actor to lessons by squared error; returns that of the last pass."""
     seen, done = torch.as_tensor(given.seen), torch.as_tensor(given.done)
-    actor = [*policy.mlp_extractor.actor.parameters(), *policy.action_net.parameters()]
+    actor = [*policy.actor.parameters(), *policy.action_net.parameters()]
     optimiser = torch.optim.Adam(actor, LEARNING_RATE)
     error = 0.0
     for _ in range(epochs):
         error = 0.0
-        for batch in torch.randperm(len(seen)).split(BATCH):
+        for batch in torch.split(torch.randperm(len(seen)), BATCH):
             loss = ((policy.mean_action(seen[batch]) - done[batch]) ** 2).mean()
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]

@@ -81,7 +81,7 @@ class RowPolicy(ActorCriticPolicy):
 
     def __init__(self, *args: Any, hidden: Sequence[int] = (64, 64), **kwargs: Any) -> None:
         self.hidden = tuple(hidden)
-        super().__init__(*args, features_extractor_class=Standardise, **kwargs)
+        super().__init__(*args, **{**kwargs, "features_extractor_class": Standardise})
 
     def _build_mlp_extractor(self) -> None:
         self.mlp_extractor = Twin(self.features_dim, self.hidden)  # type: ignore[assignment] # has its face
@@ -92,10 +92,15 @@ class RowPolicy(ActorCriticPolicy):
         assert isinstance(self.features_extractor, Standardise)
         return self.features_extractor
 
+    @property
+    def actor(self) -> nn.Sequential:
+        """The hidden layers of the actor."""
+        assert isinstance(self.mlp_extractor, Twin)
+        return self.mlp_extractor.actor
+
     def mean_action(self, seen: Tensor) -> Tensor:
         """The action without noise (B, 3), not cut to [-1, 1]."""
-        latent = self.mlp_extractor.forward_actor(self.standardise(seen))
-        return self.action_net(latent)  # type: ignore[no-any-return]
+        return self.action_net(self.actor(self.standardise(seen)))  # type: ignore[no-any-return]
 
     def keep_exploring(self, floor: float) -> None:
         """Lift the deviation of the noise to ``floor`` (a logarithm): gradients let it die."""

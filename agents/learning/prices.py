@@ -7,9 +7,9 @@ a share of what the cgroup itself holds then: a policy of rows sees nothing of a
 
     broken_low (broken_high / broken_low)^caution
 
-minutes' worth of the cgroup's whole memory, where *caution* (policy/features.py) tracks the cgroup's own broken
-minutes: it rises with each and falls in between, so that it stands still where as many break as it aims
-at. So each cgroup has a Lagrange multiplier of its own, moved by what it does, in training as on a host,
+minutes' worth of the cgroup's whole memory, where *caution* (policy/memory.py) tracks the cgroup's own
+broken minutes: it rises with each and falls in between, so that it stands still where as many break as it
+aims at. So each cgroup has a Lagrange multiplier of its own, moved by what it does, in training as on a host,
 and the policy sees it: it learns one behaviour for every price and keeps the promise by moving along
 them (state-augmented constrained reinforcement learning; Calvo-Fullana, Paternain, Chamon, Ribeiro,
 IEEE TAC 2024). No multiplier has to be found by training, and exploration, which breaks minutes of its
@@ -39,7 +39,7 @@ OVER_MOST = 5.0
 _HELD, _BROKEN = SUMS.index("held_byte_us"), SUMS.index("broken")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Prices:
     """In minutes' worth of the cgroup's memory."""
 

@@ -1,8 +1,8 @@
 """Hosts as Stable-Baselines3 environments, one for every cgroup: what is learned is one cgroup's behaviour.
 
 A row's observation is its own features, those of the host and, pooled, those of its neighbours
-(policy/rows.py); its action is its own; what it earns is its own (prices.py). So a host of eight cgroups gives
-eight samples a step, and what one cgroup does is not drowned in what the others do.
+(policy/rows.py); its action is its own; what it earns is its own (prices.py). So a host of eight cgroups
+gives eight samples a step, and what one cgroup does is not drowned in what the others do.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Hosts:
         """Begin a step with actions (E, N, 3), in pieces for any threads; then comes :meth:`settle`."""
         fleet = self.fleet
         self._caution = fleet.rows[..., _CAUTION].astype(np.float64)
-        acted = guarded(actions, fleet.rows)
+        acted = guarded(actions, fleet.rows, self._host)
         return fleet.begin_step(*decode(acted, fleet.tables, ActionSpec()), self.interval_s)
 
     def settle(self, prices: Prices) -> Array:
@@ -111,7 +111,8 @@ class Hosts:
         would rule (issue H).
         """
         held: Array = np.sqrt(self._reference[:, -1, :, SUMS.index("held_byte_us")])
-        return held / np.maximum(held.mean(axis=1, keepdims=True), 1.0)
+        weights: Array = held / np.maximum(held.mean(axis=1, keepdims=True), 1.0)
+        return weights
 
 
 class RowVecEnv(VecEnv):
@@ -221,7 +222,9 @@ class RowVecEnv(VecEnv):
         raise NotImplementedError(f"{method_name}: a row is no environment by itself")
 
     def env_is_wrapped(
-        self, wrapper_class: type[Env[Any, Any]], indices: int | Iterable[int] | None = None
+        self,
+        wrapper_class: type[Env[Any, Any]],  # noqa: ARG002 - SB3's face
+        indices: int | Iterable[int] | None = None,
     ) -> list[bool]:
         """By nothing."""
         return [False for _ in self._get_indices(indices)]

@@ -7,7 +7,8 @@ RUN/training-K/state.pt          to go on from; tensors and numbers, no pickled 
 RUN/training-K/round-NNNN.npz    candidates
 RUN/champion.json, champion.npz  who is best (champion.py); written last: the run is complete
 
-What is learned depends on the experiment alone: neither on how many workers there are nor on kills in between.
+What is learned depends on the experiment alone: neither on how many workers there are nor on kills in
+between.
 """
 
 from __future__ import annotations
@@ -222,7 +223,11 @@ class _Run:
         ]
         told["promise"] = Promise.of(self.experiment.promise).as_dict()
         if champion.policy is not None:
-            facts = {**champion.policy.provenance, "champion": told["champion"], "best_rule": told["best_rule"]}
+            facts = {
+                **champion.policy.provenance,
+                "champion": told["champion"],
+                "best_rule": told["best_rule"],
+            }
             _with(champion.policy, facts).save(self.folder / "champion.npz")
         else:
             _write_rule(champion.rule, self.folder / "champion.yaml")
@@ -292,7 +297,10 @@ def read_progress(run: Path) -> list[tuple[tuple[int, int, int, float], Outcome]
                 (
                     (int(row["training"]), int(row["rounds"]), int(row["decisions"]), float(row["seconds"])),
                     Outcome(
-                        float(row["saved_pct"]), float(row["breach"]), int(row["keeping"]), int(row["cgroups"])
+                        float(row["saved_pct"]),
+                        float(row["breach"]),
+                        int(row["keeping"]),
+                        int(row["cgroups"]),
                     ),
                 )
                 for row in csv.DictReader(lines)
@@ -336,5 +344,6 @@ def _write_rule(rule: str, target: Path) -> None:
     import yaml
 
     law = make_law(rule)
-    parameters = {key: getattr(law, key) for key in parameters_of(type(law))}
-    write_atomically(target, yaml.safe_dump({"law": type(law).name, "parameters": parameters}))
+    kind: Any = type(law)
+    parameters = {key: getattr(law, key) for key in parameters_of(kind)}
+    write_atomically(target, yaml.safe_dump({"law": kind.name, "parameters": parameters}))

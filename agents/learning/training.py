@@ -59,11 +59,8 @@ def advance(experiment: Experiment, seed: int, state: bytes | None, rounds: int)
     done = decisions = 0
     if state is None:
         set_random_seed(_seed(seed, 0))
-        model.policy = _policy(model)  # of this seed's weights
-        _imitate(experiment, env, model.policy, seed)
-        model.policy.optimizer = type(model.policy.optimizer)(
-            model.policy.parameters(), lr=experiment.ppo.learning_rate, eps=1e-5
-        )
+        model.policy = network = _network(model)  # weights of this seed
+        _imitate(experiment, env, network, seed)
     else:
         done, decisions = _restore(model, state)
     for _ in range(rounds):
@@ -71,7 +68,7 @@ def advance(experiment: Experiment, seed: int, state: bytes | None, rounds: int)
         decisions += _round(experiment, model, env, seed, done)
     return Stage(
         done, time.perf_counter() - began, _state(model, done, decisions),
-        to_policy(model.policy, experiment), decisions,
+        to_policy(_row_policy(model), experiment), decisions,
     )  # fmt: skip
 
 
@@ -87,16 +84,26 @@ def _env(experiment: Experiment) -> RowVecEnv:
 
 
 def _model(experiment: Experiment, env: RowVecEnv) -> PPO:
-    settings = experiment.ppo.model_dump(exclude={"log_std_init", "log_std_floor"})
+    settings = experiment.ppo.model_dump(exclude={"log_std_init", "log_std_floor", "batch_size"})
+    settings["batch_size"] = _batch(env.num_envs, experiment.ppo.n_steps, experiment.ppo.batch_size)
     network = {"hidden": experiment.network.hidden, "log_std_init": experiment.ppo.log_std_init}
     return PPO(RowPolicy, env, policy_kwargs=network, device="cpu", **settings)
 
 
-def _policy(model: PPO) -> RowPolicy:
+def _batch(rows: int, steps: int, wanted: int) -> int:
+    """The batch nearest above ``wanted`` that divides a rollout: a remainder of a few samples is noise."""
+    many = max(d for d in range(1, steps + 1) if steps % d == 0 and (d == 1 or rows * steps // d >= wanted))
+    return rows * steps // many
+
+
+def _network(model: PPO) -> RowPolicy:
     """A policy like the model's with weights of its own, drawn anew."""
-    return type(model.policy)(
-        model.observation_space, model.action_space, model.lr_schedule, **model.policy_kwargs
-    )
+    return RowPolicy(model.observation_space, model.action_space, model.lr_schedule, **model.policy_kwargs)
+
+
+def _row_policy(model: PPO) -> RowPolicy:
+    assert isinstance(model.policy, RowPolicy)
+    return model.policy
 
 
 def _imitate(experiment: Experiment, env: RowVecEnv, policy: RowPolicy, seed: int) -> None:
@@ -147,8 +154,8 @@ class _KeepExploring(BaseCallback):
         return True
 
     def _on_rollout_start(self) -> None:
-        assert isinstance(self.model.policy, RowPolicy)
-        self.model.policy.keep_exploring(self._floor)
+        assert isinstance(self.model, PPO)
+        _row_policy(self.model).keep_exploring(self._floor)
 
 
 def _seed(seed: int, number: int) -> int:

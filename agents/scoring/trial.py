@@ -102,7 +102,7 @@ def run_trial(
     """
     conditions = conditions or Conditions()
     env = WritebackVectorEnv(
-        len(seeds), policy.scenario(scenario), n_max=policy.n_max, release=conditions.release,
+        len(seeds), policy.scenario(scenario), release=conditions.release,
         objective="bill", reward=conditions.weights, promise=conditions.promise,
         episode_s=conditions.episode_s, snapshots=0,
     )  # fmt: skip

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from zswap_gym.agents.contestants import Contestant, contestant
 from zswap_gym.agents.parallel import InProcess, Workers
 from zswap_gym.agents.scoring.standing import Standing, by_cgroup, by_seed, standing
-from zswap_gym.agents.scoring.trial import Conditions, Trial, run_trials
+from zswap_gym.agents.scoring.trial import Conditions, Trial, chunks, run_trials
 from zswap_gym.errors import UserError
 from zswap_gym.policy.laws import make_law
 from zswap_gym.policy.promise import Promise
@@ -72,13 +72,25 @@ class Bench:
 
     def measure(self, spec: Mapping[str, Any], seeds: Sequence[int]) -> list[Trial]:
         """The law's trials on these seeds, one per scenario."""
-        return self._run(str(spec["law"]), contestant(make_law(spec)), seeds)
+        name = str(spec["law"])
+        return self.run({name: contestant(make_law(spec))}, seeds)[name]
+
+    def run(self, contestants: Mapping[str, Contestant], seeds: Sequence[int]) -> dict[str, list[Trial]]:
+        """Trials of each contestant on these seeds, one per scenario."""
+        portions = chunks(seeds, -(-self._workers.count // len(self.scenarios)))
+        pieces = [(contestants, s, part, self._conditions) for s in self.scenarios for part in portions]
+        found = self._workers.run(run_trials, pieces)
+        by_scenario = [found[at : at + len(portions)] for at in range(0, len(found), len(portions))]
+        return {
+            name: [Trial.join([part[k] for part in parts]) for parts in by_scenario]
+            for k, name in enumerate(contestants)
+        }
 
     def nothing(self, seeds: Sequence[int]) -> list[Trial]:
         """The same with nothing done; run once."""
         key = tuple(seeds)
         if key not in self._nothing:
-            self._nothing[key] = self._run(_NOTHING, contestant(_NOTHING), seeds)
+            self._nothing[key] = self.run({_NOTHING: contestant(_NOTHING)}, seeds)[_NOTHING]
         return self._nothing[key]
 
     def outcome(self, trials: Sequence[Trial], nothing: Sequence[Trial]) -> Outcome:
@@ -95,10 +107,6 @@ class Bench:
         pairs = list(zip(trials, nothing, strict=True))
         each = [standing([trial], [base], self.promise) for trial, base in pairs]
         return [*each, standing(trials, nothing, self.promise, "all")]
-
-    def _run(self, name: str, who: Contestant, seeds: Sequence[int]) -> list[Trial]:
-        pieces = [({name: who}, s, tuple(seeds), self._conditions) for s in self.scenarios]
-        return [trial for (trial,) in self._workers.run(run_trials, pieces)]
 
 
 def join(parts: Sequence[Sequence[Trial]]) -> list[Trial]:

@@ -1,7 +1,8 @@
-"""``zswap-gym export``: turn a training run into one file that a host can run without torch."""
+"""``zswap-gym export``: the champion of a training run as one file, which a host runs without torch."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -12,14 +13,19 @@ from zswap_gym.errors import UserError
 
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder a training run wrote.")],
-    out: Annotated[Path, typer.Option("--out", help="The file to write.")] = Path("policy.npz"),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", help="The file to write. Default: policy.npz, or rule.yaml where a rule has won."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
-    """Export a trained policy to one file.
+    """Take the champion of a training run as one file.
 
-    The file holds the weights, the normaliser, the contract (which features, in which order, within
-    which bounds) and where it all came from. Running it needs numpy and nothing else; it decides what
-    the trained model decides.
+    A policy's file holds the weights, the normaliser, the contract (which features, in which order, within
+    which bounds), how it stood and where it all came from. Running it needs numpy and nothing else. Where
+    a rule has won, the file is the rule's. Nothing in the folder is unpickled: it may come from anybody.
 
     Examples:
 
@@ -31,12 +37,25 @@ def export(
 
     if not run.is_dir():
         raise UserError(f"{run}: no such run; give the folder that 'zswap-gym train --out' wrote")
-    ensure_writable(out)
     with optional_parts("exporting"):
-        from zswap_gym.agents.export import export_run
-    written = export_run(run, out)
-    size = written.stat().st_size
+        from zswap_gym.agents.learning.champion import champion_file
+    found = champion_file(run)
+    rule = found.suffix == ".yaml"
+    target = out or Path("rule.yaml" if rule else "policy.npz")
+    if rule and target.suffix not in (".yaml", ".yml"):
+        raise UserError(
+            f"{run}: its champion is a rule, no policy beat it; name a .yaml file with --out, which goes "
+            "wherever a law does"
+        )
+    ensure_writable(target)
+    if not rule:
+        from zswap_gym.policy.runtime import Policy
+
+        Policy.load(found)  # whole, or refused here
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(found, target)
+    size = target.stat().st_size
     if as_json:
-        print_json({"policy": written, "bytes": size})
+        print_json({"policy": target, "kind": "rule" if rule else "policy", "bytes": size})
     else:
-        print(f"wrote {written} ({size} bytes)")
+        print(f"wrote {target} ({size} bytes)")

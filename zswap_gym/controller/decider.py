@@ -14,11 +14,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from zswap_gym.controller.config import ControllerConfig
-from zswap_gym.errors import UserError
 from zswap_gym.host.types import Request, Sample, table
 from zswap_gym.policy.actions import PER_CGROUP, decode, from_requests, to_requests
 from zswap_gym.policy.contract import Contract
-from zswap_gym.policy.features import FEATURES, FeatureExtractor, Observation
+from zswap_gym.policy.features import FeatureExtractor, Observation
 from zswap_gym.policy.laws import Law, make_law
 from zswap_gym.policy.runtime import Policy
 
@@ -79,9 +78,8 @@ class LawDecider:
 class PolicyDecider:
     """An exported policy.
 
-    A shared network takes any number of cgroups. A flat one has ``n_max`` places: a cgroup keeps
-    its place, a new one takes the first that is free, and one too many is an error. What is remembered of a
-    cgroup begins when it is first seen: a restart of the daemon begins it anew, at the usual caution.
+    What is remembered of a cgroup begins when it is first seen: a restart of the daemon begins it anew, at
+    the usual caution.
 
     Args:
         policy: the loaded bundle.
@@ -94,31 +92,24 @@ class PolicyDecider:
 
     def __init__(self, policy: Policy, name: str = "policy", digest: str = "") -> None:
         bound = policy.contract
-        mine = Contract(bound.n_max, bound.decision_interval_s, bound.action)
+        mine = Contract(bound.decision_interval_s, bound.action)
         mine.check(policy.contract, name)
         self.name = name
         self._policy = policy
         self._digest = digest
         self._features: dict[int, FeatureExtractor] = {}
-        self._places: dict[int, int] = {}
 
     def decide(self, samples: Sequence[Sample], dt_s: float) -> list[Request]:  # noqa: ARG002 - samples tell the time
         """Features, forward pass, requests.
 
         Raises:
-            UserError: more cgroups than a flat policy has places.
             ValueError: the policy answers with numbers that are not finite.
         """
         if not samples:
             return []
         whole = table(samples)
         rows, host = self._observe(samples, whole)
-        places, n_places = self._place(samples)
-        observed = np.zeros((n_places, len(FEATURES)), np.float32)
-        observed[places] = rows
-        action = self._policy.act(np.concatenate([observed.ravel(), host])).reshape(n_places, PER_CGROUP)[
-            places
-        ]
+        action = self._policy.act(np.concatenate([rows.ravel(), host])).reshape(-1, PER_CGROUP)
         if not np.isfinite(action).all():
             raise ValueError("its answer is not finite")
         return to_requests(*decode(action, whole, self._policy.contract.action))
@@ -143,20 +134,6 @@ class PolicyDecider:
         """Remember it, as in training."""
         if inode in self._features:
             self._features[inode].asked(*from_requests([request]))
-
-    def _place(self, samples: Sequence[Sample]) -> tuple[list[int], int]:
-        """Row of the observation for each sample, and how many rows there are."""
-        if self._policy.kind != "mlp":
-            return list(range(len(samples))), len(samples)
-        n_max = self._policy.contract.n_max
-        if len(samples) > n_max:
-            raise UserError(
-                f"a flat policy for {n_max} cgroups cannot drive {len(samples)}; train a shared one"
-            )
-        kept = {s.inode: self._places[s.inode] for s in samples if s.inode in self._places}
-        free = iter(sorted(set(range(n_max)) - set(kept.values())))
-        self._places = {s.inode: kept[s.inode] if s.inode in kept else next(free) for s in samples}
-        return [self._places[s.inode] for s in samples], n_max
 
     def describe(self) -> dict[str, Any]:
         """Digests of the file and the contract, and where the policy comes from."""

@@ -270,7 +270,7 @@ class WritebackEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         self._worth = objective_of(self, 1)
 
     def _contract(self) -> Contract:
-        return Contract(self.n_max, self.interval_s, self._action, self.promise)
+        return Contract(self.interval_s, self._action, self.promise)
 
     # --- the Gymnasium interface -----------------------------------------------------------------
 

@@ -52,7 +52,8 @@ def read_bundle(where: str) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]
         raise UserError(f"{where}: not an exported policy, or damaged ({error}); export it again") from error
     if version != BUNDLE_VERSION:
         raise UserError(
-            f"{where}: bundle version {version}, this program reads {BUNDLE_VERSION}; export it again"
+            f"{where}: bundle version {version}, this program reads {BUNDLE_VERSION}; "
+            "train it again with this version, or run it with the version it was trained with"
         )
     return meta, arrays
 

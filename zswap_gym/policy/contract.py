@@ -33,12 +33,10 @@ def _rows(features: tuple[Feature, ...]) -> tuple[Row, ...]:
 class Contract:
     """What a policy assumes. The defaults are this program's.
 
-    ``n_max`` binds only policies with a flat network; a shared network drives any number.
     ``promise`` is what its features count minutes and CPU by; it may be judged by another.
     ``scenario`` is the digest of what the policy was trained for; empty = says nothing.
     """
 
-    n_max: int
     decision_interval_s: float
     action: ActionSpec = field(default_factory=ActionSpec)
     promise: Promise = field(default_factory=Promise)
@@ -66,10 +64,8 @@ class Contract:
                 key: tuple((str(n), str(u), float(lo), float(hi)) for n, u, lo, hi in data[key])
                 for key in ("features", "host_features")
             }
-            n_max, interval_s = _size_and_interval(data)
             return cls(
-                n_max=n_max,
-                decision_interval_s=interval_s,
+                decision_interval_s=_interval(data),
                 action=_action(data["action"]),
                 promise=_promise(data["promise"], where),
                 features_version=int(data["features_version"]),
@@ -84,11 +80,10 @@ class Contract:
         """12 hex digits over everything in the contract."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:12]
 
-    def check(self, other: Contract, where: str = "policy", *, any_n: bool = False) -> None:
+    def check(self, other: Contract, where: str = "policy") -> None:
         """Raise a UserError naming the first entry in which ``other`` (the policy's) differs from this.
 
-        ``where`` names the policy in the message. ``any_n``: the number of cgroups may differ, as
-        it may for a shared network. Scenarios are compared where both name one.
+        ``where`` names the policy in the message. Scenarios are compared where both name one.
         """
         mine, theirs = self.to_dict(), other.to_dict()
         for key in ("version", "features_version", "features", "host_features", "action"):
@@ -98,11 +93,6 @@ class Contract:
                     f"{where}: its contract differs in {entry}: it has {there!r}, this program {here!r}; "
                     "train it again with this version, or run it with the version it was trained with"
                 )
-        if not any_n and self.n_max != other.n_max:
-            raise UserError(
-                f"{where}: its contract differs in n_max: it drives {other.n_max} cgroups, {self.n_max} are "
-                f"wanted; use n_max {other.n_max}, or train a shared policy, which drives any number"
-            )
         if self.decision_interval_s != other.decision_interval_s:
             raise UserError(
                 f"{where}: its contract differs in decision_interval_s: it decides every "
@@ -116,11 +106,11 @@ class Contract:
             )
 
 
-def _size_and_interval(data: Mapping[str, Any]) -> tuple[int, float]:
-    n_max, interval_s = int(data["n_max"]), float(data["decision_interval_s"])
-    if not (n_max >= 1 and 0 < interval_s < inf):
-        raise ValueError(f"n_max = {n_max}, decision_interval_s = {interval_s}; both are above 0 and finite")
-    return n_max, interval_s
+def _interval(data: Mapping[str, Any]) -> float:
+    interval_s = float(data["decision_interval_s"])
+    if not 0 < interval_s < inf:
+        raise ValueError(f"decision_interval_s = {interval_s}; it is above 0 and finite")
+    return interval_s
 
 
 def _action(data: Mapping[str, Any]) -> ActionSpec:

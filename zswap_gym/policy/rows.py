@@ -1,19 +1,27 @@
-"""What a policy of rows sees of each cgroup: itself, all of them together, and the host.
-
-Used in training and on a host alike: what a network was fed while it learned is what it is fed later.
-"""
+"""A policy of rows: what it sees of one cgroup, and what it may not do, in training and on a host alike."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-from zswap_gym.policy.features import PRESENT
+from zswap_gym.policy.features import HOST_INDEX, INDEX, PRESENT, Observation
 
-Array = npt.NDArray[np.float32]
+Array = npt.NDArray[np.float64]
+
+CEILING = 0.95
+"""Caution from which a cgroup is left alone. Caution rises with each broken minute, so whatever was learned,
+a cgroup whose minutes go on breaking is neither written back nor released until enough are kept again."""
+FULL = 0.9
+"""Share of zswap's limit from which nothing is released on a host. What a release pushes into a full pool the
+kernel writes to disk, of whichever cgroup comes next and however young (zswap_store() and shrink_worker()),
+and the pool takes nothing more until it is down to this (accept_threshold_percent)."""
+_CAUTION, _POOL = INDEX["caution"], HOST_INDEX["pool_fill"]
+_WRITE, _RELEASE = 1, 2
+_NOTHING = -1.0
 
 
-def row_inputs(rows: Array, host: Array) -> Array:
+def row_inputs(rows: Observation, host: Observation) -> Observation:
     """Inputs (..., N, 3F + H), float32, of rows (..., N, F) with the features of their host (..., H).
 
     Of each row: its own features, the mean and the maximum of every feature over the rows present, the
@@ -36,3 +44,13 @@ def row_inputs(rows: Array, host: Array) -> Array:
     out[..., 2 * f : 3 * f] = np.where(np.isfinite(highest), highest, np.float32(0))[..., None, :]
     out[..., 3 * f :] = host[..., None, :]
     return out
+
+
+def guarded(actions: Array, rows: Observation, host: Observation) -> Array:
+    """Actions (..., N, 3) without what rows (..., N, F) and hosts (..., H) do not allow."""
+    left_alone = rows[..., _CAUTION] >= CEILING
+    full = np.broadcast_to(host[..., None, _POOL] >= FULL, left_alone.shape)
+    allowed = actions.copy()
+    allowed[..., _WRITE] = np.where(left_alone, _NOTHING, actions[..., _WRITE])
+    allowed[..., _RELEASE] = np.where(left_alone | full, _NOTHING, actions[..., _RELEASE])
+    return allowed
