@@ -21,6 +21,7 @@ from zswap_gym.cli import (
     evaluate,
     export,
     fidelity,
+    learn,
     record,
     restore,
     scenarios,
@@ -37,7 +38,8 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 INTERRUPTED = 130  # what a shell reports for SIGINT
 
 GOING_ON = {
-    "train": "; the same command with --resume goes on from the last checkpoint",
+    "learn": "; the same command goes on",
+    "train": "; the same command with --resume goes on",
     "tune": "; the same command goes on",
 }
 """How to go on with an interrupted command, where there is more to it than running it again."""
@@ -72,13 +74,14 @@ def _root(
         zswap-gym scenarios list                     # machines, workloads
         zswap-gym record PID -o mine.npz             # what a program of yours touches
         zswap-gym advise redis_zipf                  # what to write, without learning
-        zswap-gym train demo --out runs/mine         # learn a policy
-        zswap-gym evaluate --policy runs/mine --scenario demo-test
+        zswap-gym learn mixed-host --minutes 10      # a policy for what one has
+        zswap-gym train demo --out runs/mine         # the same by an experiment's file
+        zswap-gym evaluate --policy runs/mine --scenario mixed-test
         zswap-gym export runs/mine --out policy.npz  # one file, no torch
         zswap-gym score policy.npz                   # on the suite that everybody meets
         zswap-gym control observe                    # on a host; does nothing unless told
 
-    `zswap-gym demo` walks it all in minutes on recorded workloads.
+    `zswap-gym demo` walks it all in minutes.
     """
 
 
@@ -86,6 +89,7 @@ app.command()(record.record)
 app.command("import")(record.import_)
 app.command()(advise.advise)
 app.command()(tune.tune)
+app.command()(learn.learn)
 app.command()(train.train)
 app.command()(evaluate.evaluate)
 app.command()(score.score)

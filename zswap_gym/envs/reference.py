@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[np.float64]
 
-POOL_BYTES = 128 << 20
+POOL_BYTES = 256 << 20
 """Memory all references of a process may take; the least recently used goes first."""
 TOGETHER = 8
 """Hosts that run at once; each takes the memory of its machine."""
