@@ -5,6 +5,7 @@
     configs/laws/aimd.yaml             a law with its parameters in a file, as tuning leaves it
     tuned:aimd                         the same file by its name
     policy.npz                         an exported policy
+    builtin:generalist                 the one that comes with the program
     runs/mine                          a training run: its champion
     policy.npz+rails                   what the controller's rails let through of it
     hindsight                          the best fixed setting for each cgroup, known when the episode is over
@@ -28,6 +29,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from zswap_gym import builtin
 from zswap_gym.envs.fleet import Fleet
 from zswap_gym.envs.writeback import WritebackEnv
 from zswap_gym.errors import UserError, nearest
@@ -217,6 +219,8 @@ def rules(*, untuned: bool = True) -> dict[str, str]:
 def _driver(text: str) -> Driver:
     if (file := law_file(text)) is not None:
         return LawDriver(read_law(file))
+    if text.startswith(builtin.PREFIX):
+        return PolicyDriver(Policy.load(builtin.policy_file(text)), text)
     if Path(text).exists():
         return _from_file(Path(text))
     if text.endswith((".npz", *SUFFIXES)) or "/" in text:

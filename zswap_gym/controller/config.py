@@ -205,7 +205,7 @@ class ControllerConfig:
     page_size: int | None = _key("page_size", _page_size, None)
     """What the kernel counts pages in; None: as this machine says. For trees copied from another one."""
     policy: str | None = _key("policy", _optional_text, None)
-    """An exported policy; None: the law decides."""
+    """An exported policy's file, or ``builtin:generalist``; None: the law decides."""
     law: str = _key("law", _text, "never")
     """The rule that decides where there is no policy, and whenever the policy fails."""
     law_arguments: Mapping[str, Any] = _key("law_arguments", _arguments, dict)

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from zswap_gym.builtin import policy_file
 from zswap_gym.controller.config import ControllerConfig
 from zswap_gym.host.types import Request, Sample, table
 from zswap_gym.policy.actions import PER_CGROUP, decode, from_requests, to_requests
@@ -148,9 +149,10 @@ class PolicyDecider:
 
 
 def load_policy(path: Path | str) -> PolicyDecider:
-    """The policy in a file. UserError where it is missing, damaged or of another contract."""
-    policy = Policy.load(path)
-    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    """The policy in a file, or ``builtin:NAME``. UserError: missing, damaged or of another contract."""
+    file = policy_file(path)
+    policy = Policy.load(file)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
     return PolicyDecider(policy, str(path), digest)
 
 
