@@ -100,7 +100,7 @@ class PlainMemory:
                 self.last_reads = total
                 self.broken += (broken - self.broken) * (1.0 - math.exp(-60.0 / 3600.0))
                 self.caution += 0.01 * 0.97 / 0.03 if broken else -0.01
-                self.caution = min(max(self.caution, 0.0), 1.0)
+                self.caution = min(max(self.caution, 0.0), 10.0)
 
     def features(self, grown: Values, resident: float, footprint: float) -> Values:
         elapsed, written = grown["time_s"], grown["zswpwb"]
@@ -118,7 +118,7 @@ class PlainMemory:
             "outcome": written * PAGE / write if write else 0.0,
             "minute_reads": log_scaled(reads_pct / self.promise.disk_reads_pct_min, 0.01, 100.0),
             "broken_hour": log_scaled(self.broken, 1e-3, 1.0),
-            "caution": self.caution,
+            "caution": min(self.caution, 1.0),
             "cpu_spent": log_scaled(self.cpu / self.promise.cpu_pct_per_gib, 0.01, 10.0),
         }
 

@@ -218,7 +218,7 @@ def values_to_try(name: str, parameter: str) -> list[float]:
     span = ranges_of(LAWS[name]).get(parameter)
     if span is not None:
         return [span.low, span.high]
-    if parameter == "writeback":
+    if parameter in ("writeback", "pool_full"):
         return [0]
     value = getattr(make_law(name), parameter)
     return [value / 16, value * 16] if value else [1 << 20]

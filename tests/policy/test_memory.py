@@ -130,7 +130,7 @@ def test_minutes_are_those_of_the_meter(looks: list[tuple[float, int]]) -> None:
         assert state[:2, 0].tolist() == [meter.into_s[0], meter.reads[0]]
         if ended == 1:
             step = memory.BROKEN_STEP if broken else -memory.KEPT_STEP
-            assert state[4, 0] == min(max(caution + step, 0.0), 1.0)
+            assert state[4, 0] == min(max(caution + step, 0.0), memory.DEBT)
         caution = float(state[4, 0])
 
 

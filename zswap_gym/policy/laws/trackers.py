@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zswap_gym.errors import UserError
-from zswap_gym.host.types import Request, Table
+from zswap_gym.host.types import COLUMN, Request, Table
 from zswap_gym.policy.deltas import fitted
 from zswap_gym.policy.laws.parameters import read_parameters, setting
 from zswap_gym.policy.laws.watch import LEAST_BYTES, Look, Watch, carried
@@ -47,6 +47,11 @@ class PromiseTrackers:
     in the first ``watch_s`` seconds, in which nothing is released or written, and 0 with ``watch_s=0``: then
     the budget is one of all compression, which is never too much.
 
+    With ``debt`` above 0, u may fall below 0 by so much, and nothing is done to the cgroup until it is back:
+    every broken minute is paid for, also one that comes when u is 0 already. With ``pool_full`` at most 1
+    nothing is released while zswap's pool holds that share of its limit: what a release pushes into a full
+    pool the kernel writes. Learned policies keep to both (policy/memory.py, policy/rows.py).
+
     ``writeback=0`` is the tracker of the release alone: as much as CPU allows. Source: the trial in
     issue F (two trackers, one setting everywhere: 13.5 % saved on mixed-host with 4.6 % of minutes broken).
     """
@@ -77,6 +82,10 @@ class PromiseTrackers:
     decompress_us: float = setting(_DECOMPRESS_US)
     writeback: float = setting(1.0, most=1)
     """0: release only."""
+    debt: float = setting(0.0)
+    """How far below 0 aggressiveness may fall."""
+    pool_full: float = setting(2.0)
+    """Share of zswap's limit from which nothing is released; the default never is."""
     _watch: Watch = field(init=False, repr=False)
     _meter: MinuteMeter = field(init=False, repr=False)
     _state: Array = field(init=False, repr=False)
@@ -109,12 +118,13 @@ class PromiseTrackers:
         self._track_cpu(look)
         bold, share = self._state[:2]
         acts = look.here & (self._state[4] >= self.watch_s)
-        age = self.age_max_s * (self.age_min_s / self.age_max_s) ** bold
+        acts &= (bold > 0.0) | (self.debt == 0.0)
+        age = self.age_max_s * (self.age_min_s / self.age_max_s) ** np.maximum(bold, 0.0)
         owed = self._state[5]
         offer = look.footprint * self.offer_share * (dt_s / 60.0) * self.writeback
         owed[:] = np.where(acts, np.minimum(owed + offer, look.zswapped), 0.0)
         due = owed >= np.minimum(LEAST_BYTES, look.zswapped)
-        release = look.release(share, dt_s)
+        release = np.where(_pool_fill(table) < self.pool_full, look.release(share, dt_s), 0.0)
         requests = self._watch.ask(look, age, np.where(due, owed, 0.0), np.where(acts, release, 0.0))
         owed[due] = 0.0
         return requests
@@ -125,7 +135,7 @@ class PromiseTrackers:
         meter.reset(~look.known)
         ended, broken = meter.add(look.seconds, look.reads, look.resident)
         down = self.up * (1.0 - self.broken_share) / self.broken_share
-        bold[:] = np.clip(bold + self.up * (ended - broken) - down * broken, 0.0, 1.0)
+        bold[:] = np.clip(bold + self.up * (ended - broken) - down * broken, -self.debt, 1.0)
         self._state[1] *= 0.5**broken
 
     def _track_cpu(self, look: Look) -> None:
@@ -140,3 +150,10 @@ class PromiseTrackers:
         step = self.gain * look.minutes * np.clip(excess, -1.0, 2.0)
         share[:] = np.where(watching, share, np.clip(share * np.exp(-step), _SLOWEST, _FASTEST))
         watched += look.seconds
+
+
+def _pool_fill(table: Table) -> Array:
+    """Share (N,) of its limit that zswap's pool holds; 0 where nobody says."""
+    most = table[:, COLUMN["host_mem_total"]] * table[:, COLUMN["host_max_pool_percent"]] * 0.01
+    fill: Array = np.nan_to_num(table[:, COLUMN["host_pool_bytes"]] / np.maximum(most, 1.0))
+    return fill
