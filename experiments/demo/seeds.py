@@ -1,50 +1,71 @@
-"""The demo's training with several seeds, on the programs it saw and on those it did not.
+"""The demo's training with several seeds: the champion of each beside the best rule. See README.md.
 
-python experiments/demo/seeds.py [--seeds 3] [--episodes 10]
+    python experiments/demo/seeds.py [--seeds 10] [--out runs/demo-seeds] [--workers 2]
+
+Killed and started again it goes on.
 """
 
 from __future__ import annotations
 
 import argparse
-import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from zswap_gym.agents.config import load_experiment
-from zswap_gym.agents.evaluate import evaluate
-from zswap_gym.agents.train import train
-from zswap_gym.cli.evaluate import HELD_OUT
-from zswap_gym.controller.rails import Limits
+from zswap_gym.agents.learning.train import train
+from zswap_gym.agents.parallel import open_workers
 
-RULES = ("never", "release_only", "aimd")
-RAILS = Limits(age_floor_s=10.0)
-"""Those of the demo's controller."""
+COLUMNS = (
+    "seed",
+    "scenario",
+    "champion",
+    "saved %",
+    "broken min %",
+    "keep it",
+    "best rule",
+    "saved %",
+    "keep it",
+)
+
+
+def rows(seed: int, found: Mapping[str, Any]) -> list[list[str]]:
+    """Of each scenario, and of all."""
+    champion, rule = found["champion"], found["best_rule"]
+    parts = [(name, champion["scenarios"][name], rule["scenarios"][name]) for name in champion["scenarios"]]
+    return [
+        [
+            str(seed), name, champion["policy"], _span(mine), f"{mine['broken_pct']:.1f}", _keep(mine),
+            Path(rule["policy"]).stem, _span(other), _keep(other),
+        ]
+        for name, mine, other in [*parts, ("all", champion, rule)]
+    ]  # fmt: skip
+
+
+def _span(part: Mapping[str, Any]) -> str:
+    return f"{part['saved_pct']:.2f} [{part['saved_low']:.1f}, {part['saved_high']:.1f}]"
+
+
+def _keep(part: Mapping[str, Any]) -> str:
+    return f"{part['keeping']} of {part['cgroups']}"
 
 
 def main() -> None:
-    """Train, then print what everybody saves against doing nothing and reads from disk, as a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--episodes", type=int, default=10)
-    told = parser.parse_args()
+    """Train, then print a row per seed and scenario."""
+    parser = argparse.ArgumentParser(description="The demo's training with several seeds")
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--out", type=Path, default=Path("runs/demo-seeds"))
+    parser.add_argument("--workers", type=int, default=None)
+    args = parser.parse_args()
     demo = load_experiment("demo")
-    with tempfile.TemporaryDirectory() as folder:
-        runs = {f"agent, seed {seed}": Path(folder) / str(seed) for seed in range(1, told.seeds + 1)}
-        for seed, run in enumerate(runs.values(), start=1):
-            train(demo, run, seed)
-        railed = {f"{name}+rails": f"{run}+rails" for name, run in runs.items()}
-        results = evaluate(
-            {**runs, **railed, **{rule: rule for rule in RULES}},
-            [*demo.scenarios.train, *demo.scenarios.evaluate],
-            range(HELD_OUT, HELD_OUT + told.episodes),
-            rails=RAILS,
-        )
-    print("| scenario | policy | kept | saved % | disk reads/min |\n|---|---|---|---|---|")
-    for scenario in results.scenarios:
-        for found in results.standings(scenario):
-            saved = found.saved_pct
-            interval = f"{saved.value:+.2f} [{saved.low:+.2f}, {saved.high:+.2f}]"
-            kept = f"{found.keeping} of {found.cgroups}"
-            print(f"| {scenario} | {found.policy} | {kept} | {interval} | {found.disk_reads_min:.0f} |")
+    print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}", flush=True)
+    with open_workers(args.workers) as workers:
+        for seed in range(1, args.seeds + 1):
+            run = args.out / f"seed-{seed}"
+            experiment = demo.model_copy(update={"seed": seed})
+            found = train(experiment, run, resume=(run / "experiment.yaml").exists(), workers=workers)
+            for row in rows(seed, found):
+                print(f"| {' | '.join(row)} |", flush=True)
 
 
 if __name__ == "__main__":
