@@ -19,9 +19,11 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from zswap_gym.agents.config import Experiment, load_experiment
 from zswap_gym.agents.contestants import Contestant, rules
@@ -34,6 +36,9 @@ from zswap_gym.agents.tuning.objective import Bench, Outcome
 from zswap_gym.atomic import write_atomically
 from zswap_gym.envs.warmstart import scenario_digest
 from zswap_gym.errors import UserError
+from zswap_gym.law_file import is_law_file, law_file
+from zswap_gym.policy.laws import make_law
+from zswap_gym.policy.laws.parameters import parameters_of
 from zswap_gym.policy.promise import Promise
 from zswap_gym.policy.runtime import Policy
 from zswap_gym.workloads.scenario import Scenario, load_scenario
@@ -202,7 +207,8 @@ class _Run:
         return (self._folder(k) / STATE).read_bytes() if self._rounds(k) >= 0 else None
 
     def _judge_rules(self) -> None:
-        named = {name: name for name in self.experiment.selection.rules} or rules(untuned=False)
+        named = {_rule_name(rule): rule for rule in self.experiment.selection.rules}
+        named = named or rules(untuned=False)
         self._tell("judging the rules", 0, self.experiment.rounds)
         found = [Candidate(name, None, rule) for name, rule in named.items() if "@" not in rule]
         self.candidates |= {c.name: c for c in self._jury.judge(found)}
@@ -246,7 +252,7 @@ class _Run:
             *each, whole = bench.standings(trials[part], nothing)
             kind = "rule" if c.policy is None else "policy"
             by_scenario = {s.scenario: describe(s, kind, {}) for s in each}
-            told[part] = describe(whole, kind, {"scenarios": by_scenario}) | {"policy": c.rule or c.name}
+            told[part] = describe(whole, kind, {"scenarios": by_scenario}) | {"policy": c.name}
         return told
 
     def _tell(self, what: str, done: int, of: int) -> None:
@@ -315,10 +321,15 @@ def _name(k: int, rounds: int) -> str:
     return f"training {k} round {rounds}"
 
 
+def _rule_name(rule: str) -> str:
+    """As tables call it: a file by its name, whatever machine it lies on."""
+    return f"{Path(rule).parent.name}/{Path(rule).name}" if is_law_file(Path(rule)) else rule
+
+
 def _summary(candidate: Candidate) -> dict[str, Any]:
     kind = "rule" if candidate.policy is None else "policy"
     return {
-        "policy": candidate.rule or candidate.name,
+        "policy": candidate.name,
         "kind": kind,
         "judged": candidate.judged and asdict(candidate.judged) | {"kept": candidate.judged.kept},
         "final": candidate.final and asdict(candidate.final) | {"kept": candidate.final.kept},
@@ -326,23 +337,15 @@ def _summary(candidate: Candidate) -> dict[str, Any]:
 
 
 def _with(policy: Policy, facts: Mapping[str, Any]) -> Policy:
-    from dataclasses import replace
-
     return replace(policy, provenance=facts)
 
 
 def _write_rule(rule: str, target: Path) -> None:
     """The rule's own file, or one that says what its text says."""
-    from zswap_gym.law_file import law_file
-    from zswap_gym.policy.laws import make_law
-    from zswap_gym.policy.laws.parameters import parameters_of
-
     file = law_file(rule)
     if file is not None:
         shutil.copyfile(file, target)
         return
-    import yaml
-
     law = make_law(rule)
     kind: Any = type(law)
     parameters = {key: getattr(law, key) for key in parameters_of(kind)}

@@ -102,8 +102,7 @@ def measure(run: Path, seeds: int, workers: Workers) -> None:
     trials, nothing = bench.run({**playing, **laws}, draws), bench.nothing(draws)
     told = {name: bench.standings(found, nothing) for name, found in trials.items()}
     against = families(scenarios, {name: told[name][:-1] for name in laws})
-    best = read_champion(run)["best_rule"]["policy"]
-    fixed = next(name for name, law in rules(untuned=False).items() if law == best)
+    fixed = read_champion(run)["best_rule"]["policy"]
     _tell(against, {name: told[name] for name in chosen}, told[fixed], fixed)
     _write(told)
     draw(against, {name: told[name] for name in chosen}).savefig(HERE / "headline.svg")
