@@ -19,7 +19,6 @@ import json
 import math
 import sys
 import tempfile
-import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -42,6 +41,9 @@ RATE = 128 << 10
 START_S = 28
 """From ``go`` to the controller's first look, as it was in the guest: there Python takes so long to start."""
 READY_S = 240
+"""Of the guest's time, until memory is filled, and for the controller to end."""
+WAIT_S = 3600.0
+"""Of ours, for one answer: on a busy machine the guest's time goes slowly."""
 GUEST_LOG = "/run/log.jsonl"
 STATE = "/var/lib/zswap-gym/state.json"
 
@@ -143,8 +145,16 @@ class Session:
         self._shell("cd /sys/fs/cgroup; echo +memory > cgroup.subtree_control; mkdir -p app sys")
         self._shell("cd /sys/fs/cgroup; for c in app sys; do echo +memory > $c/cgroup.subtree_control; done")
 
-    def _shell(self, line: str, timeout_s: float = 120.0) -> str:
-        return str(self._guest.call("shell", line=line, timeout_s=timeout_s)["out"])
+    def _shell(self, line: str) -> str:
+        return str(self._guest.call("shell", line=line, timeout_s=WAIT_S)["out"])
+
+    def _wait(self, condition: str, seconds: float) -> bool:
+        """Whether a shell's condition came true within so many of the guest's seconds."""
+        wait = f"n=0; until {condition}; do n=$((n+1)); [ $n -gt 60 ] && exit 1; sleep 1; done"
+        for _ in range(math.ceil(seconds / 60)):  # a call of the guest's may take two minutes
+            if self._guest.call("shell", line=wait, timeout_s=WAIT_S)["rc"] == 0:
+                return True
+        return False
 
     def _start(self, cgroup: str, line: str, name: str) -> None:
         path = f"/sys/fs/cgroup/{cgroup}"
@@ -169,11 +179,8 @@ class Session:
                 self._shell(f"echo {LIMITS[program]} > /sys/fs/cgroup/app/{program}/memory.max")
         leaves = " ".join(f"/sys/fs/cgroup/app/{program}" for program in self._programs)
         self._start("sys/load", f"python3.11 /run/programs.py reclaim {leaves} --rate {RATE}", "reclaim")
-        until = time.monotonic() + READY_S
-        while (ready := self._shell("ls /run").count("ready-")) < wanted:
-            if time.monotonic() > until:
-                raise SystemExit(f"{ready} of {wanted} were ready: {self._shell('cat /run/said-*')}")
-            time.sleep(2)
+        if not self._wait(f"[ $(ls /run | grep -c ready-) -ge {wanted} ]", READY_S):
+            raise SystemExit(f"not all of {wanted} were ready: {self._shell('ls /run; cat /run/said-*')}")
 
     def control(self, policy: str, seconds: float) -> str:
         """Let them run, and the controller over them; its log."""
@@ -193,11 +200,8 @@ class Session:
         print(policy, "before:", self._shell(counters), flush=True)
         print("go at", self._shell("touch /run/go; cat /proc/uptime"), flush=True)
         self._start("sys/ctl", f"sh -c '{line}; touch /run/ended'", "control")
-        until = time.monotonic() + seconds + READY_S
-        while "ended" not in self._shell("ls /run"):
-            if time.monotonic() > until:
-                raise SystemExit(f"the controller did not end: {self._shell('cat /run/said-control')}")
-            time.sleep(5)
+        if not self._wait("[ -e /run/ended ]", seconds + READY_S):
+            raise SystemExit(f"the controller did not end: {self._shell('cat /run/said-control')}")
         print("after:", self._shell(counters), self._shell("grep . /run/late-*"), flush=True)
         return str(self._guest.call("read", path=GUEST_LOG))
 
@@ -212,7 +216,10 @@ def in_guest(args: argparse.Namespace) -> Iterator[tuple[str, int, Path]]:
     from kernelvm.image import parts
     from kernelvm.machine import Guest
 
-    with tempfile.TemporaryDirectory() as folder, Guest(parts(args.kernel), Path(folder)) as guest:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Guest(parts(args.kernel), Path(folder), own_time=True) as guest,
+    ):
         session = Session(guest, args.programs, args.thp)
         for run in range(args.first, args.first + args.repeats):
             for policy in args.policies:
