@@ -4,9 +4,9 @@
     python experiments/reality/run.py model never tuned:aimd promotion.yaml --seconds 300 --repeats 3
     python experiments/reality/run.py scenario              # what `model` runs, for zswap-gym tune
 
-A policy is a law, ``tuned:NAME``, a law's file, or an exported policy (.npz). Both append to runs.csv: a row
-per run and program. All programs are in one guest, side by side, each in a cgroup of its own; the
-controller acts by stock-pulse and release, with the same config, in the guest and in the model.
+A policy is a law, ``tuned:NAME``, a law's file, ``builtin:NAME`` or an exported policy (.npz). Both append to
+runs.csv, a row per run and program. All programs are in one guest, side by side, each in a cgroup of its
+own; the controller acts by stock-pulse and release, with the same config, in the guest and in the model.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Row:
 
 def law_keys(policy: str) -> dict[str, Any]:
     """The policy as keys of a controller's config; a file of a law is written out."""
-    if policy.endswith(".npz"):
+    if policy.endswith(".npz") or policy.startswith("builtin:"):
         return {"policy": policy}
     file = law_file(policy) or law_file(str(HERE / policy))
     if file is None:
