@@ -103,7 +103,8 @@ class Imitation(_Strict):
     """A law, with parameters in brackets if wanted."""
     rounds: Annotated[int, Field(ge=0, le=100)] = 1
     """Times the pupil drives while the teacher looks on, after the teacher has driven."""
-    epochs: Positive = 10
+    epochs: Annotated[int, Field(ge=0, le=10_000)] = 10
+    """0: from random weights; the lessons give the normaliser alone."""
 
     @field_validator("teacher")
     @classmethod

@@ -210,7 +210,7 @@ class _Run:
         named = {_rule_name(rule): rule for rule in self.experiment.selection.rules}
         named = named or rules(untuned=False)
         self._tell("judging the rules", 0, self.experiment.rounds)
-        found = [Candidate(name, None, rule) for name, rule in named.items() if "@" not in rule]
+        found = [Candidate(name, None, rule) for name, rule in named.items() if _acts(rule)]
         self.candidates |= {c.name: c for c in self._jury.judge(found)}
 
     # --- choosing --------------------------------------------------------------------------------
@@ -319,6 +319,11 @@ def read_progress(run: Path) -> list[tuple[tuple[int, int, int, float], Outcome]
 
 def _name(k: int, rounds: int) -> str:
     return f"training {k} round {rounds}"
+
+
+def _acts(rule: str) -> bool:
+    """Not a kernel's own setting, and not doing nothing: that keeps every promise and is what all are above."""
+    return "@" not in rule and rule != "never"
 
 
 def _rule_name(rule: str) -> str:
