@@ -322,7 +322,7 @@ def _name(k: int, rounds: int) -> str:
 
 
 def _acts(rule: str) -> bool:
-    """Not a kernel's own setting, and not doing nothing: that keeps every promise and is what all are above."""
+    """No setting of the kernel, and not doing nothing: that keeps every promise, and all are above it."""
     return "@" not in rule and rule != "never"
 
 
