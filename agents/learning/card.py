@@ -14,7 +14,7 @@ LIMITS = """\
   host is not the model. Begin with `mode: observe`, then act within the controller's rails.
 - The promise is per cgroup and over hours: some minutes may break, and it says nothing of a single request's
   latency.
-- It was judged on {seeds} draws of each scenario below. What lies outside of them (other devices, limits,
+- It was judged on {seeds} draws of each scenario above. What lies outside of them (other devices, limits,
   programs) is its own caution's to find out: from a caution of 0.95 on it leaves a cgroup alone, and it
   releases nothing on a host whose zswap pool is 90 % full.
 - Hosts decide every {interval:g} s, as in training; another interval is refused by the controller.
