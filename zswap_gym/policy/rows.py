@@ -19,9 +19,9 @@ FULL = 0.9
 kernel writes to disk, of whichever cgroup comes next and however young (zswap_store() and shrink_worker()),
 and the pool takes nothing more until it is down to this (accept_threshold_percent)."""
 SPENT = math.log1p(1.5 / 0.01) / math.log1p(10.0 / 0.01)
-"""The feature cpu_spent, on its scale, at one and a half times the promised CPU: from there on a cgroup is not
-released. The feature counts all compression, at the price of the dearest compressor, and the promise only what
-is added, at its own."""
+"""The feature cpu_spent, on its scale, at one and a half times the promised CPU: from there on a cgroup is
+not released. The feature counts all compression, at the price of the dearest compressor, and the promise only
+what is added, at its own."""
 _CAUTION, _CPU, _POOL = INDEX["caution"], INDEX["cpu_spent"], HOST_INDEX["pool_fill"]
 _WRITE, _RELEASE = 1, 2
 _NOTHING = -1.0
