@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from math import nan
 from pathlib import Path
 from statistics import fmean
 
@@ -61,7 +62,7 @@ def near(value: float, truth: float, share: float, most: float) -> bool:
 
 
 def kendall(left: Sequence[float], right: Sequence[float]) -> float:
-    """Kendall's tau-b of two rankings, from -1 to 1; 1 where there is nothing to rank."""
+    """Kendall's tau-b of two rankings, from -1 to 1; nan where one of them ranks nothing."""
     agree = ties_left = ties_right = 0
     pairs = list(combinations(range(len(left)), 2))
     for i, j in pairs:
@@ -70,7 +71,7 @@ def kendall(left: Sequence[float], right: Sequence[float]) -> float:
         ties_left += a == 0
         ties_right += b == 0
     room = ((len(pairs) - ties_left) * (len(pairs) - ties_right)) ** 0.5
-    return agree / room if room else 1.0
+    return agree / room if room else nan
 
 
 def cells(rows: Sequence[Mapping[str, str]]) -> list[Cell]:
@@ -132,8 +133,13 @@ def ranking(found: Sequence[Cell]) -> list[str]:
     def tau(these: Sequence[Cell]) -> float:
         return kendall([c.guest.saved_mib for c in these], [c.model.saved_mib for c in these])
 
-    each = {name: tau([c for c in found if c.program == name]) for name in sorted({c.program for c in found})}
-    said = ", ".join(f"{name} {value:.2f}" for name, value in each.items())
+    names = sorted({c.program for c in acting})
+    if not names:
+        return [
+            f"Within bounds: {bounds}.",
+            "Nothing to rank: no policy but doing nothing ran in both places.",
+        ]
+    said = ", ".join(f"{name} {tau([c for c in found if c.program == name]):.2f}" for name in names)
     return [
         f"Within bounds: {bounds}.",
         f"Kendall's tau of memory saved: all {tau(acting):.2f}; policies of one program: {said}.",

@@ -38,7 +38,7 @@ RUNS = HERE.parents[1] / "runs" / "reality"
 INTERVAL_S = 10
 RATE = 128 << 10
 """What stage one reclaims of each program, bytes a second."""
-START_S = 28
+START_S = 6.5
 """From ``go`` to the controller's first look, as it was in the guest: there Python takes so long to start."""
 READY_S = 240
 """Of the guest's time, until memory is filled, and for the controller to end."""
