@@ -9,7 +9,7 @@ from pathlib import Path
 from zswap_gym.controller.decider import PolicyDecider
 from zswap_gym.policy.contract import Contract
 from zswap_gym.policy.features import FEATURES, HOST_FEATURES
-from zswap_gym.policy.runtime import Layer, Policy
+from zswap_gym.policy.runtime import Layer, Normaliser, Policy
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,11 +53,14 @@ print(*sorted(tops - set(sys.stdlib_module_names)))
 def test_a_tick_needs_only_the_standard_library_and_numpy(tree: Path, tmp_path: Path) -> None:
     import numpy as np
 
-    n_in = len(FEATURES) + len(HOST_FEATURES)
-    weight = np.ones((2, n_in), np.float32)
-    layers = (Layer(weight[:, : len(FEATURES)], np.zeros(2, np.float32), "tanh"),)
-    head = (Layer(np.ones((3, 2 + 4 + len(HOST_FEATURES)), np.float32), np.zeros(3, np.float32)),)
-    policy = Policy("shared", "clip", layers, head, None, None, Contract(4, 1.0), {})
+    inputs = 3 * len(FEATURES) + len(HOST_FEATURES)
+    norm = np.ones(2, np.float32), np.zeros(2, np.float32)
+    layers = (
+        Layer(np.ones((2, inputs), np.float32), np.zeros(2, np.float32), "tanh", norm),
+        Layer(np.ones((3, 2), np.float32), np.zeros(3, np.float32)),
+    )
+    scale = Normaliser(np.zeros(inputs), np.ones(inputs), 8.0, 1e-4)
+    policy = Policy(layers, scale, Contract(1.0), {})
     PolicyDecider(policy)
     path = policy.save(tmp_path / "policy.npz")
     done = subprocess.run(

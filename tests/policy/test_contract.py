@@ -15,7 +15,7 @@ from zswap_gym.policy.contract import CONTRACT_VERSION, Contract
 from zswap_gym.policy.features import FEATURES, HOST_FEATURES
 from zswap_gym.policy.promise import Promise
 
-MINE = Contract(4, 10.0)
+MINE = Contract(10.0)
 
 
 def renamed(contract: Contract) -> Contract:
@@ -39,9 +39,9 @@ def wider(contract: Contract) -> Contract:
     return replace(contract, host_features=rows)
 
 
-def complaint(mine: Contract, theirs: Contract, **how: bool) -> str:
+def complaint(mine: Contract, theirs: Contract) -> str:
     with pytest.raises(UserError) as caught:
-        mine.check(theirs, "p.npz", **how)
+        mine.check(theirs, "p.npz")
     text = str(caught.value)
     assert "\n" not in text
     assert text.startswith("p.npz: ")
@@ -52,12 +52,12 @@ def test_the_default_is_this_program() -> None:
     assert [row[0] for row in MINE.features] == [f.name for f in FEATURES]
     assert [row[0] for row in MINE.host_features] == [f.name for f in HOST_FEATURES]
     MINE.check(MINE)
-    MINE.check(Contract(4, 10.0))
+    MINE.check(Contract(10.0))
 
 
 @pytest.mark.parametrize(
     "contract",
-    [MINE, Contract(7, 2.5, ActionSpec(1.0, 9.0, 0.0, 0.5, 0.25, 4096), Promise(0.1)), renamed(MINE)],
+    [MINE, Contract(2.5, ActionSpec(1.0, 9.0, 0.0, 0.5, 0.25, 4096), Promise(0.1)), renamed(MINE)],
     ids=repr,
 )
 def test_json_and_back(contract: Contract) -> None:
@@ -70,11 +70,11 @@ def test_json_and_back(contract: Contract) -> None:
 
 def test_the_digest_is_of_everything_and_nothing_else() -> None:
     digest = MINE.digest()
-    assert digest == Contract(4, 10.0).digest()
+    assert digest == Contract(10.0).digest()
     assert len(digest) == 12
     int(digest, 16)
     changed = [
-        renamed(MINE), shorter(MINE), swapped(MINE), wider(MINE), replace(MINE, n_max=5),
+        renamed(MINE), shorter(MINE), swapped(MINE), wider(MINE), replace(MINE, scenario="one"),
         replace(MINE, decision_interval_s=11.0), replace(MINE, features_version=99),
         replace(MINE, action=ActionSpec(max_write_share=0.25)), replace(MINE, promise=Promise(minutes=0.9)),
     ]  # fmt: skip
@@ -90,7 +90,6 @@ def test_the_digest_is_of_everything_and_nothing_else() -> None:
         (wider, ["host_features[2]", "9.0", "'pool_fill'"]),
         (lambda c: replace(c, features_version=99), ["features_version", "99"]),
         (lambda c: replace(c, version=CONTRACT_VERSION + 1), ["version", str(CONTRACT_VERSION + 1)]),
-        (lambda c: replace(c, n_max=6), ["n_max", "6", "4"]),
     ],
 )
 def test_a_difference_is_named_with_both_values(
@@ -106,16 +105,8 @@ def test_every_bound_of_an_action_counts(entry: str) -> None:
     assert f"action.{entry}" in complaint(MINE, theirs)
 
 
-def test_another_number_of_cgroups_matters_to_flat_policies_only() -> None:
-    theirs = replace(MINE, n_max=8)
-    assert "n_max" in complaint(MINE, theirs, any_n=False)
-    MINE.check(theirs, any_n=True)
-    # and any_n excuses nothing else
-    assert "features[3]" in complaint(MINE, renamed(theirs), any_n=True)
-
-
 def test_another_decision_interval_is_refused() -> None:
-    text = complaint(MINE, replace(MINE, decision_interval_s=2.5), any_n=True)
+    text = complaint(MINE, replace(MINE, decision_interval_s=2.5))
     assert [word for word in ("decision_interval_s", "2.5 s", "10 s") if word not in text] == []
 
 
@@ -140,12 +131,12 @@ def without(entry: str) -> dict[str, Any]:
         {},
         without("features"),
         without("action"),
-        without("n_max"),
+        without("host_features"),
         without("promise"),
         {**MINE.to_dict(), "promise": {"minutes": 0.9}},
         {**MINE.to_dict(), "features": [["only", "three", 0.0]]},
         {**MINE.to_dict(), "features": 7},
-        {**MINE.to_dict(), "n_max": "many"},
+        {**MINE.to_dict(), "features_version": "many"},
         {**MINE.to_dict(), "action": {"age_min_s": 5.0, "colour": 1.0}},
         {**MINE.to_dict(), "action": None},
     ],
@@ -179,19 +170,10 @@ def test_bounds_of_actions_that_mean_nothing_are_refused(change: dict[str, Any],
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("decision_interval_s", 0),
-        ("decision_interval_s", float("nan")),
-        ("decision_interval_s", float("inf")),
-        ("n_max", 0),
-        ("n_max", float("inf")),
-    ],
-)
-def test_no_cgroups_and_no_time_are_refused(key: str, value: float) -> None:
+@pytest.mark.parametrize("value", [0, float("nan"), float("inf")])
+def test_no_time_is_refused(value: float) -> None:
     with pytest.raises(UserError, match=r"^p\.npz: not a policy contract"):
-        Contract.from_dict(MINE.to_dict() | {key: value}, "p.npz")
+        Contract.from_dict(MINE.to_dict() | {"decision_interval_s": value}, "p.npz")
 
 
 @pytest.mark.parametrize(
