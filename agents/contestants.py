@@ -153,14 +153,6 @@ class Contestant:
         return not isinstance(self.driver, (LawDriver, PolicyDriver))
 
     @property
-    def weights(self) -> Mapping[str, float] | None:
-        """Reward weights a trained policy was trained with, where it says."""
-        known = (
-            self.driver.policy.provenance.get("weights") if isinstance(self.driver, PolicyDriver) else None
-        )
-        return dict(known) if known else None
-
-    @property
     def interval_s(self) -> float | None:
         """Seconds between decisions that a trained policy was trained for; None for a rule."""
         return (

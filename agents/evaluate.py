@@ -54,8 +54,7 @@ def evaluate(
         reference: whom the others are compared with; added where it is not among the policies.
         objective: ``promise`` or ``bill``: what they are ranked by.
         promise: what each cgroup is promised, as :meth:`Promise.of` takes it; None = the usual one.
-        reward: weights, the same for all; as WritebackEnv takes them. None = what the trained policies
-            among them were trained for, the defaults where there are none.
+        reward: weights, the same for all; as WritebackEnv takes them. None = the defaults.
         release: whether a writeback is followed by a release; None = as the scenario says.
         episode_s: length of the episodes, s; None = the scenario's.
         rails: the controller's, kept by those marked ``+rails``; None = its defaults.
@@ -65,8 +64,7 @@ def evaluate(
 
     Raises:
         UserError: an unknown law, a file that is no policy, a policy of another contract, a scenario
-            that does not load, no seeds, an unknown objective, a promise that means nothing, policies
-            trained for different rewards under the objective ``bill`` and no word on which.
+            that does not load, no seeds, an unknown objective, a promise that means nothing.
     """
     objective_named(objective, "objective")
     named = dict(policies) if isinstance(policies, Mapping) else {str(spec): spec for spec in policies}

@@ -27,8 +27,9 @@ if __name__ == "__main__":
         begun = work.run(advance, [(experiment, seed, None, 1) for seed in range(experiment.trainings)])
         began = time.perf_counter()
         pieces = [(experiment, seed, stage.state, int(rounds)) for seed, stage in enumerate(begun)]
-        learned = sum(stage.decisions for stage in work.run(advance, pieces))
-        print(learned / (time.perf_counter() - began))
+        ended = work.run(advance, pieces)
+        seconds = time.perf_counter() - began
+        print((sum(s.decisions for s in ended) - sum(s.decisions for s in begun)) / seconds)
 """
 
 

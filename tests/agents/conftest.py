@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,11 @@ from zswap_gym.agents.results import Results
 from zswap_gym.agents.scoring.trial import Trial
 from zswap_gym.envs.event_log import EventCost
 from zswap_gym.envs.reward import TERMS
+from zswap_gym.policy.actions import PER_CGROUP
+from zswap_gym.policy.contract import Contract
+from zswap_gym.policy.features import FEATURES, HOST_FEATURES
 from zswap_gym.policy.promise import GIB, Account
+from zswap_gym.policy.runtime import Layer, Normaliser, Policy
 
 MakeResults = Callable[..., Results]
 
@@ -112,26 +117,69 @@ def tiny(tmp_path: Path) -> str:
     return str(path)
 
 
+TINY = {
+    "name": "tiny",
+    "trainings": 1,
+    "rounds": 2,
+    "hosts": 2,
+    "draws": 4,
+    "network": {"hidden": [8]},
+    "imitation": {"teacher": "fixed_age(age_s=5,max_bytes=1M)", "rounds": 1, "epochs": 2},
+    "ppo": {"n_steps": 8, "batch_size": 16, "n_epochs": 2},
+    "selection": {
+        "every": 1, "seeds": 1, "finalists": 1, "final_seeds": 1, "cautions": [0.0, 0.3], "test_seeds": 2,
+        "rules": ["never", "fixed_age(age_s=30,max_bytes=1M)"],
+    },
+    "threads": 1,
+}  # fmt: skip
+
+
 @pytest.fixture
 def make_experiment(tiny: str) -> MakeExperiment:
-    """``make("ppo", "shared", **changes)``: an experiment on the tiny scenario that trains in seconds."""
+    """``make(rounds=1, ppo={...})``: an experiment on the tiny scenario that trains in seconds.
 
-    def make(algorithm: str = "ppo", policy: str = "shared", **changes: object) -> Experiment:
-        settings = {
-            "ppo": {"name": "ppo", "n_steps": 16, "batch_size": 32, "n_epochs": 2},
-            "sac": {"name": "sac", "learning_starts": 40, "buffer_size": 500, "batch_size": 32},
-        }[algorithm]
-        plain = {
-            "name": f"{algorithm}-{policy}",
-            "algorithm": settings,
-            "policy": policy,
-            "network": {"hidden": [16, 16], "activation": "tanh" if algorithm == "ppo" else "relu"},
-            "scenarios": {"train": [tiny]},
-            "env": {"n_max": 3},
-            "n_envs": 2,
-            "total_steps": 128,
-            "checkpoint_every": 32,
-        }
-        return parse_experiment({**plain, **changes}, "test")
+    Of a group of settings those given are changed and the others stay.
+    """
+
+    def make(**changes: Any) -> Experiment:
+        settings: dict[str, Any] = {**TINY, "scenarios": {"train": [tiny]}}
+        for key, value in changes.items():
+            nested = isinstance(value, Mapping) and isinstance(settings.get(key), Mapping)
+            settings[key] = {**settings[key], **value} if nested else value
+        return parse_experiment(settings, "test")
 
     return make
+
+
+MakePolicy = Callable[..., Policy]
+
+
+def _policy(seed: int = 1, interval_s: float = 10.0, **facts: Any) -> Policy:
+    """Random weights, large enough that it writes and releases; ``facts`` are its provenance."""
+    rng = np.random.default_rng(seed)
+    inputs = 3 * len(FEATURES) + len(HOST_FEATURES)
+
+    def layer(n_in: int, n_out: int, activation: str = "none") -> Layer:
+        weight = rng.normal(0.0, 2.0 / np.sqrt(n_in), (n_out, n_in)).astype(np.float32)
+        return Layer(weight, rng.normal(0.0, 0.3, n_out).astype(np.float32), activation)
+
+    layers = (layer(inputs, 8, "tanh"), layer(8, PER_CGROUP))
+    scale = Normaliser(np.zeros(inputs), np.ones(inputs), 8.0, 1e-4)
+    return Policy(layers, scale, Contract(interval_s), facts)
+
+
+@pytest.fixture
+def make_policy() -> MakePolicy:
+    """``make(seed=1, interval_s=10.0, **provenance)``: a policy that nobody trained."""
+    return _policy
+
+
+@pytest.fixture
+def run(make_experiment: MakeExperiment, tmp_path: Path) -> Path:
+    """A training run's folder as far as its champion is concerned: a policy nobody trained."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "experiment.yaml").write_text(make_experiment().to_yaml())
+    (folder / "champion.json").write_text("{}")
+    _policy().save(folder / "champion.npz")
+    return folder

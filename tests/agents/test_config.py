@@ -7,51 +7,54 @@ from pathlib import Path
 import pytest
 import yaml
 
-from zswap_gym.agents.config import Experiment, Ppo, Sac, experiment_names, load_experiment, parse_experiment
+from zswap_gym.agents.config import Experiment, Ppo, experiment_names, load_experiment, parse_experiment
+from zswap_gym.agents.learning.prices import Prices
 from zswap_gym.errors import UserError
 
-GOOD = {"name": "x", "algorithm": "ppo", "scenarios": {"train": ["a"]}, "total_steps": 1000}
+GOOD = {"name": "x", "scenarios": {"train": ["a"]}}
 
 
 def test_the_short_form_has_every_default() -> None:
     experiment = parse_experiment(GOOD, "x.yaml")
-    assert experiment.algorithm == Ppo()
-    assert experiment.policy == "shared"
-    assert parse_experiment({**GOOD, "algorithm": {"name": "sac", "tau": 0.1}}, "x").algorithm == Sac(tau=0.1)
+    assert experiment.ppo == Ppo()
+    assert experiment.prices.as_prices() == Prices()
+    assert str(experiment.folder) == "runs/x"
+    assert parse_experiment({**GOOD, "prices": {"over": 0}}, "x").prices.as_prices() == Prices(over=0.0)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"totl_steps": 5}, r"x\.yaml: unknown key 'totl_steps' \(did you mean 'total_steps'\?\)"),
-        ({"algorithm": {"name": "ppo", "lerning_rate": 1}}, "unknown key 'lerning_rate'.*'learning_rate'"),
-        ({"algorithm": {"name": "sac", "n_epochs": 1}}, "unknown key 'n_epochs'"),
-        ({"algorithm": "dqn"}, "algorithm.*'ppo', 'sac'"),
-        ({"algorithm": {"name": "ppo", "gamma": 1.5}}, r"algorithm\.gamma = 1\.5: .*less than or equal to 1"),
-        ({"algorithm": {"name": "ppo", "batch_size": 100}}, "batch_size = 100 does not divide"),
-        ({"env": {"reward": {"dram_hold": -1}}}, "unknown term 'dram_hold'.*'dram_held'"),
-        ({"env": {"reward": {"dram_held": 1}}}, "dram_held = 1"),
-        ({"env": {"reward": {"dram_held": -1.0e300}}}, r"env\.reward: dram_held = -1e\+300; .*within 1e\+06"),
-        ({"env": {"reward": {"dram_held": float("nan")}}}, r"env\.reward\.dram_held = nan"),
-        ({"env": {"objective": "promis"}}, "env.objective = 'promis' .did you mean 'promise'"),
-        ({"env": {"promise": {"minutes": 95}}}, r"env\.promise: minutes = 95\.0; give a number above 0"),
-        (
-            {"env": {"promise": {"minute": 0.9}}},
-            r"env\.promise: unknown key 'minute' .did you mean 'minutes'",
-        ),
-        ({"env": {"penalty": -1}}, r"env\.penalty = -1\.0; give a number from 0 to 1e\+06"),
-        ({"env": {"action": {"max_write_share": 2}}}, r"env\.action: max_write_share = 2"),
-        ({"env": {"action": {"age_min_s": float("inf")}}}, r"env\.action\.age_min_s = inf"),
-        ({"algorithm": {"name": "sac", "learning_rate": float("inf")}}, r"algorithm\.learning_rate = inf"),
-        ({"algorithm": {"name": "ppo", "learning_rate": 1e300}}, r"algorithm\.learning_rate = 1e\+300"),
-        ({"algorithm": {"name": "ppo", "log_std_init": 1000}}, r"algorithm\.log_std_init = 1000"),
-        ({"seeds": [-1]}, r"seeds\.0 = -1: .*greater than or equal to 0"),
-        ({"seeds": [1, 99999999999]}, r"seeds\.1 = 99999999999: .*less than or equal to 4294967295"),
-        ({"n_envs": 100_000_000}, r"n_envs = 100000000: .*less than or equal to 1024"),
+        ({"training": 5}, r"x\.yaml: unknown key 'training' \(did you mean 'trainings'\?\)"),
+        ({"algorithm": "ppo"}, "unknown key 'algorithm'"),
+        ({"ppo": {"lerning_rate": 1}}, "unknown key 'lerning_rate'.*'learning_rate'"),
+        ({"ppo": {"gamma": 1.5}}, r"ppo\.gamma = 1\.5: .*less than or equal to 1"),
+        ({"ppo": {"learning_rate": float("inf")}}, r"ppo\.learning_rate = inf"),
+        ({"ppo": {"learning_rate": 1e300}}, r"ppo\.learning_rate = 1e\+300"),
+        ({"ppo": {"log_std_init": 1000}}, r"ppo\.log_std_init = 1000"),
+        ({"ppo": {"n_steps": 0}}, r"ppo\.n_steps = 0"),
+        ({"promise": {"minutes": 95}}, r"promise: minutes = 95\.0; give a number above 0"),
+        ({"promise": {"minute": 0.9}}, r"promise: unknown key 'minute' .did you mean 'minutes'"),
+        ({"promise": {"minutes": float("nan")}}, r"promise\.minutes = nan"),
+        ({"prices": {"broken_low": 0}}, r"prices\.broken_low = 0: .*greater than 0"),
+        ({"prices": {"broken_hgh": 1}}, "unknown key 'broken_hgh' .did you mean 'broken_high'"),
+        ({"prices": {"margin": 2}}, r"prices\.margin = 2"),
+        ({"imitation": {"teacher": "promis"}}, "'promis'.*did you mean 'promise'"),
+        ({"imitation": {"teacher": "fixed_age(agee_s=1)"}}, "did you mean 'age_s'"),
+        ({"imitation": {"epochs": 0}}, r"imitation\.epochs = 0"),
+        ({"selection": {"cautions": []}}, r"selection\.cautions"),
+        ({"selection": {"cautions": [0.0, 1.5]}}, r"selection\.cautions\.1 = 1\.5"),
+        ({"selection": {"test_seeds": 0}}, r"selection\.test_seeds = 0"),
+        ({"seed": -1}, r"seed = -1: .*greater than or equal to 0"),
+        ({"seed": 99999999999}, r"seed = 99999999999: .*less than or equal to 4294967295"),
+        ({"hosts": 100_000_000}, r"hosts = 100000000: .*less than or equal to 1024"),
+        ({"hosts": 0}, "hosts = 0"),
+        ({"trainings": 0}, "trainings = 0"),
+        ({"rounds": -1}, "rounds = -1"),
         ({"network": {"hidden": [10**9]}}, r"network\.hidden\.0 = 1000000000"),
-        ({"n_envs": 0}, "n_envs = 0"),
-        ({"total_steps": None}, "total_steps"),
+        ({"network": {"hidden": []}}, r"network\.hidden"),
         ({"scenarios": {"train": []}}, r"scenarios\.train"),
+        ({"scenarios": {"train": ["a"], "test": ["b"]}}, "unknown key 'test'"),
     ],
 )
 def test_mistakes_are_one_line(change: dict[str, object], message: str) -> None:
@@ -62,8 +65,8 @@ def test_mistakes_are_one_line(change: dict[str, object], message: str) -> None:
 
 
 def test_a_missing_key_is_named() -> None:
-    with pytest.raises(UserError, match="total_steps: field required"):
-        parse_experiment({k: v for k, v in GOOD.items() if k != "total_steps"}, "x.yaml")
+    with pytest.raises(UserError, match="scenarios: field required"):
+        parse_experiment({"name": "x"}, "x.yaml")
 
 
 def test_files_that_are_no_experiment(tmp_path: Path) -> None:
@@ -81,7 +84,7 @@ def test_files_that_are_no_experiment(tmp_path: Path) -> None:
 
 
 def test_every_shipped_experiment_loads_and_survives_a_round_trip() -> None:
-    assert {"demo", "ppo-shared", "sac-shared"} <= set(experiment_names())
+    assert {"demo", "generalist"} <= set(experiment_names())
     for name in experiment_names():
         experiment = load_experiment(name)
         assert Experiment.model_validate(yaml.safe_load(experiment.to_yaml())) == experiment
@@ -89,5 +92,7 @@ def test_every_shipped_experiment_loads_and_survives_a_round_trip() -> None:
 
 def test_the_digest_sees_settings_and_not_names() -> None:
     base = parse_experiment(GOOD, "x")
-    assert parse_experiment({**GOOD, "name": "y", "seeds": [4]}, "x").digest() == base.digest()
-    assert parse_experiment({**GOOD, "n_envs": 16}, "x").digest() != base.digest()
+    names = {"name": "y", "description": "of y", "out": "there", "threads": 7, "seed": 4}
+    assert parse_experiment({**GOOD, **names}, "x").digest() == base.digest()
+    for change in ({"hosts": 16}, {"promise": {"minutes": 0.9}}, {"selection": {"seeds": 3}}):
+        assert parse_experiment({**GOOD, **change}, "x").digest() != base.digest()

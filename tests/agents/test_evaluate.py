@@ -9,9 +9,7 @@ import pytest
 
 from zswap_gym.agents.contestants import contestant, parse_arm
 from zswap_gym.agents.evaluate import evaluate
-from zswap_gym.agents.export import export_run
 from zswap_gym.agents.report import prices_of
-from zswap_gym.agents.train import train
 from zswap_gym.envs.reward import TERMS, RewardWeights
 from zswap_gym.errors import UserError
 from zswap_gym.policy.laws import make_law
@@ -20,14 +18,8 @@ from zswap_gym.policy.runtime import Policy
 SEEDS = (900, 901, 902)
 
 
-@pytest.fixture
-def run(make_experiment, tmp_path: Path) -> Path:
-    train(make_experiment(), tmp_path / "run", 1, progress=False)
-    return tmp_path / "run"
-
-
-def test_bundles_runs_laws_and_arms_meet_the_same_episodes(run: Path, tiny: str, tmp_path: Path) -> None:
-    bundle = export_run(run, tmp_path / "policy.npz")
+def test_bundles_runs_laws_and_arms_meet_the_same_episodes(run: Path, tiny: str) -> None:
+    bundle = run / "champion.npz"
     seen: list[tuple[int, str]] = []
     policies = {
         "agent": str(bundle),
@@ -53,22 +45,26 @@ def test_bundles_runs_laws_and_arms_meet_the_same_episodes(run: Path, tiny: str,
     assert results.provenance["policies"]["hard"] == "fixed_age(age_s=5,max_bytes=4M)"
 
 
-def test_policies_are_judged_by_what_they_were_trained_for(
-    run: Path, make_experiment, tiny: str, tmp_path: Path
-) -> None:
-    train(make_experiment(env={"reward": {"dram_held": -20}}), tmp_path / "dear", 1, progress=False)
-    bundle = export_run(tmp_path / "dear", tmp_path / "dear.npz")
-    for dear in (tmp_path / "dear", bundle):
-        results = evaluate({"agent": dear}, [tiny], [900], objective="bill")
-        assert results.provenance["weights"]["dram_held"] == -20
-        assert prices_of(results) == "Prices unlike the defaults: dram_held = -20."
-    assert prices_of(evaluate({"agent": run}, [tiny], [900], objective="bill")) == ""
-    assert prices_of(evaluate({"agent": bundle}, [tiny], [900], reward={})) == ""
-    both = {"one": run, "other": bundle}
-    with pytest.raises(UserError, match=r"one: the defaults; other: dram_held=-20\); give one with --price"):
-        evaluate(both, [tiny], [900], objective="bill")
-    assert len(evaluate(both, [tiny], [900]).trials) == 3  # no promise asks for prices
-    assert len(evaluate(both, [tiny], [900], objective="bill", reward={"dram_held": -2}).trials) == 3
+def test_a_bill_has_the_prices_it_is_given(run: Path, tiny: str) -> None:
+    usual, dear = (
+        evaluate({"agent": run}, [tiny], [900], objective="bill", reward=reward)
+        for reward in (None, {"dram_held": -20})
+    )
+    assert prices_of(usual) == ""
+    assert dear.provenance["weights"]["dram_held"] == -20
+    assert prices_of(dear) == "Prices unlike the defaults: dram_held = -20."
+    for cheap, costly in zip(usual.trials, dear.trials, strict=True):
+        held = cheap.terms[:, TERMS.index("dram_held")]
+        np.testing.assert_allclose(cheap.reward - costly.reward, 19.0 * held)
+
+
+def test_a_run_whose_champion_is_a_rule_is_that_rule(run: Path, tiny: str) -> None:
+    (run / "champion.npz").unlink()
+    (run / "champion.yaml").write_text("law: fixed_age\nparameters: {age_s: 5, max_bytes: 4194304}\n")
+    results = evaluate({"run": run, "law": "fixed_age(age_s=5,max_bytes=4M)"}, [tiny], [900])
+    assert results.learned == ()
+    by = {trial.policy: trial for trial in results.trials}
+    np.testing.assert_array_equal(by["run"].terms, by["law"].terms)
 
 
 def test_episodes_add_up_and_repeat(tiny: str) -> None:
@@ -106,15 +102,10 @@ def test_an_unknown_objective_or_promise_is_refused(tiny: str) -> None:
             evaluate(["never"], [tiny], [1], promise=promise)
 
 
-def test_a_flat_policy_keeps_its_number_of_rows(make_experiment, tiny: str, tmp_path: Path) -> None:
-    train(make_experiment("ppo", "mlp"), tmp_path / "flat", 1, progress=False)
-    assert evaluate({"flat": tmp_path / "flat"}, [tiny], [1]).policies == ("never", "flat")
-
-
 def test_a_policy_for_another_interval_is_refused(run: Path, tiny: str, tmp_path: Path) -> None:
     other = tmp_path / "other.yaml"
     other.write_text(Path(tiny).read_text().replace("decision_interval: 10s", "decision_interval: 20s"))
-    with pytest.raises(UserError, match=r"run: its contract differs in decision_interval_s"):
+    with pytest.raises(UserError, match=r"champion\.npz: its contract differs in decision_interval_s"):
         evaluate({"agent": run}, [str(other)], [1])
 
 

@@ -10,9 +10,7 @@ import pytest
 
 from zswap_gym.agents.contestants import contestant
 from zswap_gym.agents.evaluate import evaluate
-from zswap_gym.agents.export import export_run
 from zswap_gym.agents.railed import Rails
-from zswap_gym.agents.train import train
 from zswap_gym.controller.rails import Limits
 from zswap_gym.controller.state import BreakerLimits
 from zswap_gym.envs.reward import TERMS
@@ -88,11 +86,8 @@ def test_closed_rails_are_never_and_open_ones_nothing(tiny: str) -> None:
         assert (by[EAGER].terms[:, TERMS.index("bytes_written")] > 0).all()
 
 
-def test_a_policy_within_rails_is_a_policy(make_experiment, tiny: str, tmp_path: Path) -> None:
-    train(make_experiment(), tmp_path / "run", 1, progress=False)
-    bundle = export_run(tmp_path / "run", tmp_path / "policy.npz")
-    results = evaluate(
-        [str(bundle), f"{bundle}+rails", f"{tmp_path / 'run'}+rails"], [tiny], [900], rails=OPEN
-    )
+def test_a_policy_within_rails_is_a_policy(run: Path, tiny: str) -> None:
+    bundle = run / "champion.npz"
+    results = evaluate([str(bundle), f"{bundle}+rails", f"{run}+rails"], [tiny], [900], rails=OPEN)
     assert results.learned == results.policies[1:]
     assert len({float(trial.reward[0]) for trial in results.trials if trial.policy != "never"}) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -16,17 +17,11 @@ import yaml
 from zswap_gym.cli import main
 from zswap_gym.policy.actions import PER_CGROUP
 from zswap_gym.policy.contract import Contract
-from zswap_gym.policy.features import FEATURES, HOST_FEATURES
-from zswap_gym.policy.runtime import Layer, Policy
+from zswap_gym.policy.features import HOST_FEATURES
+from zswap_gym.policy.runtime import Layer, Normaliser, Policy
 from zswap_gym.workloads.traces import DATA
 
-EXPERIMENT = {
-    "name": "mine",
-    "algorithm": {"name": "ppo", "n_steps": 16, "batch_size": 32},
-    "scenarios": {"train": ["demo-train"]},
-    "n_envs": 2,
-    "total_steps": 64,
-}
+EXPERIMENT = {"name": "mine", "scenarios": {"train": ["demo-train"]}, "rounds": 1, "hosts": 2}
 SCENARIO = {
     "name": "mine",
     "cgroups": [{"name": "kv", "workload": {"trace": "redis_zipf", "pages": 512}}],
@@ -66,22 +61,19 @@ def save(path: Path, content: object) -> Path:
 
 def bundle(path: Path, contract: Contract) -> Path:
     """A small policy bundle with weights of zero."""
-    width = contract.n_max * len(FEATURES) + len(HOST_FEATURES)
-    layer = Layer(
-        np.zeros((PER_CGROUP * contract.n_max, width), np.float32),
-        np.zeros(PER_CGROUP * contract.n_max, np.float32),
-        "none",
-    )
-    return Policy("mlp", "clip", (layer,), (), None, None, contract, {}).save(path)
+    width = 3 * len(contract.features) + len(HOST_FEATURES)
+    layer = Layer(np.zeros((PER_CGROUP, width), np.float32), np.zeros(PER_CGROUP, np.float32))
+    scale = Normaliser(np.zeros(width), np.ones(width), 8.0, 1e-4)
+    return Policy((layer,), scale, contract, {}).save(path)
 
 
 # --- misspelt keys ----------------------------------------------------------------------------------
 
 
 def test_a_misspelt_key_of_an_experiment(refused: Refused, tmp_path: Path) -> None:
-    line = refused("train", save(tmp_path / "x.yaml", EXPERIMENT | {"total_stepz": 64}))
+    line = refused("train", save(tmp_path / "x.yaml", EXPERIMENT | {"round": 64}))
     assert "x.yaml" in line
-    assert "'total_stepz' (did you mean 'total_steps'?)" in line
+    assert "'round' (did you mean 'rounds'?)" in line
 
 
 def test_a_misspelt_key_of_a_scenario(refused: Refused, tmp_path: Path) -> None:
@@ -196,7 +188,7 @@ def test_an_unwritable_folder(refused: Refused, tmp_path: Path, place: str) -> N
 
 
 def test_a_policy_of_another_contract(refused: Refused, tmp_path: Path) -> None:
-    contract = Contract(4, 5.0)
+    contract = Contract(5.0)
     other = replace(contract, features=(("mood", "1", 0.0, 1.0), *contract.features[1:]))
     path = bundle(tmp_path / "other.npz", other)
     controller = save(tmp_path / "c.yaml", CONTROLLER | {"policy": str(path)})
@@ -210,8 +202,21 @@ def test_a_policy_of_another_contract(refused: Refused, tmp_path: Path) -> None:
         assert "mood" in line
 
 
+def test_a_policy_of_an_earlier_version(refused: Refused, tmp_path: Path) -> None:
+    """One of a whole host, with a network of body and head: its bundle was of version 1."""
+    meta = {"bundle_version": 1, "kind": "shared", "squash": "clip", "layers": [{"name": "body.0"}]}
+    np.savez(tmp_path / "old.npz", meta=np.array(json.dumps(meta)), **{"body.0.weight": np.zeros((3, 3))})
+    controller = save(tmp_path / "c.yaml", CONTROLLER | {"policy": "old.npz"})
+    for command in (
+        ("control", controller, "--decisions", 1),
+        ("evaluate", "--scenario", "demo-test", "--policy", "old.npz", "--laws", "never", "--seeds", 1),
+    ):
+        line = refused(*command)
+        assert "old.npz: bundle version 1, this program reads 2; train it again" in line
+
+
 def test_a_damaged_or_missing_policy(refused: Refused, tmp_path: Path) -> None:
-    path = bundle(tmp_path / "cut.npz", Contract(4, 5.0))
+    path = bundle(tmp_path / "cut.npz", Contract(5.0))
     path.write_bytes(path.read_bytes()[:300])
     for name in ("cut.npz", "nowhere.npz"):
         controller = save(tmp_path / "c.yaml", CONTROLLER | {"policy": name})
@@ -279,15 +284,15 @@ def test_a_badly_written_law(refused: Refused, laws: str, words: str) -> None:
 
 
 def test_a_seed_of_the_file_is_named_with_file_and_key(refused: Refused, tmp_path: Path) -> None:
-    line = refused("train", save(tmp_path / "x.yaml", EXPERIMENT | {"seeds": [-1]}))
-    assert "x.yaml: seeds.0 = -1: " in line
+    line = refused("train", save(tmp_path / "x.yaml", EXPERIMENT | {"seed": -1}))
+    assert "x.yaml: seed = -1: " in line
     assert "--seed" not in line
 
 
 def test_exporting_what_is_no_run(refused: Refused, tmp_path: Path) -> None:
     assert "nowhere: no such run" in refused("export", "nowhere")
     (tmp_path / "empty").mkdir()
-    assert "empty" in refused("export", "empty")
+    assert "empty: is not a training run" in refused("export", "empty")
 
 
 # --- usage ------------------------------------------------------------------------------------------
@@ -346,7 +351,7 @@ def test_a_bug_is_not_dressed_up_as_bad_input(cli, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_missing_extra_is_named(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "zswap_gym.agents.train", raising=False)
+    monkeypatch.delitem(sys.modules, "zswap_gym.agents.learning.train", raising=False)
     monkeypatch.setitem(sys.modules, "torch", None)  # importing it raises ModuleNotFoundError
     line = refused("train", "demo")
     assert "training needs torch, which is not installed; pip install 'zswap-gym[train]'" in line

@@ -50,8 +50,7 @@ def evaluate(
         typer.Option(
             "--price",
             metavar="TERM=WEIGHT",
-            help="With --objective bill: a weight of the reward, such as dram_held=-20; may be repeated. "
-            "Default: what the policies were trained for.",
+            help="With --objective bill: a weight of the reward, such as dram_held=-20; may be repeated.",
         ),
     ] = None,
     rails: Annotated[

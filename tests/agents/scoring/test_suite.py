@@ -9,7 +9,6 @@ import pytest
 from zswap_gym.agents.contestants import contestant
 from zswap_gym.agents.scoring.score import score
 from zswap_gym.agents.scoring.suite import FIRST_SEED, SEEDS, Suite, digest_of, load_suite
-from zswap_gym.agents.train import train
 from zswap_gym.errors import UserError
 from zswap_gym.policy.promise import Promise
 from zswap_gym.workloads.scenario import load_scenario
@@ -98,12 +97,9 @@ def test_a_suite_file(folder: Path) -> None:
     refused("seeds: {first: 1}\n", "scenarios = None")
 
 
-def test_a_policy_is_asked_at_the_interval_of_the_scenario(
-    folder: Path, make_experiment, tmp_path: Path
-) -> None:
-    train(make_experiment(), tmp_path / "run", 1, progress=False)
+def test_a_policy_is_asked_at_the_interval_of_the_scenario(folder: Path, run: Path) -> None:
     (folder / "b.yml").write_text((folder / "b.yml").read_text().replace("interval: 10s", "interval: 20s"))
-    scores = score({"agent": tmp_path / "run"}, load_suite(folder).with_seeds(1))
+    scores = score({"agent": run}, load_suite(folder).with_seeds(1))
     assert [row["scenario"] for row in scores.rows()] == ["one", "two", "all"]
     assert scores.notes("agent") == ["agent was trained to decide every 10 s; two asks every 20 s."]
 
