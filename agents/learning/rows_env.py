@@ -168,8 +168,10 @@ class RowVecEnv(VecEnv):
 
     def _draw(self, many: int) -> list[int]:
         """Of each instance once before any comes twice."""
-        short = many <= len(self.draws)
-        return self._random.choice(self.draws, many, replace=not short).tolist()  # type: ignore[no-any-return]
+        found: list[int] = []
+        while (short := many - len(found)) > 0:
+            found += self._random.choice(self.draws, min(short, len(self.draws)), replace=False).tolist()
+        return found
 
     def step_async(self, actions: npt.NDArray[Any]) -> None:
         """Remember the actions (rows, 3); the step is made by :meth:`step_wait`."""

@@ -1,0 +1,34 @@
+"""Scenarios small enough to learn on in a test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from zswap_gym.workloads.scenario import Scenario, load_scenario
+
+TEACHER = "fixed_age(age_s=30,max_bytes=512K)"
+"""A law that writes and releases from the first decisions on, within the bounds of an action."""
+
+
+@pytest.fixture
+def scenario(tiny: str) -> Scenario:
+    """Two cgroups, eight decisions an episode; a pool that nothing fills, so that the kernel writes nothing."""
+    text = Path(tiny).read_text().replace("page_scale: 8", "page_scale: 8, zswap: {max_pool_percent: 100}")
+    Path(tiny).write_text(text)
+    return load_scenario(tiny)
+
+
+@pytest.fixture
+def larger(scenario: Scenario, tiny: str, tmp_path: Path) -> Scenario:
+    """Beside it: three cgroups of different sizes, five decisions an episode."""
+    assert scenario.host.zswap.max_pool_percent == 100
+    text = (
+        Path(tiny).read_text()
+        .replace("name: tiny", "name: larger")
+        .replace("length: 80s", "length: 50s")
+        .replace("episode:", "  - {name: web, workload: {archetype: node_service, pages: 1024}}\nepisode:")
+    )  # fmt: skip
+    (tmp_path / "larger.yaml").write_text(text)
+    return load_scenario(tmp_path / "larger.yaml")
