@@ -14,10 +14,6 @@ from zswap_gym.agents.config import Experiment, parse_experiment
 from zswap_gym.errors import UserError
 from zswap_gym.yaml_file import read_yaml
 
-FACTS = (
-    "seed", "experiment", "scenarios", "contract", "weights", "zswap_gym", "commit", "packages", "when",
-)  # fmt: skip
-"""What provenance.json has."""
 _LOST = "put it back as it was, or train into another folder"
 
 
@@ -68,15 +64,6 @@ def experiment_of(run: Path) -> Experiment:
         return parse_experiment(read_yaml(file), str(file))
     except UserError as error:
         raise UserError(f"{error}; a run needs this file: {_LOST}") from error
-
-
-def facts_of(run: Path) -> dict[str, Any]:
-    """The run's provenance.json.
-
-    Raises:
-        UserError: it is missing or damaged.
-    """
-    return read_record(run / "provenance.json", FACTS, f"a run needs this file: {_LOST}")
 
 
 def read_record(file: Path, keys: Sequence[str], remedy: str) -> dict[str, Any]:

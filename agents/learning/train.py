@@ -26,9 +26,9 @@ from typing import Any
 import yaml
 
 from zswap_gym.agents.config import Experiment, load_experiment
-from zswap_gym.agents.contestants import Contestant, rules
+from zswap_gym.agents.contestants import Contestant, contestant, rules
 from zswap_gym.agents.learning.champion import FILE, TEST, Candidate, Jury, describe, finalists
-from zswap_gym.agents.learning.training import Stage, advance
+from zswap_gym.agents.learning.training import Stage, advance, rounds_done
 from zswap_gym.agents.parallel import InProcess, Workers
 from zswap_gym.agents.provenance import provenance
 from zswap_gym.agents.run_folder import experiment_of, locked, read_record
@@ -116,6 +116,8 @@ class _Run:
     def begin(self, *, resume: bool) -> bool:
         """Make the folder or read what is in it; False where the run is finished."""
         experiment, folder = self.experiment, self.folder
+        self._rules()
+        self._last = self._scenarios(experiment.scenarios.evaluate or experiment.scenarios.train)
         self._jury = Jury(
             self._scenarios((*experiment.scenarios.train, *experiment.scenarios.validation)),
             Promise.of(experiment.promise), experiment.selection.seeds, experiment.selection.final_seeds,
@@ -192,7 +194,6 @@ class _Run:
         folder.mkdir(exist_ok=True)
         stage.policy.save(folder / f"round-{stage.rounds:04d}.npz")
         write_atomically(folder / STATE, stage.state)
-        write_atomically(folder / "rounds", f"{stage.rounds}\n")
         return Candidate(_name(k, stage.rounds), stage.policy)
 
     def _folder(self, k: int) -> Path:
@@ -200,18 +201,33 @@ class _Run:
 
     def _rounds(self, k: int) -> int:
         """Rounds that training k has done; -1 before imitation."""
-        file = self._folder(k) / "rounds"
-        return int(file.read_text()) if file.is_file() else -1
+        state = self._state(k)
+        try:
+            return -1 if state is None else rounds_done(state)
+        except ValueError as error:
+            folder = self._folder(k)
+            raise UserError(
+                f"{folder / STATE}: {error}; remove {folder} and resume again: this training begins anew"
+            ) from error
 
     def _state(self, k: int) -> bytes | None:
-        return (self._folder(k) / STATE).read_bytes() if self._rounds(k) >= 0 else None
+        file = self._folder(k) / STATE
+        return file.read_bytes() if file.is_file() else None
 
-    def _judge_rules(self) -> None:
+    def _rules(self) -> list[Candidate]:
+        """Those that take part. UserError where one is wrong."""
         named = {_rule_name(rule): rule for rule in self.experiment.selection.rules}
         named = named or rules(untuned=False)
-        self._tell("judging the rules", 0, self.experiment.rounds)
         found = [Candidate(name, None, rule) for name, rule in named.items() if _acts(rule)]
-        self.candidates |= {c.name: c for c in self._jury.judge(found)}
+        for candidate in found:
+            contestant(candidate.rule)  # a wrong one is told before anything is written
+        if not found:
+            raise UserError("selection.rules: none is a rule that does something to the machine as it is; name one")
+        return found
+
+    def _judge_rules(self) -> None:
+        self._tell("judging the rules", 0, self.experiment.rounds)
+        self.candidates |= {c.name: c for c in self._jury.judge(self._rules())}
 
     # --- choosing --------------------------------------------------------------------------------
 
@@ -219,14 +235,12 @@ class _Run:
         """The final, the last judgement, and the champion's files."""
         options = self.experiment.selection
         self._tell("choosing a champion", self.experiment.rounds, self.experiment.rounds)
-        ranked = self._jury.final(
-            finalists(list(self.candidates.values()), options.finalists, options.cautions)
-        )
+        known = sorted(self.candidates.values(), key=lambda c: (-c.value, c.name))  # wherever it was stopped
+        ranked = self._jury.final(finalists(known, options.finalists, options.cautions))
         champion, rule = ranked[0], next(c for c in ranked if c.policy is None)
         told = self._last_judgement({"champion": champion, "best_rule": rule})
-        told["candidates"] = [_summary(c) for c in ranked] + [
-            _summary(c) for c in self.candidates.values() if c.name not in {r.name for r in ranked}
-        ]
+        final = {c.name for c in ranked}
+        told["candidates"] = [_summary(c) for c in (*ranked, *(c for c in known if c.name not in final))]
         told["promise"] = Promise.of(self.experiment.promise).as_dict()
         if champion.policy is not None:
             facts = {
@@ -242,8 +256,7 @@ class _Run:
     def _last_judgement(self, parts: Mapping[str, Candidate]) -> dict[str, Any]:
         """How the champion and the best rule stand where nobody chose anything."""
         experiment = self.experiment
-        names = experiment.scenarios.evaluate or experiment.scenarios.train
-        bench = Bench(self._scenarios(names), Promise.of(experiment.promise), self.workers)
+        bench = Bench(self._last, Promise.of(experiment.promise), self.workers)
         seeds = range(TEST, TEST + experiment.selection.test_seeds)
         playing: dict[str, Contestant] = {part: c.contestant for part, c in parts.items()}
         trials, nothing = bench.run(playing, seeds), bench.nothing(seeds)

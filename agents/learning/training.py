@@ -129,18 +129,26 @@ def _round(experiment: Experiment, model: PPO, env: RowVecEnv, seed: int, number
     env.restart(np.random.default_rng([seed, number]))
     model._last_obs = None  # noqa: SLF001 - SB3's way to be asked for a reset
     steps = experiment.ppo.n_steps * max(1, round(env.longest / experiment.ppo.n_steps))
-    model.learn(
-        steps * env.num_envs,
-        callback=_KeepExploring(experiment.ppo.log_std_floor),
-        reset_num_timesteps=False,
-        log_interval=None,  # type: ignore[arg-type] # SB3's own sign for never
-    )
-    if not all(bool(weights.isfinite().all()) for weights in model.policy.parameters()):
+    try:
+        model.learn(
+            steps * env.num_envs,
+            callback=_KeepExploring(experiment.ppo.log_std_floor),
+            reset_num_timesteps=False,
+            log_interval=None,  # type: ignore[arg-type] # SB3's own sign for never
+        )
+    except ValueError:  # torch draws no noise around what is no number
+        if _finite(model):
+            raise
+    if not _finite(model):
         raise UserError(
             f"training with seed {seed} diverged in round {number}: its weights are no longer numbers; lower "
             "ppo.learning_rate or the prices"
         )
     return steps * env.num_envs
+
+
+def _finite(model: PPO) -> bool:
+    return all(bool(weights.isfinite().all()) for weights in model.policy.parameters())
 
 
 class _KeepExploring(BaseCallback):
@@ -179,7 +187,20 @@ def _state(model: PPO, done: int, decisions: int) -> bytes:
 
 def _restore(model: PPO, state: bytes) -> tuple[int, int]:
     """Put a state into a model; rounds and decisions done by then."""
-    found: dict[str, Any] = torch.load(io.BytesIO(state), weights_only=True)
+    found = _read(state)
     model.policy.load_state_dict(found["weights"])
     model.policy.optimizer.load_state_dict(found["optimiser"])
     return int(found["rounds"]), int(found["decisions"])
+
+
+def rounds_done(state: bytes) -> int:
+    """Rounds behind a state. ValueError where it is damaged."""
+    return int(_read(state)["rounds"])
+
+
+def _read(state: bytes) -> dict[str, Any]:
+    try:
+        found = torch.load(io.BytesIO(state), weights_only=True)
+        return {key: found[key] for key in ("weights", "optimiser", "rounds", "decisions")}
+    except Exception as error:  # torch raises whatever its parser stumbles over
+        raise ValueError("damaged, or no state of a training") from error

@@ -98,7 +98,7 @@ def make_results() -> MakeResults:
 
 SCENARIO = """
 name: tiny
-host: {page_scale: 8}
+host: {page_scale: 8, zswap: {max_pool_percent: 100}}
 stage_one: {kind: fixed, rate: 512K, interval: 1s}
 cgroups:
   - {name: kv, workload: {archetype: kv_zipf, pages: 256}}
@@ -111,7 +111,10 @@ MakeExperiment = Callable[..., Experiment]
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> str:
-    """The file of a scenario with two cgroups and eight decisions an episode."""
+    """The file of a scenario with two cgroups and eight decisions an episode.
+
+    Nothing fills its pool, so that the kernel writes nothing by itself.
+    """
     path = tmp_path / "tiny.yaml"
     path.write_text(SCENARIO)
     return str(path)
@@ -124,7 +127,7 @@ TINY = {
     "hosts": 2,
     "draws": 4,
     "network": {"hidden": [8]},
-    "imitation": {"teacher": "fixed_age(age_s=5,max_bytes=1M)", "rounds": 1, "epochs": 2},
+    "imitation": {"teacher": "fixed_age(age_s=30,max_bytes=512K)", "rounds": 1, "epochs": 60},
     "ppo": {"n_steps": 8, "batch_size": 16, "n_epochs": 2},
     "selection": {
         "every": 1, "seeds": 1, "finalists": 1, "final_seeds": 1, "cautions": [0.0, 0.3], "test_seeds": 2,

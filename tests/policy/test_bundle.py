@@ -160,7 +160,9 @@ def test_a_policy_of_a_whole_host(tmp_path: Path) -> None:
     assert "train it again" in text
 
 
-@pytest.mark.parametrize("name", ["0.weight", "1.bias", "0.norm.weight", "0.norm.bias", "scale.mean", "scale.var"])
+@pytest.mark.parametrize(
+    "name", ["0.weight", "1.bias", "0.norm.weight", "0.norm.bias", "scale.mean", "scale.var"]
+)
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_numbers_that_are_not_finite(tmp_path: Path, name: str, value: float) -> None:
     def spoil(_: dict[str, Any], arrays: Arrays) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ def make(*hidden: int, norm: bool = True, seed: int = 0) -> Policy:
     rng = np.random.default_rng(seed)
     sizes = [3 * F + H, *(hidden or (16, 8)), A]
     layers = []
-    for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
+    for n_in, n_out in pairwise(sizes):
         last = len(layers) == len(sizes) - 2
         scale = (rng.uniform(0.5, 2.0, n_out), rng.normal(0.0, 0.5, n_out))
         layers.append(

@@ -14,16 +14,13 @@ TEACHER = "fixed_age(age_s=30,max_bytes=512K)"
 
 @pytest.fixture
 def scenario(tiny: str) -> Scenario:
-    """Two cgroups, eight decisions an episode; a pool that nothing fills, so that the kernel writes nothing."""
-    text = Path(tiny).read_text().replace("page_scale: 8", "page_scale: 8, zswap: {max_pool_percent: 100}")
-    Path(tiny).write_text(text)
+    """Two cgroups, eight decisions an episode."""
     return load_scenario(tiny)
 
 
 @pytest.fixture
-def larger(scenario: Scenario, tiny: str, tmp_path: Path) -> Scenario:
+def larger(tiny: str, tmp_path: Path) -> Scenario:
     """Beside it: three cgroups of different sizes, five decisions an episode."""
-    assert scenario.host.zswap.max_pool_percent == 100
     text = (
         Path(tiny).read_text()
         .replace("name: tiny", "name: larger")

@@ -104,8 +104,9 @@ def test_an_excess_is_paid_as_it_grows_and_comes_back_as_it_is_made_good() -> No
     for _ in range(40):
         stalled = float(random.choice([0.0, 0.0, 0.01])) * MINUTE_US
         paid += episode.step(sums(0.5, stalled_us=stalled), sums(0.5))
-        over = float(episode.total[0, 0, SUMS.index("stalled_us")]) / (episode.total[0, 0, 0]) * 100 / 0.1
-        assert paid == pytest.approx(-2.0 * min(max(over - 0.8, 0.0), OVER_MOST) * episode.total[0, 0, 0] / MINUTE_US)
+        elapsed, stalled = (episode.total[0, 0, SUMS.index(n)] for n in ("elapsed_us", "stalled_us"))
+        excess = min(max(100.0 * stalled / elapsed / 0.1 - 0.8, 0.0), OVER_MOST)
+        assert paid == pytest.approx(-2.0 * excess * elapsed / MINUTE_US)
     assert paid < -1.0
     while episode.due[0, 0] > 0.0:
         paid += episode.step(sums(5.0), sums(5.0))

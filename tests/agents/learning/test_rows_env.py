@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -183,6 +185,7 @@ def test_doing_nothing_earns_nothing(scenario: Scenario, larger: Scenario) -> No
 def test_a_minute_that_breaks_with_nothing_done_is_charged_in_part(tiny: str) -> None:
     """A small pool is full and the kernel writes by itself."""
     prices = Prices(broken_low=0.5, broken_high=0.5)
+    Path(tiny).write_text(Path(tiny).read_text().replace("max_pool_percent: 100", "max_pool_percent: 20"))
     env = RowVecEnv([load_scenario(tiny)], 3, range(3), prices=prices, threads=1)
     (hosts,) = env.groups
     total = 0.0
