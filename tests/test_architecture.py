@@ -34,12 +34,12 @@ MAY_IMPORT = {
     "envs": {"errors", "units", "kernel", "workloads", "host", "host.simulated", "policy"},
     "controller": {"errors", "units", "builtin", "host", "policy"},
     "agents": {
-        "root", "errors", "units", "atomic", "lookup", "yaml_file", "law_file", "builtin", "kernel", "workloads",
-        "host", "host.simulated", "policy", "envs", "controller",
+        "root", "errors", "units", "atomic", "lookup", "yaml_file", "law_file", "builtin", "kernel",
+        "workloads", "host", "host.simulated", "policy", "envs", "controller",
     },
     "cli": {
-        "root", "errors", "units", "atomic", "lookup", "yaml_file", "law_file", "builtin", "kernel", "workloads",
-        "host", "host.simulated", "policy", "envs", "controller", "agents",
+        "root", "errors", "units", "atomic", "lookup", "yaml_file", "law_file", "builtin", "kernel",
+        "workloads", "host", "host.simulated", "policy", "envs", "controller", "agents",
     },
 }  # fmt: skip
 

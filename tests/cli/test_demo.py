@@ -32,7 +32,7 @@ def test_the_demo_twice(tmp_path: Path) -> None:
             env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-        for words in ("champion", "champion+rails", "never", "promise tuned", "aimd tuned", "shrinker", "best rule"):
+        for words in ("champion", "champion+rails", "never", "promise tuned", "shrinker", "best rule"):
             assert words in done.stdout
         folder = tmp_path / "d"
         results = json.loads((folder / "evaluation" / "results.json").read_text())

@@ -14,7 +14,13 @@ from tests.agents.learning.conftest import TEACHER
 from zswap_gym.agents.contestants import contestant
 from zswap_gym.agents.learning import champion
 from zswap_gym.agents.learning.champion import (
-    HELD_OUT, TEST, Candidate, Jury, cautious, champion_file, finalists,
+    HELD_OUT,
+    TEST,
+    Candidate,
+    Jury,
+    cautious,
+    champion_file,
+    finalists,
 )  # fmt: skip
 from zswap_gym.agents.parallel import InProcess
 from zswap_gym.agents.tuning.objective import Bench, Outcome
@@ -40,8 +46,13 @@ def rule_named(name: str, found: Outcome) -> Candidate:
 
 def test_whoever_keeps_the_promise_is_above_whoever_does_not() -> None:
     ranked = [
-        outcome(9.0), outcome(2.0), outcome(-3.0), outcome(90.0, 7, 0.1), outcome(95.0, 7, 0.2), outcome(5.0, 0, 9.0),
-    ]  # fmt: skip
+        outcome(9.0),
+        outcome(2.0),
+        outcome(-3.0),
+        outcome(90.0, 7, 0.1),
+        outcome(95.0, 7, 0.2),
+        outcome(5.0, 0, 9.0),
+    ]
     values = [Candidate("x", None, "never", judged=found).value for found in ranked]
     assert values == sorted(values, reverse=True)
     assert len(set(values)) == len(values)
@@ -58,7 +69,7 @@ def test_finalists_are_the_best_policies_with_every_caution_and_the_best_rules(m
         policy_named(make_policy, "second", outcome(8.0)),
         policy_named(make_policy, "third", outcome(7.0)),
     ]
-    rules = [rule_named("never", outcome(0.0)), rule_named("aimd", outcome(5.0)), rule_named("tmo", outcome(1.0))]
+    rules = [rule_named(name, outcome(saved)) for name, saved in (("never", 0), ("aimd", 5), ("tmo", 1))]
     found = finalists([*rules, *policies], 2, (0.0, 0.2))
     assert [c.name for c in found] == [
         "best", "best caution +0.2", "second", "second caution +0.2", "aimd", "tmo",
@@ -112,8 +123,9 @@ def test_judgements_are_of_separate_draws_and_the_best_comes_first(scenario: Sce
     ranked = jury.final([*judged, stranger])
     assert {c.name for c in ranked} == {"mine", "rule", "late"}
     assert [c.value for c in ranked] == sorted((c.value for c in ranked), reverse=True)
-    met = {name: sorted({s for n, seeds in seen for s in seeds if n == name}) for name in ("mine", "late", "never")}
-    assert set(map(tuple, met.values())) == {tuple(range(HELD_OUT, HELD_OUT + 5))}
+    for name in ("mine", "late", "never"):
+        met = {seed for who, seeds in seen if who == name for seed in seeds}
+        assert met == set(range(HELD_OUT, HELD_OUT + 5))
     assert TEST > HELD_OUT + 5
     # and what is found is what anybody finds on these draws
     bench = Bench([scenario], Promise())
@@ -160,7 +172,7 @@ def test_a_rule_may_be_champion(run: Path) -> None:
 
 
 def test_a_folder_that_has_none(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is not a training run .no experiment.yaml.; give the folder"):
+    with pytest.raises(UserError, match=r"is not a training run \(no experiment\.yaml\); give the folder"):
         champion_file(tmp_path)
     (run / champion.FILE).unlink()
     with pytest.raises(UserError, match="has no champion yet; go on with 'zswap-gym train --resume'"):

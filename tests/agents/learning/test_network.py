@@ -14,7 +14,15 @@ from zswap_gym.agents.learning.network import CLIP, EPSILON, RowPolicy
 from zswap_gym.agents.learning.rows_env import WIDTH
 from zswap_gym.policy.actions import PER_CGROUP
 from zswap_gym.policy.features import (
-    FEATURES, HIGH, HOST_FEATURES, HOST_HIGH, HOST_INDEX, HOST_LOW, INDEX, LOW, PRESENT,
+    FEATURES,
+    HIGH,
+    HOST_FEATURES,
+    HOST_HIGH,
+    HOST_INDEX,
+    HOST_LOW,
+    INDEX,
+    LOW,
+    PRESENT,
 )  # fmt: skip
 from zswap_gym.policy.promise import Promise
 from zswap_gym.policy.rows import CEILING, FULL, guarded, row_inputs

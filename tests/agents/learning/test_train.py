@@ -84,7 +84,9 @@ def test_a_run_leaves_everything_that_is_needed_later(make_experiment, tmp_path:
     assert told[-1].best.value >= max(outcome.value for _, _, _, outcome in outcomes(run))
 
 
-def test_what_is_told_of_the_champion_is_what_anybody_finds(make_experiment, tiny: str, tmp_path: Path) -> None:
+def test_what_is_told_of_the_champion_is_what_anybody_finds(
+    make_experiment, tiny: str, tmp_path: Path
+) -> None:
     experiment = make_experiment(promise=LAX, selection={"rules": ["never"]})
     run = tmp_path / "run"
     found = train(experiment, run)
@@ -121,10 +123,10 @@ def test_what_is_told_of_the_champion_is_what_anybody_finds(make_experiment, tin
 
 def test_a_stopped_run_goes_on_to_the_same_champion(make_experiment, tmp_path: Path) -> None:
     """Stopped before imitation, between two waves, and before the choice."""
-    experiment = make_experiment(trainings=2, promise=LAX, selection={"rules": ["never"]})
+    experiment = make_experiment(rounds=1, promise=LAX, selection={"rules": ["never"]})
     whole = tmp_path / "whole"
     found = train(experiment, whole)
-    for stop in (2, 4, 5):
+    for stop in (2, 3, 4):
         cut = tmp_path / str(stop)
         with pytest.raises(StoppedError):
             train(experiment, cut, on_progress=stopping_at(stop))
@@ -163,11 +165,11 @@ if __name__ == "__main__":
 @pytest.mark.slow
 def test_killed_at_any_write_it_resumes_to_the_same_champion(make_experiment, tmp_path: Path) -> None:
     """Before each file that is written, in a process of its own that is killed."""
-    experiment = make_experiment(promise=LAX, rounds=1)
+    experiment = make_experiment(promise=LAX, rounds=1, trainings=2)
     file = tmp_path / "experiment.yaml"
     file.write_text(experiment.to_yaml())
     found = train(experiment, tmp_path / "whole")
-    writes = 2 + 2 * 2 + 1  # what it is, state and progress of two candidates, champion.json
+    writes = 2 + 4 * 2 + 1  # what it is, state and progress of four candidates, champion.json
     for number in range(1, writes + 1):
         cut = tmp_path / str(number)
         done = subprocess.run(
@@ -230,7 +232,10 @@ def test_a_rule_wins_where_no_policy_keeps_the_promise(make_experiment, tmp_path
     """Imitation of who reads from disk all the time, and a promise of no reads."""
     hard = {"teacher": "fixed_age(age_s=10,max_bytes=1M)", "epochs": 30}
     experiment = make_experiment(
-        rounds=0, imitation=hard, promise={"disk_reads_pct_min": 1e-6}, selection={"rules": ["never", "aimd(age_s=40)"]}
+        rounds=0,
+        imitation=hard,
+        promise={"disk_reads_pct_min": 1e-6},
+        selection={"rules": ["never", "aimd(age_s=40)"]},
     )
     run = tmp_path / "run"
     found = train(experiment, run)
@@ -304,10 +309,10 @@ def test_a_wrong_rule_or_scenario_is_told_before_anything_is_written(make_experi
 DAMAGED = [
     ("experiment.yaml", b"- 1\n", r"a run needs this file"),
     ("experiment.yaml", b"name: x\n", r"a run needs this file"),
-    ("progress.csv", b"training,rounds\n1,one\n", "cannot be read .*; remove it: what it says is found out again"),
+    ("progress.csv", b"training,rounds\n1,one\n", "cannot be read .*; remove it: what it says is found out"),
     ("progress.csv", b"\xff\xfe\n", "remove it"),
     ("progress.csv", b"training,rounds,decisions\n1\n", "remove it"),
-    ("training-1/state.pt", b"text", "damaged, or no state of a training; remove .*training-1 and resume again"),
+    ("training-1/state.pt", b"text", "damaged, or no state of a training; remove .*training-1 and resume"),
     ("training-1/state.pt", b"", "damaged, or no state"),
     ("training-1/round-0000.npz", b"PK", "not an exported policy, or damaged"),
 ]

@@ -105,9 +105,8 @@ def test_a_state_of_somebody_else_is_not_run(make_experiment) -> None:
     whole = advance(make_experiment(), 1, None, 0).state
     missing = io.BytesIO()
     torch.save({"weights": {}}, missing)
-    for wrong in (
-        buffer.getvalue(), pickle.dumps(Mischief()), missing.getvalue(), whole[:1000], whole[:-200], b"", b"text",
-    ):  # fmt: skip
+    foreign = (buffer.getvalue(), pickle.dumps(Mischief()), missing.getvalue(), b"", b"text")
+    for wrong in (*foreign, whole[:1000], whole[:-200]):
         with pytest.raises(ValueError, match="damaged, or no state of a training"):
             rounds_done(wrong)
         with pytest.raises(ValueError, match="damaged"):
@@ -144,7 +143,8 @@ def test_a_training_that_diverges_is_one_line(make_experiment) -> None:
 @pytest.mark.parametrize(
     ("rows", "steps", "wanted", "batch"),
     [
-        (32, 120, 1500, 1920), (4, 8, 16, 16), (4, 8, 17, 32), (4, 8, 1, 4), (3, 7, 100, 21), (10, 12, 25, 30),
+        (32, 120, 1500, 1920), (4, 8, 16, 16), (4, 8, 17, 32), (4, 8, 1, 4), (3, 7, 100, 21),
+        (10, 12, 25, 30),
     ],
 )  # fmt: skip
 def test_a_batch_divides_a_rollout(rows: int, steps: int, wanted: int, batch: int) -> None:
