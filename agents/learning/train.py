@@ -222,7 +222,7 @@ class _Run:
         for candidate in found:
             contestant(candidate.rule)  # a wrong one is told before anything is written
         if not found:
-            raise UserError("selection.rules: none is a rule that does something to the machine as it is; name one")
+            raise UserError("selection.rules: none does anything on the machine as it is; name one that does")
         return found
 
     def _judge_rules(self) -> None:

@@ -41,7 +41,7 @@ def test_the_short_form_has_every_default() -> None:
         ({"prices": {"margin": 2}}, r"prices\.margin = 2"),
         ({"imitation": {"teacher": "promis"}}, "'promis'.*did you mean 'promise'"),
         ({"imitation": {"teacher": "fixed_age(agee_s=1)"}}, "did you mean 'age_s'"),
-        ({"imitation": {"epochs": 0}}, r"imitation\.epochs = 0"),
+        ({"imitation": {"epochs": -1}}, r"imitation\.epochs = -1"),
         ({"selection": {"cautions": []}}, r"selection\.cautions"),
         ({"selection": {"cautions": [0.0, 1.5]}}, r"selection\.cautions\.1 = 1\.5"),
         ({"selection": {"test_seeds": 0}}, r"selection\.test_seeds = 0"),

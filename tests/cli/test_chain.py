@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.agents.conftest import SCENARIO, TINY
+from tests.agents.conftest import IDLE, SCENARIO, TINY
 
 LAX = {"disk_reads_pct_min": 100, "psi_added_pct": 100, "cpu_pct_per_gib": 100}
 
 
 @pytest.fixture
-def experiment(cli, tmp_path: Path) -> Path:
-    """No rule takes part but doing nothing, so that a policy wins."""
+def experiment(tmp_path: Path) -> Path:
+    """With a rule that does nothing, so that a policy wins."""
     (tmp_path / "tiny.yaml").write_text(SCENARIO)
     settings = TINY | {"scenarios": {"train": ["tiny.yaml"]}, "promise": LAX, "rounds": 1}
-    settings["selection"] = settings["selection"] | {"rules": ["never"]}
+    settings["selection"] = settings["selection"] | {"rules": [IDLE]}
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump(json.loads(json.dumps(settings))))
     return path
@@ -66,6 +66,7 @@ def test_the_road(cli, tmp_path: Path, experiment: Path) -> None:
 
 def test_evaluate_prints_a_table_and_a_verdict(cli) -> None:
     args = ("evaluate", "--scenario", "demo-test", "--laws", "never,release_only", "--seeds", 1)
+    args = (*args, "--workers", 1)
     status, out, _ = cli(*args)
     assert status == 0
     for words in ("demo-test: 1 seeds", "release_only", "saved", "0.2 % of its resident set"):

@@ -173,7 +173,11 @@ def test_an_unwritable_folder(refused: Refused, tmp_path: Path, place: str) -> N
     (tmp_path / "occupied").write_text("")
     config = save(tmp_path / "x.yaml", EXPERIMENT)
     controller = save(tmp_path / "c.yaml", CONTROLLER)
-    (tmp_path / "run").mkdir()
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "experiment.yaml").write_text(config.read_text())
+    (run / "champion.json").write_text("{}")
+    bundle(run / "champion.npz", Contract(5.0))
     for command in (
         ("train", config, "--out", place),
         ("evaluate", "--scenario", "demo-test", "--laws", "never", "--seeds", 1, "--out", place),
@@ -351,7 +355,8 @@ def test_a_bug_is_not_dressed_up_as_bad_input(cli, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_missing_extra_is_named(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "zswap_gym.agents.learning.train", raising=False)
+    for name in ("train", "training"):
+        monkeypatch.delitem(sys.modules, f"zswap_gym.agents.learning.{name}", raising=False)
     monkeypatch.setitem(sys.modules, "torch", None)  # importing it raises ModuleNotFoundError
     line = refused("train", "demo")
     assert "training needs torch, which is not installed; pip install 'zswap-gym[train]'" in line

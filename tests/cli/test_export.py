@@ -40,10 +40,10 @@ def test_a_policy(cli, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: object, **__: object) -> None:
         raise AssertionError("unpickled")
 
-    for name in ("load", "loads", "Unpickler"):
-        monkeypatch.setattr(pickle, name, never)
-    status, out, err = cli("export", run, "--out", "deep/it.npz", "--json")
-    monkeypatch.undo()
+    with monkeypatch.context() as patched:
+        for name in ("load", "loads", "Unpickler"):
+            patched.setattr(pickle, name, never)
+        status, out, err = cli("export", run, "--out", "deep/it.npz", "--json")
     assert (status, err) == (0, "")
     told = json.loads(out)
     assert told == {"policy": "deep/it.npz", "kind": "policy", "bytes": Path("deep/it.npz").stat().st_size}

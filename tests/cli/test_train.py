@@ -16,7 +16,7 @@ LAX = {"disk_reads_pct_min": 100, "psi_added_pct": 100, "cpu_pct_per_gib": 100}
 
 
 @pytest.fixture
-def experiment(cli, tmp_path: Path) -> Path:
+def experiment(tmp_path: Path) -> Path:
     """A training of seconds; its file names the scenario beside it."""
     (tmp_path / "tiny.yaml").write_text(SCENARIO)
     settings = TINY | {"scenarios": {"train": [str(tmp_path / "tiny.yaml")]}, "promise": LAX, "rounds": 1}

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.agents.conftest import IDLE
 from zswap_gym.agents.config import Experiment, load_experiment
 from zswap_gym.agents.contestants import contestant
 from zswap_gym.agents.learning.champion import TEST, champion_file
@@ -56,7 +57,7 @@ def outcomes(run: Path) -> list[tuple[Any, ...]]:
 
 
 def test_a_run_leaves_everything_that_is_needed_later(make_experiment, tmp_path: Path) -> None:
-    experiment = make_experiment(trainings=2, promise=LAX, selection={"rules": ["never"]})
+    experiment = make_experiment(trainings=2, promise=LAX, selection={"rules": [IDLE]})
     run = tmp_path / "deep" / "run"
     told: list[Progress] = []
     found = train(experiment, run, on_progress=told.append)
@@ -87,7 +88,7 @@ def test_a_run_leaves_everything_that_is_needed_later(make_experiment, tmp_path:
 def test_what_is_told_of_the_champion_is_what_anybody_finds(
     make_experiment, tiny: str, tmp_path: Path
 ) -> None:
-    experiment = make_experiment(promise=LAX, selection={"rules": ["never"]})
+    experiment = make_experiment(promise=LAX, selection={"rules": [IDLE]})
     run = tmp_path / "run"
     found = train(experiment, run)
     assert set(found) == {"champion", "best_rule", "candidates", "promise"}
@@ -99,10 +100,10 @@ def test_what_is_told_of_the_champion_is_what_anybody_finds(
     assert set(champion) == set(rule) == figures
     assert set(champion["scenarios"]) == {"tiny"}
     assert champion["seeds"] == 2
-    assert (champion["kind"], rule["kind"], rule["policy"]) == ("policy", "rule", "never")
+    assert (champion["kind"], rule["kind"], rule["policy"]) == ("policy", "rule", IDLE)
     names = [c["policy"] for c in found["candidates"]]
     assert len(names) == len(set(names))
-    assert {"training 1 round 0", "training 1 round 1", "training 1 round 2", "never"} <= set(names)
+    assert {"training 1 round 0", "training 1 round 1", "training 1 round 2", IDLE} <= set(names)
     assert any("caution +0.3" in name for name in names)
     assert found["candidates"][0]["policy"] == champion["policy"]
     finals = [c["final"] for c in found["candidates"] if c["final"]]
@@ -123,7 +124,7 @@ def test_what_is_told_of_the_champion_is_what_anybody_finds(
 
 def test_a_stopped_run_goes_on_to_the_same_champion(make_experiment, tmp_path: Path) -> None:
     """Stopped before imitation, between two waves, and before the choice."""
-    experiment = make_experiment(rounds=1, promise=LAX, selection={"rules": ["never"]})
+    experiment = make_experiment(rounds=1, promise=LAX, selection={"rules": [IDLE]})
     whole = tmp_path / "whole"
     found = train(experiment, whole)
     for stop in (2, 3, 4):
@@ -235,7 +236,7 @@ def test_a_rule_wins_where_no_policy_keeps_the_promise(make_experiment, tmp_path
         rounds=0,
         imitation=hard,
         promise={"disk_reads_pct_min": 1e-6},
-        selection={"rules": ["never", "aimd(age_s=40)"]},
+        selection={"rules": [IDLE, "tmo"]},
     )
     run = tmp_path / "run"
     found = train(experiment, run)
@@ -298,7 +299,7 @@ def test_a_wrong_rule_or_scenario_is_told_before_anything_is_written(make_experi
     for changes, words in (
         ({"selection": {"rules": ["aimdd"]}}, "did you mean 'aimd'"),
         ({"selection": {"rules": ["missing.yaml"]}}, "missing.yaml: no such policy"),
-        ({"selection": {"rules": ["never@shrinker"]}}, "selection.rules: all have an arm"),
+        ({"selection": {"rules": ["never", "aimd@shrinker"]}}, "selection.rules: none does anything"),
         ({"scenarios": {"validation": ["mixed-hostt"]}}, "did you mean 'mixed-host'"),
         ({"scenarios": {"evaluate": ["mixed-tst"]}}, "did you mean 'mixed-test'"),
     ):
