@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from zswap_gym.policy.features import FEATURES, HIGH, HOST_FEATURES, HOST_HIGH, HOST_LOW, LOW, PRESENT
-from zswap_gym.policy.rows import row_inputs
+from zswap_gym.host.types import Table
+from zswap_gym.policy.features import (
+    FEATURES,
+    HIGH,
+    HOST_FEATURES,
+    HOST_HIGH,
+    HOST_INDEX,
+    HOST_LOW,
+    INDEX,
+    LOW,
+    PRESENT,
+    FeatureExtractor,
+)  # fmt: skip
+from zswap_gym.policy.promise import CPU_US, GIB, Promise, footprint
+from zswap_gym.policy.rows import CEILING, FULL, SPENT, guarded, row_inputs
 
 F, H = len(FEATURES), len(HOST_FEATURES)
 Array = npt.NDArray[np.float32]
@@ -84,3 +99,54 @@ def test_what_is_given_stays_as_it_was() -> None:
     row_inputs(rows, host)[:] = 9.0
     np.testing.assert_array_equal(rows, before[0])
     np.testing.assert_array_equal(host, before[1])
+
+
+# --- what is not allowed ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("feature", "value", "write", "release"),
+    [
+        ("caution", CEILING - 0.01, True, True),
+        ("caution", CEILING + 0.01, False, False),
+        ("caution", 1.0, False, False),
+        ("cpu_spent", SPENT - 0.01, True, True),
+        ("cpu_spent", SPENT + 0.01, True, False),
+        ("pool_fill", FULL - 0.01, True, True),
+        ("pool_fill", FULL + 0.01, True, False),
+    ],
+)
+def test_what_a_row_or_its_host_does_not_allow_is_not_done(
+    feature: str, value: float, write: bool, release: bool
+) -> None:
+    rows, host = np.zeros((2, 3, F), np.float32), np.zeros((2, H), np.float32)
+    actions = np.random.default_rng(4).uniform(-0.5, 1.0, (2, 3, 3))
+    whole_host = feature in HOST_INDEX
+    if whole_host:
+        host[1, HOST_INDEX[feature]] = value
+    else:
+        rows[1, 2, INDEX[feature]] = value
+    before = actions.copy()
+    allowed = guarded(actions, rows, host)
+    np.testing.assert_array_equal(actions, before)
+    touched = np.zeros((2, 3), bool)
+    touched[1, slice(None) if whole_host else 2] = True
+    np.testing.assert_array_equal(allowed[..., 0], actions[..., 0])  # an age alone does nothing
+    np.testing.assert_array_equal(allowed[..., 1], np.where(touched & (not write), -1.0, actions[..., 1]))
+    np.testing.assert_array_equal(allowed[..., 2], np.where(touched & (not release), -1.0, actions[..., 2]))
+    # one host by itself is guarded as beside others
+    np.testing.assert_array_equal(guarded(actions[1], rows[1], host[1]), allowed[1])
+
+
+def test_the_bound_of_cpu_is_one_and_a_half_times_the_promise(
+    make_table: Callable[..., Table], later: Callable[..., Table]
+) -> None:
+    """By the feature as it is made of counters: so many pages compressed for 100 minutes."""
+    promise, table = Promise(), make_table(1)
+    gib = float(footprint(table)[0]) / GIB
+    for ratio, over in ((1.49, False), (1.51, True)):
+        features = FeatureExtractor(10.0, (1,), promise)
+        features.update(table)
+        us = ratio * promise.cpu_pct_per_gib / 100.0 * gib * 6e9
+        seen = features.update(later(table, 6000.0, zswpout=us / CPU_US["zstd"][0]))
+        assert (seen[0, INDEX["cpu_spent"]] >= SPENT) == over

@@ -14,11 +14,11 @@ import pytest
 from zswap_gym.policy.actions import PER_CGROUP
 from zswap_gym.policy.contract import Contract
 from zswap_gym.policy.features import FEATURES, HOST_FEATURES, HOST_INDEX, INDEX
-from zswap_gym.policy.rows import CEILING, FULL
+from zswap_gym.policy.rows import CEILING, FULL, SPENT
 from zswap_gym.policy.runtime import Layer, Normaliser, Policy
 
 F, H, A = len(FEATURES), len(HOST_FEATURES), PER_CGROUP
-CAUTION, POOL = INDEX["caution"], HOST_INDEX["pool_fill"]
+CAUTION, CPU, POOL = INDEX["caution"], INDEX["cpu_spent"], HOST_INDEX["pool_fill"]
 WRITE, RELEASE = 1, 2
 
 
@@ -46,12 +46,13 @@ def make(*hidden: int, norm: bool = True, seed: int = 0) -> Policy:
 
 
 def observations(n: int, *batch: int, absent: tuple[int, ...] = (), seed: int = 1) -> np.ndarray:
-    """Of cgroups that are not left alone, on hosts whose pool is not full."""
+    """Of cgroups that are not left alone and have CPU to spare, on hosts whose pool is not full."""
     rng = np.random.default_rng(seed)
     rows = rng.uniform(-1, 1, (*batch, n, F)).astype(np.float32)
     rows[..., 0] = 1.0
     rows[..., list(absent), :] = 0.0
     rows[..., CAUTION] = np.minimum(rows[..., CAUTION], 0.9)
+    rows[..., CPU] = np.minimum(rows[..., CPU], SPENT - 0.01)
     host = rng.uniform(-1, 1, (*batch, H)).astype(np.float32)
     host[..., POOL] = np.minimum(host[..., POOL], 0.85)
     return np.concatenate([rows.reshape(*batch, n * F), host], axis=-1)
@@ -99,7 +100,7 @@ def plain_act(policy: Policy, obs: list[float]) -> list[float]:
         x = [min(max(v, -1.0), 1.0) for v in x]
         if row[CAUTION] >= np.float32(CEILING):
             x[WRITE] = x[RELEASE] = -1.0
-        if host[POOL] >= np.float32(FULL):
+        if row[CPU] >= np.float32(SPENT) or host[POOL] >= np.float32(FULL):
             x[RELEASE] = -1.0
         out += x
     return out
@@ -120,18 +121,20 @@ def test_forward_is_what_the_loops_say(absent: tuple[int, ...], hidden: tuple[in
 
 
 def test_nothing_is_done_where_it_is_not_allowed() -> None:
-    """To a cgroup whose caution is at the ceiling nothing, on a host with a full pool no release."""
+    """To a cgroup whose caution is at the ceiling nothing; no release without CPU or with a full pool."""
     policy, obs = make(), observations(4, 30)
     free = policy.act(obs).reshape(30, 4, A)
     for i, caution in enumerate((CEILING + 0.01, 1.0)):
         obs[:, i * F + CAUTION] = caution
+    obs[:, 2 * F + CPU] = SPENT + 0.01
     obs[::2, 4 * F + POOL] = FULL + 0.01
     action = policy.act(obs).reshape(30, 4, A)
     assert (action[:, :2, WRITE] == -1).all()
     assert (action[:, :2, RELEASE] == -1).all()
     assert (action[::2, :, RELEASE] == -1).all()
+    assert (action[:, 2, RELEASE] == -1).all()
     assert (action[:, 2:, WRITE] != -1).any()
-    assert (action[1::2, 2:, RELEASE] != -1).any()
+    assert (action[1::2, 3, RELEASE] != -1).any()
     assert (free[:, :, 1:] != -1).any(axis=(0, 1)).all()
     np.testing.assert_allclose(
         action.reshape(30, -1), [plain_act(policy, row) for row in obs.tolist()], atol=1e-5

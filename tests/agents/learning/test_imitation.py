@@ -11,16 +11,18 @@ from zswap_gym.agents.contestants import contestant
 from zswap_gym.agents.learning.imitation import Lessons, act, fit, lessons
 from zswap_gym.agents.learning.network import RowPolicy
 from zswap_gym.agents.learning.rows_env import WIDTH, Hosts
-from zswap_gym.agents.scoring.trial import run_trial
+from zswap_gym.agents.scoring.trial import Conditions, run_trial
 from zswap_gym.policy.actions import PER_CGROUP, ActionSpec
 from zswap_gym.policy.promise import SUMS, Promise
 from zswap_gym.workloads.scenario import Scenario
 
 SEEDS = (3, 4, 5)
+LAX = Promise(100.0, cpu_pct_per_gib=100.0)
+"""What a teacher may do is guarded as what a policy may: here everything is allowed."""
 
 
 def made(scenario: Scenario) -> Hosts:
-    return Hosts(scenario, len(SEEDS), Promise(), 1)
+    return Hosts(scenario, len(SEEDS), LAX, 1)
 
 
 def still() -> RowPolicy:
@@ -36,7 +38,7 @@ def test_what_the_teacher_does_survives_as_actions(scenario: Scenario) -> None:
     """Its requests, told as actions and back, come to what the rule itself comes to."""
     hosts = made(scenario)
     given = lessons(hosts, SEEDS, TEACHER, None)
-    trial = run_trial(TEACHER, contestant(TEACHER), scenario, SEEDS)
+    trial = run_trial(TEACHER, contestant(TEACHER), scenario, SEEDS, Conditions(promise=LAX))
     ours = hosts.fleet.accounts.sums
     assert (ours[..., SUMS.index("written")] > 0).all()
     np.testing.assert_allclose(ours, trial.account.sums, rtol=1e-6)

@@ -25,7 +25,7 @@ from zswap_gym.policy.features import (
     PRESENT,
 )  # fmt: skip
 from zswap_gym.policy.promise import Promise
-from zswap_gym.policy.rows import CEILING, FULL, guarded, row_inputs
+from zswap_gym.policy.rows import CEILING, FULL, SPENT, guarded, row_inputs
 from zswap_gym.policy.runtime import Policy
 
 F, H = len(FEATURES), len(HOST_FEATURES)
@@ -69,12 +69,14 @@ def test_what_is_exported_decides_as_what_was_trained(
     here = rows[..., PRESENT] > 0.5
     assert np.abs(got - guarded(mean, rows, host))[here].max() <= 1e-5
     assert not got[~here].any()
-    # everything was tried: the box, the ceiling of caution, the full pool
+    # everything was tried: the box, the ceiling of caution, CPU spent, the full pool
     assert (np.abs(mean) == 1.0).any()
     assert got[here].std() > 0.1
     alone = rows[..., INDEX["caution"]] >= CEILING
     full = host[:, HOST_INDEX["pool_fill"]] >= FULL
+    spent = rows[..., INDEX["cpu_spent"]] >= SPENT
     assert (here & alone).any()
+    assert (got[here & spent][:, 2] == -1.0).all()
     assert full.any()
     assert (got[here & alone][:, 1:] == -1.0).all()
     assert (got[full][here[full]][:, 2] == -1.0).all()

@@ -179,7 +179,7 @@ def test_doing_nothing_earns_nothing(scenario: Scenario, larger: Scenario) -> No
     still = np.full((env.num_envs, PER_CGROUP), -1.0, np.float32)
     for _ in range(9):
         assert not env.step(still)[1].any()
-    assert env.step(-still)[1].any()
+    assert env.step(-still * np.array([-1.0, 1.0, 1.0], np.float32))[1].any()
 
 
 def test_a_minute_that_breaks_with_nothing_done_is_charged_in_part(tiny: str) -> None:
