@@ -69,7 +69,8 @@ def _candidate(run: Path, k: int, rounds: int, judged: Outcome) -> Candidate:
 def families(scenarios: Sequence[Scenario], told: Mapping[str, list[Standing]]) -> list[Family]:
     """Per scenario the rule that saves most and keeps it, known when all is over: the hardest opponent."""
     with HEADROOM.open(newline="") as file:
-        oracle = {row["scenario"]: float(row["oracle"]) for row in csv.DictReader(file) if row["oracle"]}
+        rows = [(row["scenario"], row["oracle"].strip("()")) for row in csv.DictReader(file)]
+    oracle = {name: float(saved) for name, saved in rows if saved}
     found = []
     for place, scenario in enumerate(scenarios):
         keep = [each[place] for each in told.values() if each[place].kept]
