@@ -75,18 +75,18 @@ def test_a_policy_decides_as_in_training(samples: list[list[Sample]]) -> None:
             assert mine.max_bytes == pytest.approx(theirs.max_bytes, abs=PAGE_SIZE)
             assert mine.release == pytest.approx(theirs.release, abs=PAGE_SIZE)
         answers.update(expected)
-        # what the rails leave of it is remembered, here half of all releases and no writeback
-        left = [Request(None, 0, theirs.release // 2) for theirs in expected]
+        # what the rails leave of it is remembered, here half of all writebacks and no release
+        left = [Request(theirs.age_s, theirs.max_bytes // 2, 0) for theirs in expected]
         features.asked(*from_requests([*left, NOTHING, NOTHING]))
         for sample, request in zip(tick, left, strict=True):
             decider.asked(sample.inode, request)
     assert len(answers) > 1
+    assert sum(request.max_bytes for request in answers) > 0
     assert features._memory.shape == (len(memory.START), 4)
     for i, sample in enumerate(samples[-1]):
         mine = decider._features[sample.inode]
         np.testing.assert_array_equal(mine._memory[:, 0], features._memory[:, i])
         np.testing.assert_array_equal(mine._asked[:, 0], features._asked[:, i])
-        assert mine._asked[2, 0] > 0
 
 
 def test_minutes_are_counted_by_the_policys_promise(samples: list[list[Sample]]) -> None:

@@ -87,7 +87,7 @@ def test_a_policy_beside_others_does_what_it_does_in_a_single_environment(agent:
         while not over:
             obs, _, _, over, _ = env.step(policy.act(obs))
         same(trial.account.take(i), env.account)
-    assert (trial.account.written > 0).all()
+    assert not np.array_equal(trial.account.sums, nothing_done(load_scenario(tiny), SEEDS).sums)
 
 
 @pytest.mark.parametrize("spec", ["aimd", "fixed_age(age_s=5,max_bytes=4M)+rails", "never@shrinker", "agent"])
