@@ -36,14 +36,17 @@ obs, info = env.reset(seed=1)
 obs, reward, terminated, truncated, info = env.step(env.action_space.sample())
 assert obs in env.observation_space and info["terms"]["dram_held"] > 0
 """
+# Under a promise that everybody keeps, beside a rule that finds nothing to do: so that a policy is champion.
 EXPERIMENT = """\
 name: few-steps
-algorithm: {name: ppo, n_steps: 8, batch_size: 16, n_epochs: 1}
-scenarios: {train: [demo-train], evaluate: [demo-test]}
-env: {snapshots: 1, action: {age_max_s: 80}}
-seeds: [1]
-n_envs: 2
-total_steps: 32
+scenarios: {train: [demo-train]}
+promise: {disk_reads_pct_min: 100, psi_added_pct: 100, cpu_pct_per_gib: 100}
+trainings: 1
+rounds: 1
+hosts: 2
+draws: 2
+imitation: {teacher: "fixed_age(age_s=20,max_bytes=2M)"}
+selection: {every: 1, seeds: 1, finalists: 1, final_seeds: 1, test_seeds: 1, rules: [promotion]}
 """
 OBSERVE = """\
 cgroup_root: {fixture}/cgroup

@@ -68,7 +68,20 @@ def test_the_same_seed_gives_the_same_weights_and_another_others(make_experiment
     one, again, other = (advance(experiment, seed, None, 1) for seed in (5, 5, 6))
     assert same(one, again)
     assert not same(one, other)
-    assert not same(one, advance(experiment, 5, one.state, 1))
+
+
+def test_a_round_moves_actor_critic_and_noise(make_experiment) -> None:
+    before, after = (held(advance(make_experiment(), 5, None, rounds).state) for rounds in (0, 1))
+    moved = {name for name, value in before.items() if not np.array_equal(value, after[name])}
+    for part in (
+        "mlp_extractor.actor.0.weight",
+        "mlp_extractor.critic.0.weight",
+        "action_net.bias",
+        "log_std",
+    ):
+        assert f".weights.{part}" in moved
+    # the normaliser is fitted once
+    assert not {name for name in moved if "features_extractor" in name}
 
 
 def test_threads_change_no_bit(make_experiment) -> None:
