@@ -39,7 +39,7 @@ def test_the_demo_twice(tmp_path: Path) -> None:
         told = json.loads((folder / "run" / "champion.json").read_text())
         learned = told["champion"]["kind"] == "policy"  # in half a minute a rule may have won
         assert results["learned"] == (["champion", "champion+rails"] if learned else [])
-        assert results["scenarios"] == ["mixed-host", "mixed-test"]
+        assert results["scenarios"] == ["hourly-jobs", "hourly-jobs-test"]
         assert (folder / ("policy.npz" if learned else "rule.yaml")).is_file()
         assert "<svg" in (folder / "report.html").read_text()
         rounds = {r["tick"] for r in read_log(folder / "decisions.jsonl") if r["kind"] == "decision"}
