@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +161,7 @@ MakePolicy = Callable[..., Policy]
 
 
 def _policy(seed: int = 1, interval_s: float = 10.0, **facts: Any) -> Policy:
-    """Random weights, large enough that it writes and releases; ``facts`` are its provenance."""
+    """Random weights, and a leaning to write early and to release; ``facts`` are its provenance."""
     rng = np.random.default_rng(seed)
     inputs = 3 * len(FEATURES) + len(HOST_FEATURES)
 
@@ -168,7 +169,8 @@ def _policy(seed: int = 1, interval_s: float = 10.0, **facts: Any) -> Policy:
         weight = rng.normal(0.0, 2.0 / np.sqrt(n_in), (n_out, n_in)).astype(np.float32)
         return Layer(weight, rng.normal(0.0, 0.3, n_out).astype(np.float32), activation)
 
-    layers = (layer(inputs, 8, "tanh"), layer(8, PER_CGROUP))
+    last = replace(layer(8, PER_CGROUP), bias=np.array([-1.0, 0.5, 0.3], np.float32))
+    layers = (layer(inputs, 8, "tanh"), last)
     scale = Normaliser(np.zeros(inputs), np.ones(inputs), 8.0, 1e-4)
     return Policy(layers, scale, Contract(interval_s), facts)
 
