@@ -75,17 +75,15 @@ def profile(results: Results) -> Figure:
     return figure
 
 
-def learning(episodes: Sequence[tuple[int, float]]) -> Figure:
-    """A training run: (step, return of the episode that ended there), and a running mean."""
+def learning(candidates: Sequence[tuple[int, float]]) -> Figure:
+    """A training run: (rounds, memory saved in percent) of each candidate, and the mean of each round's."""
     figure, (ax,) = _new(7.0, 3.0)
-    steps = np.array([step for step, _ in episodes], float)
-    returns = np.array([value for _, value in episodes], float)
-    ax.plot(steps, returns, ".", color="#c5cbd3", markersize=3)
-    window = max(1, min(50, len(returns) // 5))
-    smooth = np.convolve(returns, np.ones(window) / window, mode="valid")
-    ax.plot(steps[window - 1 :], smooth, color=_LEARNED)
-    ax.set_xlabel("decisions seen")
-    ax.set_ylabel("return of an episode, GiB*h")
+    ax.plot(*zip(*candidates, strict=True), "o", color="#c5cbd3")
+    rounds = sorted({at for at, _ in candidates})
+    means = [np.mean([saved for at, saved in candidates if at == number]) for number in rounds]
+    ax.plot(rounds, means, color=_LEARNED)
+    ax.set_xlabel("rounds of learning")
+    ax.set_ylabel("memory saved where judged, %")
     return figure
 
 

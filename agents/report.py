@@ -96,13 +96,13 @@ def write_html(
         results: what :func:`zswap_gym.agents.evaluate.evaluate` returned.
         path: the file; written at once or not at all.
         title: heading.
-        learning: (step, return of the episode that ended there) of the training run, for a curve.
+        learning: (rounds, memory saved in percent) of a training run's candidates, for a curve.
         notes: paragraphs to put under the conclusions.
     """
     parts = [f"<h1>{html.escape(title)}</h1>", _conclusions(results, notes)]
     parts += [_figure(figure, caption) for figure, caption in figures(results)]
     if learning:
-        caption = "Training: return of each episode, and a running mean."
+        caption = "Training: memory saved by each candidate as it was judged, and the mean of each round."
         parts.append(_figure(draw_learning(learning), caption))
     parts += [_html_table(each, results.learned) for each in sheets(results)]
     parts.append(_making(results))

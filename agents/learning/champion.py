@@ -15,7 +15,7 @@ RUN/champion.yaml    the champion, where it is a rule
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from zswap_gym.agents.parallel import Workers
 from zswap_gym.agents.scoring.standing import Standing
 from zswap_gym.agents.scoring.trial import Trial
 from zswap_gym.agents.tuning.objective import Bench, Outcome, join
+from zswap_gym.atomic import write_atomically
 from zswap_gym.errors import UserError
 from zswap_gym.policy.features import FEATURES, INDEX
 from zswap_gym.policy.promise import Promise
@@ -123,7 +124,7 @@ def finalists(candidates: Sequence[Candidate], many: int, cautions: Sequence[flo
     return [*variants, *rules]
 
 
-def describe(standing: Standing, kind: str, more: Mapping[str, Any]) -> dict[str, Any]:
+def describe(standing: Standing, kind: str) -> dict[str, Any]:
     """How a champion stands, JSON-able, by the names of score's rows."""
     return {
         "policy": standing.policy,
@@ -138,8 +139,16 @@ def describe(standing: Standing, kind: str, more: Mapping[str, Any]) -> dict[str
         "cgroups": standing.cgroups,
         "kept": standing.kept,
         "seeds": standing.seeds,
-        **more,
     }
+
+
+HANDED_OUT = {".npz": "policy.npz", ".yaml": "rule.yaml"}
+"""What a champion's file is called where it is handed out, by what it is."""
+
+
+def hand_out(champion: Path, folder: Path) -> Path:
+    """The champion's file in another folder, there whole or not at all; its path."""
+    return write_atomically(folder / HANDED_OUT[champion.suffix], champion.read_bytes())
 
 
 def champion_file(run: Path) -> Path:

@@ -13,7 +13,6 @@ Everything that was done is kept: stopped, the same command goes on.
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ import yaml
 from zswap_gym.agents.config import Experiment, parse_experiment
 from zswap_gym.agents.contestants import rules
 from zswap_gym.agents.learning.card import card
-from zswap_gym.agents.learning.champion import champion_file
+from zswap_gym.agents.learning.champion import HANDED_OUT, champion_file, hand_out
 from zswap_gym.agents.learning.train import EXPERIMENT, Champion, Progress, train
 from zswap_gym.agents.parallel import Workers
 from zswap_gym.agents.provenance import provenance
@@ -178,7 +177,7 @@ def _experiment(wish: Wish, out: Path, laws: Mapping[str, str], workers: int) ->
             "draws": DRAWS,
             "selection": {
                 "every": 6, "seeds": 6, "final_seeds": 18, "test_seeds": 16,
-                "rules": [rule for rule in laws.values() if "@" not in rule],
+                "rules": list(laws.values()),
             },
             "seed": wish.seed,
         },
@@ -188,8 +187,7 @@ def _experiment(wish: Wish, out: Path, laws: Mapping[str, str], workers: int) ->
 
 def _hand_over(out: Path, told: Champion, experiment: Experiment, interval_s: float) -> None:
     """Champion and card beside the run."""
-    found = champion_file(out / "run")
-    for name in ("policy.npz", "rule.yaml"):
+    for name in HANDED_OUT.values():
         (out / name).unlink(missing_ok=True)
-    shutil.copyfile(found, out / ("policy.npz" if found.suffix == ".npz" else "rule.yaml"))
+    hand_out(champion_file(out / "run"), out)
     write_atomically(out / "card.md", card(told, experiment, provenance(), interval_s))

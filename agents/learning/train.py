@@ -16,7 +16,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -156,29 +155,24 @@ class _Run:
         """All rounds of all trainings, in waves, with a candidate of each after each wave."""
         began, longest = time.monotonic(), 0.0
         self._judge_rules()
-        while waiting := [k for k in self._trainings() if self._rounds(k) < self.experiment.rounds]:
+        while (least := min((done := self._all_rounds()).values())) < self.experiment.rounds:
             wave = time.monotonic()
-            if seconds is not None and wave - began + longest > seconds and self._begun():
+            if seconds is not None and wave - began + longest > seconds and least >= 0:
                 return
-            least = min(self._rounds(k) for k in waiting)
             self._tell("learning", max(least, 0), self.experiment.rounds)
-            self._wave([k for k in waiting if self._rounds(k) == least])
+            self._wave([k for k in done if done[k] == least], least)
             longest = max(longest, time.monotonic() - wave)
 
     def _trainings(self) -> range:
         return range(1, self.experiment.trainings + 1)
 
-    def _begun(self) -> bool:
-        return all(self._rounds(k) >= 0 for k in self._trainings())
+    def _all_rounds(self) -> dict[int, int]:
+        return {k: self._rounds(k) for k in self._trainings()}
 
-    def _wave(self, trainings: Sequence[int]) -> None:
-        """Some rounds of each; the first of them is imitation alone."""
-        every = self.experiment.selection.every
-        pieces: list[tuple[Any, ...]] = []
-        for k in trainings:
-            done = self._rounds(k)
-            more = 0 if done < 0 else min(every, self.experiment.rounds - done)
-            pieces.append((self.experiment, self._seed(k), self._state(k), more))
+    def _wave(self, trainings: Sequence[int], done: int) -> None:
+        """Some rounds of each, all of which have ``done`` so many; the first of them is imitation alone."""
+        more = 0 if done < 0 else min(self.experiment.selection.every, self.experiment.rounds - done)
+        pieces = [(self.experiment, self._seed(k), self._state(k), more) for k in trainings]
         stages: list[Stage] = self.workers.run(advance, pieces)
         found = [self._keep(k, stage) for k, stage in zip(trainings, stages, strict=True)]
         for candidate, k, stage in zip(self._jury.judge(found), trainings, stages, strict=True):
@@ -248,7 +242,7 @@ class _Run:
                 "champion": told["champion"],
                 "best_rule": told["best_rule"],
             }
-            _with(champion.policy, facts).save(self.folder / "champion.npz")
+            replace(champion.policy, provenance=facts).save(self.folder / "champion.npz")
         else:
             _write_rule(champion.rule, self.folder / "champion.yaml")
         write_atomically(self.folder / FILE, json.dumps(told, indent=1))
@@ -264,8 +258,8 @@ class _Run:
         for part, c in parts.items():
             *each, whole = bench.standings(trials[part], nothing)
             kind = "rule" if c.policy is None else "policy"
-            by_scenario = {s.scenario: describe(s, kind, {}) for s in each}
-            told[part] = describe(whole, kind, {"scenarios": by_scenario}) | {"policy": c.name}
+            by_scenario = {s.scenario: describe(s, kind) for s in each}
+            told[part] = describe(whole, kind) | {"scenarios": by_scenario, "policy": c.name}
         return told
 
     def _tell(self, what: str, done: int, of: int) -> None:
@@ -289,10 +283,10 @@ class _Run:
         """Candidates of a run that was stopped; those not yet judged are judged now."""
         judged = {(row[0], row[1]): outcome for row, outcome in read_progress(self.folder)}
         unknown = []
-        for k in self._trainings():
+        for k, done in self._all_rounds().items():
             for file in sorted(self._folder(k).glob("round-*.npz")):
                 rounds = int(file.stem.removeprefix("round-"))
-                if rounds > self._rounds(k):  # killed before its state was written: it comes again
+                if rounds > done:  # killed before its state was written: it comes again
                     continue
                 candidate = Candidate(_name(k, rounds), Policy.load(file), judged=judged.get((k, rounds)))
                 self.candidates[candidate.name] = candidate
@@ -354,15 +348,11 @@ def _summary(candidate: Candidate) -> dict[str, Any]:
     }
 
 
-def _with(policy: Policy, facts: Mapping[str, Any]) -> Policy:
-    return replace(policy, provenance=facts)
-
-
 def _write_rule(rule: str, target: Path) -> None:
     """The rule's own file, or one that says what its text says."""
     file = law_file(rule)
     if file is not None:
-        shutil.copyfile(file, target)
+        write_atomically(target, file.read_bytes())
         return
     law = make_law(rule)
     kind: Any = type(law)

@@ -15,7 +15,7 @@ from zswap_gym.agents.scoring.standing import Standing, by_cgroup, by_seed, stan
 from zswap_gym.agents.scoring.trial import Conditions, Trial, chunks, run_trials
 from zswap_gym.errors import UserError
 from zswap_gym.policy.laws import make_law
-from zswap_gym.policy.promise import Promise
+from zswap_gym.policy.promise import MINUTE_S, Promise
 from zswap_gym.workloads.scenario import Scenario
 
 Floats = npt.NDArray[np.float64]
@@ -114,6 +114,11 @@ def join(parts: Sequence[Sequence[Trial]]) -> list[Trial]:
     return [Trial.join(portions) for portions in zip(*parts, strict=True)]
 
 
+def shortest_s(promise: Promise) -> float:
+    """Seconds of an episode in which one broken minute may be made good; 0 where none may break."""
+    return MINUTE_S / (1.0 - promise.minutes) if promise.minutes < 1 else 0.0
+
+
 def long_enough(
     scenarios: Sequence[Scenario], promise: Promise, say: Callable[[str], None]
 ) -> list[Scenario]:
@@ -125,7 +130,7 @@ def long_enough(
     Raises:
         UserError: none is.
     """
-    least_s = 60.0 / (1.0 - promise.minutes) if promise.minutes < 1 else 0.0
+    least_s = shortest_s(promise)
     short = [s.name for s in scenarios if s.episode.length < least_s]
     if short:
         say(f"left out, too short to be judged by minutes (under {least_s:.0f} s): {', '.join(short)}")

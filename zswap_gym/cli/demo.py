@@ -144,10 +144,9 @@ def _sources(scenarios: tuple[str, ...]) -> str:
 
 def _export(out: Path) -> Path:
     """The champion's file, beside the run."""
-    from zswap_gym.agents.learning.champion import champion_file
+    from zswap_gym.agents.learning.champion import champion_file, hand_out
 
-    found = champion_file(out / RUN)
-    return Path(shutil.copyfile(found, out / ("policy.npz" if found.suffix == ".npz" else "rule.yaml")))
+    return hand_out(champion_file(out / RUN), out)
 
 
 def _evaluate(experiment: Experiment, out: Path, policy: Path, rails: Limits, workers: Workers) -> Results:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +31,7 @@ def export(
         zswap-gym export runs/mine --out policy.npz
         zswap-gym export runs/mine/seed-3 --out /etc/zswap-gym/policy.npz
     """
+    from zswap_gym.atomic import write_atomically
     from zswap_gym.cli._extras import optional_parts
     from zswap_gym.cli._output import ensure_writable, print_json
 
@@ -52,8 +52,7 @@ def export(
         from zswap_gym.policy.runtime import Policy
 
         Policy.load(found)  # whole, or refused here
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(found, target)
+    write_atomically(target, found.read_bytes())
     size = target.stat().st_size
     if as_json:
         print_json({"policy": target, "kind": "rule" if rule else "policy", "bytes": size})

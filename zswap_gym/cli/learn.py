@@ -53,12 +53,13 @@ def learn(
         from zswap_gym.agents.learning.learn import Wish
         from zswap_gym.agents.learning.learn import learn as run
         from zswap_gym.agents.parallel import open_workers
+        from zswap_gym.agents.tuning.objective import shortest_s
 
     scenario = scenario_named(subject)
     folder = out or Path("runs") / f"learn-{scenario.name}"
     ensure_writable(folder, folder=True)
     warn_of_coarse([scenario], promised.disk_reads_pct_min)
-    _warn_of_short(scenario.name, scenario.episode.length, promised.minutes)
+    _warn_of_short(scenario.name, scenario.episode.length, shortest_s(promised))
     with open_workers(workers, cluster) as work, progress_bar(scenario.name, quiet=as_json) as tick:
         told = run(Wish(scenario, promised, minutes, seed), folder, work, tick)
     if as_json:
@@ -69,8 +70,7 @@ def learn(
     print(f"wrote {folder / kind} and {folder / 'card.md'}")
 
 
-def _warn_of_short(name: str, length_s: float, minutes: float) -> None:
-    least_s = 60.0 / (1.0 - minutes) if minutes < 1 else 0.0
+def _warn_of_short(name: str, length_s: float, least_s: float) -> None:
     if length_s < least_s:
         print(
             f"zswap-gym: {name}: episodes of {length_s:.0f} s are short of the {least_s:.0f} s in which one "

@@ -146,7 +146,9 @@ def _scales(*bounds: tuple[float, float]) -> Array:
 _SCALES = _scales(
     *[_RATE_SCALE] * 8, (1e-4, 1.0), (0.01, 100.0), (1.0, 86400.0), (1.0, 86400.0), (0.01, 10.0)
 )
-_MEMORY_SCALES = _scales((1.0, 86400.0), (1e-5, 1.0), (0.01, 100.0), (1e-3, 1.0), (0.01, 10.0))
+CPU_SPENT_SCALE = (0.01, 10.0)
+"""Floor and top of the log scale of ``cpu_spent``, in the promised CPU."""
+_MEMORY_SCALES = _scales((1.0, 86400.0), (1e-5, 1.0), (0.01, 100.0), (1e-3, 1.0), CPU_SPENT_SCALE)
 _MEMORY_START = np.array([memory.CAUTION * (f.name == "caution") for f in FEATURES[MEMORY:]], np.float32)
 _DEAREST = max(CPU_US.values())  # a budget met at the dearest compressor is met at all
 _HOST_SCALES = _scales((1e-4 * US_PER_S, US_PER_S), (1.0, 3600.0))

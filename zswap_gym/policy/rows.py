@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from zswap_gym.policy.features import HOST_INDEX, INDEX, PRESENT, Observation
+from zswap_gym.policy.features import CPU_SPENT_SCALE, HOST_INDEX, INDEX, PRESENT, Observation
 
 Array = npt.NDArray[np.float64]
 
@@ -18,7 +18,7 @@ FULL = 0.9
 """Share of zswap's limit from which nothing is released on a host. What a release pushes into a full pool the
 kernel writes to disk, of whichever cgroup comes next and however young (zswap_store() and shrink_worker()),
 and the pool takes nothing more until it is down to this (accept_threshold_percent)."""
-SPENT = math.log1p(1.5 / 0.01) / math.log1p(10.0 / 0.01)
+SPENT = math.log1p(1.5 / CPU_SPENT_SCALE[0]) / math.log1p(CPU_SPENT_SCALE[1] / CPU_SPENT_SCALE[0])
 """The feature cpu_spent, on its scale, at one and a half times the promised CPU: from there on a cgroup is
 not released. The feature counts all compression, at the price of the dearest compressor, and the promise only
 what is added, at its own."""
